@@ -1,0 +1,79 @@
+"""One error tree. Every message says what went wrong, where, and what to do.
+
+BwmError
+├── SettingsError          a setting is unknown, malformed or contradictory
+├── ServerError            the database server cannot be started or reached
+├── StorageError           the object store cannot be written or read
+├── RegistrationError      a session, insertion or release cannot be registered
+│   └── Contradiction      ... because it changes a fact that is registered already
+├── SourceError            what the source offers cannot be used
+│   ├── MissingDataset     a dataset is not there
+│   ├── DamagedFile        a file cannot be read, or is not the file that was listed
+│   └── InconsistentData   files can be read but contradict themselves or each other
+└── QueryError             a question names something that does not exist
+"""
+
+from __future__ import annotations
+
+
+class BwmError(Exception):
+    """Base of all errors of this project.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong.
+    where : object, optional
+        The file, row or setting at fault.
+    remedy : str, optional
+        What the reader can do about it.
+    """
+
+    def __init__(self, what: str, where: object = None, remedy: str | None = None) -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        place = f"{where}: " if where is not None else ""
+        hint = f" {remedy}" if remedy else ""
+        super().__init__(f"{place}{what}{hint}")
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.what, self.where, self.remedy)
+
+
+class SettingsError(BwmError):
+    """A setting is unknown, malformed or contradictory."""
+
+
+class ServerError(BwmError):
+    """The database server cannot be started or reached."""
+
+
+class StorageError(BwmError):
+    """The object store cannot be written or read."""
+
+
+class RegistrationError(BwmError):
+    """A session, insertion or release cannot be registered."""
+
+
+class Contradiction(RegistrationError):
+    """A registration would change a fact that is registered already."""
+
+
+class SourceError(BwmError):
+    """What the source offers cannot be used."""
+
+
+class MissingDataset(SourceError):
+    """A dataset is not there."""
+
+
+class DamagedFile(SourceError):
+    """A file cannot be read, or is not the file that was listed."""
+
+
+class InconsistentData(SourceError):
+    """Files can be read but contradict themselves or each other."""
+
+
+class QueryError(BwmError):
+    """A question names something that does not exist."""

@@ -1,0 +1,1 @@
+"""Where data come from: the only rooms that know the file names of the IBL."""

@@ -1,0 +1,264 @@
+"""The `Source` protocol: what a place that offers recordings lists, and what it loads.
+
+Names and units are ours from here on: times in seconds of the session clock, lengths in
+micrometres, amplitudes in volts, angles in radians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
+
+DATA_KINDS = {
+    "trials": "task events and outcome of each trial",
+    "wheel": "position of the steering wheel",
+    "channels": "recording sites of a probe and where they lie in the brain",
+    "clusters": "units of a spike sort, with their metrics",
+    "spikes": "spikes of a spike sort",
+    "other": "listed, but not imported by any table yet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A file that a source lists for a session.
+
+    Attributes
+    ----------
+    eid : str
+        Session UUID, lower case.
+    path : str
+        POSIX path below the session folder, its revision folder included.
+    kind : str
+        Which kind of data it belongs to, a key of `DATA_KINDS`.
+    collection : str
+        Folder below the session, without the revision folder.
+    name : str
+        File name.
+    revision : str
+        Revision, `''` for the original file.
+    dataset_id : str or None
+        Dataset UUID of Alyx.
+    file_size : int or None
+        Bytes.
+    md5 : str or None
+        Hash as listed; None where the source lists none.
+    qc : str or None
+        One of `QC_OUTCOMES`.
+    is_default : bool or None
+        Whether the source flags it as the default revision; None where it flags none.
+    probe_name : str or None
+        Probe whose folder the file is in.
+    sorter : str or None
+        For the files of a spike sort, the folder below the probe's (`''` for the probe's own).
+    """
+
+    eid: str
+    path: str
+    kind: str
+    collection: str
+    name: str
+    revision: str = ""
+    dataset_id: str | None = None
+    file_size: int | None = None
+    md5: str | None = None
+    qc: str | None = None
+    is_default: bool | None = None
+    probe_name: str | None = None
+    sorter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InsertionRecord:
+    """A probe in a session. `pid` is None where the source does not know it."""
+
+    eid: str
+    probe_name: str
+    pid: str | None = None
+    model: str | None = None
+    serial: str | None = None
+    qc: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SortingRecord:
+    """A spike sort that is offered for an insertion: sorter, and revision of its spike times.
+
+    One sort of an insertion is the default: the one to use where nobody asks for another.
+    """
+
+    eid: str
+    probe_name: str
+    sorter: str
+    revision: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session with its datasets and insertions, as a source lists it."""
+
+    eid: str
+    subject: str
+    date: date
+    number: int
+    lab: str | None = None
+    start: datetime | None = None
+    task_protocol: str | None = None
+    projects: str | None = None
+    qc: str | None = None
+    datasets: tuple[DatasetRecord, ...] = ()
+    insertions: tuple[InsertionRecord, ...] = ()
+    sortings: tuple[SortingRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file that was really read: its path, revision, md5 of the bytes on disk and size (bytes)."""
+
+    path: str
+    revision: str
+    md5: str
+    file_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Trials of a session: one row a trial, columns under our names.
+
+    `frame` holds the known columns that the release has; `extra` the columns that we have no
+    name for, untouched.
+    """
+
+    frame: pd.DataFrame
+    extra: pd.DataFrame
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """Wheel trace: `time` (n,) seconds ascending, `position` (n,) radians, + counter-clockwise."""
+
+    time: np.ndarray
+    position: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Recording sites: one row a site, the index being the row that `clusters.channels` names.
+
+    Columns of `frame`: `axial_um`, `lateral_um`; `x_um`, `y_um`, `z_um` (ML, AP, DV from bregma)
+    and `region_id` (nullable integer) where located; `raw_index`, `channel_label` where released.
+    `level` says how far the location can be trusted (`'alf'`, or `''` for none).
+    """
+
+    frame: pd.DataFrame
+    level: str
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Units of a sort: one row a cluster, the index being the cluster id (row number).
+
+    Columns of `frame` (absent where not released): `channel` (row of the channels arrays),
+    `cluster_uuid`, `cluster_depth` (um), `cluster_amp` (V), `peak_to_trough` (ms); from the
+    peak channel `axial_um`, `lateral_um`, `x_um`, `y_um`, `z_um`, `region_id` (nullable integer);
+    and the released metrics under our names.
+
+    `metrics` names the metric columns that the released table has: a metric that is missing for
+    one cluster is NaN, one that the sort lacks is no column.
+    """
+
+    frame: pd.DataFrame
+    metrics: tuple[str, ...]
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spikes:
+    """Spikes of a sort in order of time: (S,) arrays, values as released.
+
+    `time` float64 seconds ascending, `cluster` unsigned integer row of the clusters table,
+    `amplitude` volts, `depth` micrometres from the tip (may be NaN).
+    """
+
+    time: np.ndarray
+    cluster: np.ndarray
+    amplitude: np.ndarray
+    depth: np.ndarray
+    files: tuple[FileRead, ...] = field(default=())
+
+
+class Source(Protocol):
+    """A place that offers recordings.
+
+    The loaders get the datasets of one kind of one session (and probe, and sort), already
+    narrowed to the revision that is to be read, so that what is read is decided by the rows of
+    the database and not by the state of a cache.
+
+    Raises
+    ------
+    MissingDataset
+        A file that is listed, or that the kind of data needs, is not there.
+    DamagedFile
+        A file cannot be read, or its md5 is not the listed one.
+    InconsistentData
+        The files contradict themselves or each other.
+    """
+
+    @property
+    def location(self) -> str:
+        """Folder or URL: enough for `open_source` to open it again in another process."""
+        ...
+
+    def sessions(self) -> Iterable[SessionRecord]:
+        """List every session with its datasets and insertions, in order of subject, date, number."""
+        ...
+
+    def load_trials(self, datasets: Sequence[DatasetRecord]) -> Trials: ...
+
+    def load_wheel(self, datasets: Sequence[DatasetRecord]) -> Wheel: ...
+
+    def load_channels(self, datasets: Sequence[DatasetRecord]) -> Channels: ...
+
+    def load_clusters(self, datasets: Sequence[DatasetRecord]) -> Clusters: ...
+
+    def load_spikes(self, datasets: Sequence[DatasetRecord]) -> Spikes: ...
+
+
+def select_revision(
+    datasets: Sequence[DatasetRecord], revision: str | None = None
+) -> tuple[DatasetRecord, ...]:
+    """Choose one revision of each file.
+
+    Parameters
+    ----------
+    datasets : sequence of DatasetRecord
+        All revisions of the files of one session.
+    revision : str, optional
+        None takes the file that is flagged as default, or else the last revision. A revision
+        (`''` for the original) takes the last one that is not later, ignoring flags, as ONE does.
+
+    Returns
+    -------
+    tuple of DatasetRecord
+        At most one for each (collection, name), in the order of their paths.
+    """
+    chosen: dict[tuple[str, str], DatasetRecord] = {}
+    for record in sorted(datasets, key=lambda d: d.revision):
+        if revision is not None and record.revision > revision:
+            continue
+        name = (record.collection, record.name)
+        held = chosen.get(name)
+        if held is None or revision is not None or not held.is_default:
+            chosen[name] = record
+    return tuple(sorted(chosen.values(), key=lambda d: d.path))
