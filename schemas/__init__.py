@@ -1,0 +1,18 @@
+"""The data of the Brain-Wide Map as tables, one module a schema.
+
+Importing this package, or a table module, needs no server and starts none.
+`connection.connect()` does.
+"""
+
+MODULES = (
+    "atlas",
+    "subject",
+    "session",
+    "probe",
+    "release",
+    "behavior",
+    "wheel",
+    "ephys",
+    "activity",
+)
+"""The table modules in the order of their foreign keys: parents first."""

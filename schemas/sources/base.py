@@ -121,7 +121,7 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file that was really read: its path, revision, md5 of the bytes on disk and size (bytes)."""
+    """A file that was really read: path, revision, md5 of its bytes on disk, size (bytes)."""
 
     path: str
     revision: str
@@ -221,18 +221,28 @@ class Source(Protocol):
         ...
 
     def sessions(self) -> Iterable[SessionRecord]:
-        """List every session with its datasets and insertions, in order of subject, date, number."""
+        """List every session with what it has, in order of subject, date, number."""
         ...
 
-    def load_trials(self, datasets: Sequence[DatasetRecord]) -> Trials: ...
+    def load_trials(self, datasets: Sequence[DatasetRecord]) -> Trials:
+        """Load the task events of a session."""
+        ...
 
-    def load_wheel(self, datasets: Sequence[DatasetRecord]) -> Wheel: ...
+    def load_wheel(self, datasets: Sequence[DatasetRecord]) -> Wheel:
+        """Load the wheel trace of a session."""
+        ...
 
-    def load_channels(self, datasets: Sequence[DatasetRecord]) -> Channels: ...
+    def load_channels(self, datasets: Sequence[DatasetRecord]) -> Channels:
+        """Load the recording sites of a probe."""
+        ...
 
-    def load_clusters(self, datasets: Sequence[DatasetRecord]) -> Clusters: ...
+    def load_clusters(self, datasets: Sequence[DatasetRecord]) -> Clusters:
+        """Load the units of a sort, with metrics and site of the peak channel."""
+        ...
 
-    def load_spikes(self, datasets: Sequence[DatasetRecord]) -> Spikes: ...
+    def load_spikes(self, datasets: Sequence[DatasetRecord]) -> Spikes:
+        """Load the spikes of a sort."""
+        ...
 
 
 def select_revision(
