@@ -1,0 +1,169 @@
+"""Rows in and out: what every insert passes through, and frames without DataJoint's overhead.
+
+MySQL and PostgreSQL store NaN, numpy scalars and 0/1 differently, some of them silently wrong,
+so `insert` is the only way into a table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+CHUNK_BYTES = 8_000_000
+"""Bytes of rows in one statement: MySQL refuses 33 MB, and below 5 MB round trips tell."""
+
+
+def clean(value: Any) -> Any:
+    """Turn a value into what both servers store alike.
+
+    Non-finite numbers, NaT and NA become None; numpy scalars Python ones; UUIDs lower-case text;
+    aware times naive UTC. Containers (for JSON) are cleaned inside. Anything else is unchanged.
+    """
+    if value is None or isinstance(value, (str, bool, int, bytes)):
+        return value
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    if value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, np.generic):
+        return clean(value.item())
+    if isinstance(value, datetime):
+        plain = value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+        return plain.astimezone(timezone.utc).replace(tzinfo=None) if plain.tzinfo else plain
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    return value
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Turn a frame into clean rows, column by column (the index is left out)."""
+    columns = [_clean_column(frame[name]) for name in frame.columns]
+    names = list(frame.columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _clean_column(column: pd.Series) -> list[Any]:
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
+        return column.tolist()
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        finite = np.isfinite(column.to_numpy())
+        if finite.all():
+            return column.tolist()
+    return [clean(value) for value in column.tolist()]
+
+
+def insert(
+    table: Any,
+    rows: Iterable[Mapping[str, Any]] | pd.DataFrame,
+    key: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """Insert rows, cleaned, in chunks by bytes.
+
+    Parameters
+    ----------
+    table : dj.Table
+        The table, class or instance.
+    rows : iterable of mappings, or DataFrame
+        All with the same fields.
+    key : mapping, optional
+        Fields that all rows share.
+    **options
+        Passed to `datajoint.Table.insert`, e.g. `skip_duplicates`.
+    """
+    if isinstance(rows, pd.DataFrame):
+        cleaned = records(rows)
+    else:
+        cleaned = [{name: clean(value) for name, value in row.items()} for row in rows]
+    if key:
+        shared = clean(key)
+        cleaned = [{**shared, **row} for row in cleaned]
+    for chunk in _chunks(cleaned):
+        table.insert(chunk, **options)
+
+
+def insert1(table: Any, row: Mapping[str, Any], **options: Any) -> None:
+    """Insert one row, cleaned."""
+    insert(table, [row], **options)
+
+
+def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    if not rows:
+        return
+    sample = rows[:: max(1, len(rows) // 100)]
+    size = sum(len(str(value)) for row in sample for value in row.values()) / len(sample)
+    step = max(1, int(CHUNK_BYTES / max(size, 1)))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def frame(query: dj.expression.QueryExpression, *, order_by: str | None = None) -> pd.DataFrame:
+    """Fetch plain columns of an expression as a DataFrame, 5 to 8 times faster than `fetch`.
+
+    Parameters
+    ----------
+    query : dj.expression.QueryExpression
+        Any expression without stored objects (project them away first).
+    order_by : str, optional
+        Column names, comma-separated; default the primary key.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One column an attribute, also for no rows. Missing numbers are NaN.
+    """
+    heading = query.heading
+    bulky = [a.name for a in heading.attributes.values() if a.codec or a.json]
+    if bulky:
+        query = query.proj(
+            *(n for n in heading.names if n not in bulky and n not in heading.primary_key)
+        )
+        heading = query.heading
+    quote = query.connection.adapter.quote_identifier
+    order = [name.strip() for name in order_by.split(",")] if order_by else heading.primary_key
+    sql = query.make_sql()
+    if order:
+        sql += " ORDER BY " + ", ".join(quote(name) for name in order)
+    values = query.connection.query(sql).fetchall()
+    fetched = pd.DataFrame.from_records(values, columns=heading.names)
+    for name, attribute in heading.attributes.items():
+        fetched[name] = _typed(fetched[name], str(attribute.original_type or attribute.type))
+    return fetched
+
+
+def _typed(column: pd.Series, sql_type: str) -> pd.Series:
+    """Give a fetched column the type that its attribute has, the same from both servers."""
+    kind = sql_type.lower()
+    if kind.startswith("bool") or kind == "tinyint(1)":
+        return _nullable(column, "boolean", bool)
+    if kind.startswith(("int", "smallint", "bigint", "tinyint")):
+        return _nullable(column, "Int64", np.int64)
+    if kind.startswith(("float", "double")):
+        return column.astype(float)
+    if column.dtype == object and any(isinstance(v, Decimal) for v in column.head(100)):
+        return column.astype(float)
+    return column
+
+
+def _nullable(column: pd.Series, nullable: str, plain: Callable[..., Any] | type) -> pd.Series:
+    return column.astype(nullable) if column.isna().any() else column.astype(plain)
+
+
+def as_date(value: date | datetime | str) -> date:
+    """Read an ISO date."""
+    if isinstance(value, datetime):
+        return value.date()
+    return value if isinstance(value, date) else date.fromisoformat(str(value)[:10])

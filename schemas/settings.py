@@ -1,0 +1,179 @@
+"""Typed settings with one reader: defaults, then `dj_local_conf.json`, then the environment.
+
+DataJoint 2 no longer reads `dj_local_conf.json`, so it is read here: the nearest one from the
+working directory upwards. Unknown keys are refused by name; a password is never shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from schemas.errors import SettingsError
+
+FILE_NAME = "dj_local_conf.json"
+
+ENVIRONMENT = {
+    "DJ_HOST": "database.host",
+    "DJ_PORT": "database.port",
+    "DJ_USER": "database.user",
+    "DJ_PASS": "database.password",
+    "DJ_BACKEND": "database.backend",
+    "DJ_USE_TLS": "database.use_tls",
+    "BWM_HOME": "bwm.home",
+    "BWM_PREFIX": "bwm.prefix",
+    "BWM_STORE": "bwm.store",
+}
+"""Environment variables and the keys of the file that they overrule."""
+
+DEFAULT_PORT = {"mysql": 3306, "postgresql": 5432}
+
+
+class StoreSettings(BaseModel):
+    """Where bulk arrays are kept: a folder, or a bucket of an S3-compatible store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: Literal["file", "s3"] = "file"
+    location: str = ""
+    endpoint: str | None = None
+    bucket: str | None = None
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    secure: bool | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """Return the store as DataJoint's configuration wants it, secrets in clear."""
+        given = self.model_dump(exclude_none=True)
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in given.items()
+        }
+
+
+class Settings(BaseModel):
+    """Everything that can be configured.
+
+    Field aliases are the keys of `dj_local_conf.json`. Without a host the embedded PostgreSQL
+    below `home` is used, with one the backend is MySQL unless it is said.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str | None = Field(None, alias="database.host")
+    port: int | None = Field(None, alias="database.port", gt=0, lt=65536)
+    user: str | None = Field(None, alias="database.user")
+    password: SecretStr | None = Field(None, alias="database.password")
+    backend: Literal["mysql", "postgresql"] | None = Field(None, alias="database.backend")
+    use_tls: bool | None = Field(None, alias="database.use_tls")
+    home: Path = Field(Path("~/.bwm"), alias="bwm.home", validate_default=True)
+    prefix: str = Field("bwm", alias="bwm.prefix", pattern=r"^[a-z][a-z0-9_]{0,15}$")
+    store: StoreSettings = Field(StoreSettings(), alias="bwm.store")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_is_a_file_store(cls, values: dict[str, Any]) -> dict[str, Any]:
+        store = values.get("bwm.store")
+        if isinstance(store, str):
+            values = {**values, "bwm.store": {"protocol": "file", "location": store}}
+        return values
+
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        if self.host is None and self.backend == "mysql":
+            raise ValueError("database.backend is mysql, but there is no database.host")
+        home = self.home.expanduser().resolve()
+        object.__setattr__(self, "home", home)
+        if self.store.protocol == "file":
+            location = Path(self.store.location or home / "store").expanduser().resolve()
+            filled = self.store.model_copy(update={"location": str(location)})
+            object.__setattr__(self, "store", filled)
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded server is used."""
+        return self.host is None
+
+    @property
+    def server_backend(self) -> str:
+        """Backend in use: `'mysql'` or `'postgresql'`."""
+        return "postgresql" if self.embedded else (self.backend or "mysql")
+
+    @property
+    def server_port(self) -> int:
+        """Port in use on a configured host."""
+        return self.port or DEFAULT_PORT[self.server_backend]
+
+
+def find_file(start: Path | None = None) -> Path | None:
+    """Find the nearest `dj_local_conf.json` from a folder (default: working directory) upwards."""
+    start = (start or Path.cwd()).resolve()
+    return next((f / FILE_NAME for f in (start, *start.parents) if (f / FILE_NAME).is_file()), None)
+
+
+def load(start: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    start : Path, optional
+        Folder from which the file is looked for upwards; default the working directory.
+    environment : mapping, optional
+        Default `os.environ`. Empty variables count as not set.
+
+    Raises
+    ------
+    SettingsError
+        A key or value is not understood; names the file or variable and what is accepted.
+    """
+    environment = os.environ if environment is None else environment
+    path = find_file(start)
+    values = _read_file(path) if path else {}
+    origin = dict.fromkeys(values, str(path))
+    for variable, key in ENVIRONMENT.items():
+        if environment.get(variable):
+            values[key], origin[key] = environment[variable], variable
+    for variable in environment:
+        if variable.startswith("BWM_") and variable not in ENVIRONMENT:
+            _refuse_unknown(variable, ENVIRONMENT, "the environment", ("BWM_TEST_",))
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error, origin) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot be read as JSON ({error}).", path) from None
+    if not isinstance(values, dict):
+        raise SettingsError("must hold one JSON object.", path)
+    for key in values:
+        if key not in ENVIRONMENT.values():
+            _refuse_unknown(key, ENVIRONMENT.values(), path)
+    return values
+
+
+def _refuse_unknown(name: str, known: Any, where: object, exempt: tuple[str, ...] = ()) -> None:
+    if name.startswith(exempt or ("\0",)):
+        return
+    near = difflib.get_close_matches(name, list(known), 1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(sorted(known))}."
+    raise SettingsError(f"unknown setting {name!r}.", where, hint)
+
+
+def _explained(error: ValidationError, origin: Mapping[str, str]) -> SettingsError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else "settings"
+    inner = ".".join(map(str, first["loc"]))
+    return SettingsError(
+        f"{inner or 'settings'} is not usable: {first['msg']}.", origin.get(key, "settings")
+    )

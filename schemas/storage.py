@@ -1,0 +1,220 @@
+"""Bulk arrays as Parquet objects in a store: the `<parquet@bulk>` codec.
+
+One object a row, columns of equal length. float64 stays bit-exact: floats are written with
+BYTE_STREAM_SPLIT and LZ4, in row groups small enough that a slice is read in milliseconds.
+Whatever reads Parquet (pandas, polars, DuckDB, Spark) reads the objects without this project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datajoint.builtin_codecs.schema import SchemaCodec
+
+from schemas.errors import StorageError
+
+STORE = "bulk"
+ROW_GROUP = 65_536
+"""Rows in a row group: the least that is read, about 0.5 MB of a float64 column."""
+
+
+class ParquetRef:
+    """Lazy reference to a stored Parquet object: nothing is read until it is asked for.
+
+    Attributes
+    ----------
+    path : str
+        Path in the store.
+    columns : tuple of str
+        Names of the columns.
+    n_rows : int
+        Length of every column.
+    sha256 : str
+        Hash of the object as it was written.
+    """
+
+    def __init__(self, stored: Mapping[str, Any], backend: Any) -> None:
+        self.path: str = stored["path"]
+        self.columns = tuple(stored["columns"])
+        self.n_rows = int(stored["n_rows"])
+        self.sha256: str = stored["sha256"]
+        self._backend = backend
+        self._file: pq.ParquetFile | None = None
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __repr__(self) -> str:
+        return f"ParquetRef({self.path}: {self.n_rows} rows of {', '.join(self.columns)})"
+
+    def open(self) -> pq.ParquetFile:
+        """Open the object; the file is opened once and kept.
+
+        Raises
+        ------
+        StorageError
+            The object is missing or damaged.
+        """
+        if self._file is None:
+            location = self._backend._full_path(self.path)
+            try:
+                if self._backend.protocol == "file":
+                    self._file = pq.ParquetFile(location, memory_map=True)
+                else:
+                    self._file = pq.ParquetFile(self._backend.fs.open(location, "rb"))
+            except (OSError, pa.ArrowException) as error:
+                raise StorageError(
+                    f"the stored object cannot be opened ({error}).",
+                    location,
+                    "Delete its row and populate the table again.",
+                ) from None
+        return self._file
+
+    def read(self, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Read whole columns (default all) as arrays of length `n_rows`."""
+        names = list(columns or self.columns)
+        return _arrays(self.open().read(columns=names), names)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Read the whole object as a frame."""
+        return pd.DataFrame(self.read())
+
+    def read_slices(self, column: str, offsets: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+        """Read many slices of one column, each row group at most once.
+
+        Parameters
+        ----------
+        column : str
+            Name of the column.
+        offsets, counts : (n,) int arrays
+            First row and number of rows of each slice, in any order, overlapping or not.
+
+        Returns
+        -------
+        list of n arrays
+        """
+        offsets = np.asarray(offsets, dtype=np.int64)
+        counts = np.asarray(counts, dtype=np.int64)
+        ends = offsets + counts
+        if len(offsets) and (offsets.min() < 0 or ends.max() > self.n_rows):
+            raise StorageError("a slice lies beyond the object.", self.path)
+        file = self.open()
+        rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        bounds = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
+        filled = counts > 0
+        first = np.searchsorted(bounds, offsets, side="right") - 1
+        last = np.searchsorted(bounds, ends, side="left")
+        steps = np.zeros(len(bounds) + 1, dtype=np.int64)
+        np.add.at(steps, first[filled], 1)
+        np.add.at(steps, last[filled], -1)
+        groups = np.flatnonzero(np.cumsum(steps)[: len(rows)] > 0)
+        values = _arrays(file.read_row_groups(list(groups), columns=[column]), [column])[column]
+        skipped = np.zeros(len(bounds), dtype=np.int64)
+        skipped[1:] = np.cumsum(np.where(np.isin(np.arange(len(rows)), groups), 0, rows))
+        starts = offsets - skipped[np.clip(first, 0, len(rows))]
+        return [values[s : s + n] if n else values[:0] for s, n in zip(starts, counts, strict=True)]
+
+
+def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: table.column(name).to_numpy() for name in names}
+
+
+class ParquetCodec(SchemaCodec):
+    """`<parquet@store>`: a mapping of equally long arrays, a frame or an Arrow table."""
+
+    name = "parquet"
+
+    def validate(self, value: Any) -> None:
+        """Refuse what is not columns of one length."""
+        if isinstance(value, Mapping):
+            lengths = {name: len(column) for name, column in value.items()}
+            if not lengths or len(set(lengths.values())) > 1:
+                raise StorageError(f"columns must have one length, got {lengths}.")
+        elif not isinstance(value, (pa.Table, pd.DataFrame)):
+            raise StorageError(f"<parquet@> takes columns of arrays, not {type(value).__name__}.")
+
+    def encode(
+        self,
+        value: Any,
+        *,
+        key: dict | None = None,
+        context: dict | None = None,
+        store_name: str | None = None,
+    ) -> dict[str, Any]:
+        """Write the object and return what its row holds."""
+        self.validate(value)
+        schema, table, field, primary_key = self._extract_context(key, context)
+        config = self._codec_config(key, context)
+        path, _ = self._build_path(
+            schema, table, field, primary_key, ext=".parquet", store_name=store_name, config=config
+        )
+        backend = self._get_backend(store_name, config=config)
+        columns, buffer = _written(value)
+        try:
+            backend.put_buffer(buffer if backend.protocol == "file" else bytes(buffer), path)
+        except OSError as error:
+            _discard_partial(backend, path)
+            raise StorageError(
+                f"the object cannot be written ({error}).",
+                backend._full_path(path),
+                "Check that the folder of bwm.store exists, is writable and has space.",
+            ) from None
+        return {
+            "path": path,
+            "store": store_name,
+            "columns": columns,
+            "n_rows": _length(value),
+            "n_bytes": len(buffer),
+            "sha256": hashlib.sha256(buffer).hexdigest(),
+        }
+
+    def decode(
+        self, stored: dict, *, key: dict | None = None, context: dict | None = None
+    ) -> ParquetRef:
+        """Return a lazy reference."""
+        config = self._codec_config(key, context)
+        return ParquetRef(stored, self._get_backend(stored.get("store"), config=config))
+
+
+def _discard_partial(backend: Any, path: str) -> None:
+    """Remove what DataJoint's two-step write of a file leaves when its first step fails."""
+    if backend.protocol == "file":
+        with suppress(OSError):
+            Path(f"{backend._full_path(path)}.saving").unlink(missing_ok=True)
+
+
+def _length(value: Any) -> int:
+    return len(next(iter(value.values()))) if isinstance(value, Mapping) else len(value)
+
+
+def _written(value: Any) -> tuple[list[str], memoryview]:
+    table = _table(value)
+    floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
+    rest = [name for name in table.column_names if name not in floats]
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=ROW_GROUP,
+        compression="lz4",
+        use_dictionary=rest,
+        use_byte_stream_split=floats,
+        write_statistics=rest,
+    )
+    return table.column_names, memoryview(sink.getvalue())
+
+
+def _table(value: Any) -> pa.Table:
+    if isinstance(value, pa.Table):
+        return value
+    if isinstance(value, pd.DataFrame):
+        return pa.Table.from_pandas(value, preserve_index=False)
+    return pa.table({name: pa.array(column, from_pandas=False) for name, column in value.items()})
