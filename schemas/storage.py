@@ -39,9 +39,12 @@ class ParquetRef:
         Length of every column.
     sha256 : str
         Hash of the object as it was written.
+    stored : dict
+        What its row holds: enough for `reference` to make this object again, with no query.
     """
 
     def __init__(self, stored: Mapping[str, Any], backend: Any) -> None:
+        self.stored = dict(stored)
         self.path: str = stored["path"]
         self.columns = tuple(stored["columns"])
         self.n_rows = int(stored["n_rows"])
@@ -121,6 +124,13 @@ class ParquetRef:
         skipped[1:] = np.cumsum(np.where(np.isin(np.arange(len(rows)), groups), 0, rows))
         starts = offsets - skipped[np.clip(first, 0, len(rows))]
         return [values[s : s + n] if n else values[:0] for s, n in zip(starts, counts, strict=True)]
+
+
+def reference(stored: Mapping[str, Any]) -> ParquetRef:
+    """Make a reference from what its row holds, with no query."""
+    from datajoint.hash_registry import get_store_backend
+
+    return ParquetRef(stored, get_store_backend(stored["store"]))
 
 
 def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -90,7 +90,7 @@ def compute_window_rates(
 
 
 def compute_recording_rates(counts: np.ndarray, first: float, last: float) -> np.ndarray:
-    """Firing rate over the recording: spikes over the time from first to last spike of any unit.
+    """Compute rates over the recording: spikes / time from first to last spike of any unit.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ LABEL_CRITERIA = ("refractory_pass", "noise_pass", "amplitude_pass")
 
 def compute_passes(
     metrics: Mapping[str, np.ndarray | None],
+    n_units: int,
     refractory_metric: str,
     min_refractory: float,
     max_noise_cutoff: float,
@@ -25,6 +26,8 @@ def compute_passes(
     ----------
     metrics : mapping of str to (n,) float array or None
         `noise_cutoff`, `amp_median` (V) and the refractory metric; None where the sort lacks it.
+    n_units : int
+        Number of units n.
     refractory_metric : str
         `'max_confidence'` (%) or `'sliding_rp_viol'` (1 is a pass, despite its name).
     min_refractory, max_noise_cutoff, min_amplitude : float
@@ -36,7 +39,6 @@ def compute_passes(
         Of (n,) float arrays, 1 pass, 0 fail, NaN unknown: `refractory_pass`, `noise_pass`,
         `amplitude_pass`; `unit_label`, their mean; `is_good`, 1 when all pass, 0 when one fails.
     """
-    n_units = max((len(m) for m in metrics.values() if m is not None), default=0)
     unknown = np.full(n_units, np.nan)
     refractory, noise, amplitude = (
         metrics[name] for name in (refractory_metric, "noise_cutoff", "amp_median")

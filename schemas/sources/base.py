@@ -6,13 +6,16 @@ micrometres, amplitudes in volts, angles in radians.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
+
+from schemas.errors import SourceError
 
 QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
@@ -272,3 +275,26 @@ def select_revision(
         if held is None or revision is not None or not held.is_default:
             chosen[name] = record
     return tuple(sorted(chosen.values(), key=lambda d: d.path))
+
+
+_opener: Callable[[str], Source] | None = None
+_opened: dict[tuple[int, str], Source] = {}
+
+
+def use_opener(opener: Callable[[str], Source] | None) -> None:
+    """Say how a location is opened. Table modules know neither ONE nor the simulator."""
+    global _opener
+    _opener = opener
+    _opened.clear()
+
+
+def open_source(location: str) -> Source:
+    """Open a source, one instance a process (and never one from before a fork)."""
+    if _opener is None:
+        raise SourceError(
+            "no source can be opened.", location, "Call schemas.connection.connect() first."
+        )
+    here = (os.getpid(), location)
+    if here not in _opened:
+        _opened[here] = _opener(location)
+    return _opened[here]

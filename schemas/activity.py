@@ -1,0 +1,163 @@
+"""Firing rates of units and regions, in windows around events of the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+from schemas import atlas, behavior, ephys, rows, storage
+from schemas.maths import activity as maths
+
+schema = dj.Schema()
+
+
+@schema
+class Window(dj.Lookup):
+    """A window around an event, [start, end); `recording` is the whole recording."""
+
+    definition = """
+    # one row per window
+    window_name         : varchar(32)   # name of the window
+    ---
+    -> [nullable] behavior.TrialEvent
+    window_start = null : float64       # (s) start from the event
+    window_end = null   : float64       # (s) end from the event
+    window_description  : varchar(128)  # what it is used for
+    """
+    contents = (
+        ("recording", None, None, None, "first to last spike of any unit"),
+        ("stimulus", "stim_on_time", 0.0, 0.1, "canonical analyses of the stimulus"),
+        ("choice", "first_movement_time", -0.1, 0.0, "canonical analyses of the choice"),
+        ("feedback", "feedback_time", 0.0, 0.2, "canonical analyses of the feedback"),
+        ("block", "stim_on_time", -0.4, -0.1, "canonical analyses of the prior"),
+    )
+
+
+@schema
+class UnitRate(dj.Computed):
+    """Firing rates of the units of a sort in a window, over all trials with the event."""
+
+    definition = """
+    # one row per sort of an insertion and window
+    -> ephys.Spikes
+    -> Window
+    ---
+    n_events         : int32  # events that the rates are over; 0 for the recording
+    n_dropped_events : int32  # trials without the event
+    """
+
+    class Unit(dj.Part):
+        """A unit's rate."""
+
+        definition = """
+        # one row per cluster of a sort and window
+        -> master
+        -> ephys.SpikeSorting.Cluster
+        ---
+        rate = null : float64  # (Hz) mean over the events; null without events
+        """
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Return every sort and window; those around events need the session's trials."""
+        every = ephys.Spikes.proj() * Window.proj()
+        return every & [(Window & "trial_event IS NULL").proj(), behavior.Trials.proj()]
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch the window, the events, the units' slices and where the spikes are."""
+        window = (Window & key).fetch1()
+        sort = (ephys.Spikes & key).fetch1()
+        units = rows.frame((ephys.Spikes.Unit & key).proj("spike_offset", "n_unit_spikes"))
+        event = window["trial_event"]
+        trials = rows.frame((behavior.Trials.Trial & key).proj(event)) if event else {event: []}
+        slices = units[["cluster_id", "spike_offset", "n_unit_spikes"]].to_numpy()
+        return window, sort | {"spikes": sort["spikes"].stored}, slices, np.asarray(trials[event])
+
+    def make_compute(
+        self,
+        key: dict[str, Any],
+        window: dict[str, Any],
+        sort: dict[str, Any],
+        slices: np.ndarray,
+        events: np.ndarray,
+    ) -> tuple:
+        """Count the spikes."""
+        cluster_id, offsets, counts = slices.T
+        if window["trial_event"] is None:
+            rates = maths.compute_recording_rates(counts, sort["first_spike"], sort["last_spike"])
+            return cluster_id, {"rate": rates, "n_events": 0, "n_dropped": 0}
+        time = storage.reference(sort["spikes"]).read(["time"])["time"]
+        span = window["window_start"], window["window_end"]
+        return cluster_id, maths.compute_window_rates(time, offsets, counts, events, span)
+
+    def make_insert(self, key: dict[str, Any], cluster_id: np.ndarray, rates: dict) -> None:
+        """Insert the rates."""
+        events = {"n_events": rates["n_events"], "n_dropped_events": rates["n_dropped"]}
+        rows.insert1(self, {**key, **events})
+        table = pd.DataFrame({"cluster_id": cluster_id, "rate": rates["rate"]})
+        rows.insert(self.Unit(), table, key)
+
+
+@schema
+class RegionRate(dj.Computed):
+    """Firing rates of the good units of a sort by region, each unit counting once."""
+
+    definition = """
+    # one row per sort of an insertion, window, criterion and mapping
+    -> UnitRate
+    -> ephys.GoodUnits
+    -> atlas.Mapping
+    ---
+    n_regions         : int32  # regions with a good unit
+    n_unlocated_units : int32  # good units that no region is known for
+    """
+
+    class Region(dj.Part):
+        """A region's rate."""
+
+        definition = """
+        # one row per region with a good unit
+        -> master
+        -> atlas.BrainRegion
+        ---
+        is_outside      : bool     # void or root: no region, to be left out of analyses
+        n_region_units  : int32    # good units with a rate
+        mean_rate       : float64  # (Hz) mean over units
+        median_rate     : float64  # (Hz) median over units
+        sd_rate = null  : float64  # (Hz) standard deviation over units, n - 1
+        sem_rate = null : float64  # (Hz) standard error of the mean
+        """
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Summarise the good units' rates."""
+        good = (ephys.GoodUnits.Unit & key & {"is_good": True}).proj()
+        located = ephys.SpikeSorting.Cluster.proj("region_id")
+        units = rows.frame((UnitRate.Unit & key).proj("rate") * (located & good))
+        region = units.region_id.map(_region_map(key["mapping"]))
+        known = region.notna()
+        summary = maths.summarise_regions(
+            units.rate[known].to_numpy(), region[known].to_numpy(np.int64)
+        )
+        counts = {"n_regions": len(summary["region_id"]), "n_unlocated_units": int((~known).sum())}
+        rows.insert1(self, {**key, **counts})
+        table = pd.DataFrame(summary).rename(columns=REGION_RATE_COLUMNS)
+        table["is_outside"] = table.region_id.isin(atlas.OUTSIDE)
+        rows.insert(self.Region(), table, key)
+
+
+REGION_RATE_COLUMNS = {
+    "n": "n_region_units",
+    "mean": "mean_rate",
+    "median": "median_rate",
+    "sd": "sd_rate",
+    "sem": "sem_rate",
+}
+
+
+def _region_map(mapping: str) -> dict[int, int]:
+    column = atlas.REGION_COLUMN[mapping]
+    regions = rows.frame(atlas.BrainRegion.proj("beryl_id", "cosmos_id"))
+    return dict(zip(regions.region_id, regions[column], strict=True))

@@ -1,0 +1,249 @@
+"""Trials of the task, and reaction times by named definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+from schemas import rows, session
+from schemas.maths import behavior as maths
+from schemas.sources import base
+
+schema = dj.Schema()
+
+
+@schema
+class TrialEvent(dj.Lookup):
+    """Events of a trial, under the names of their columns in `Trials.Trial`."""
+
+    definition = """
+    # one row per event that a trial has a time for
+    trial_event             : varchar(32)   # column of Trials.Trial
+    ---
+    trial_event_description : varchar(128)  # what happens then
+    """
+    contents = (
+        ("trial_start_time", "the trial starts"),
+        ("stim_on_time", "the stimulus appears, by photodiode"),
+        ("go_cue_time", "the go tone starts"),
+        ("first_movement_time", "the wheel starts the movement that leads to the choice"),
+        ("response_time", "the wheel crosses a threshold, or 60 s have passed"),
+        ("feedback_time", "the valve opens or the error noise starts"),
+        ("stim_off_time", "the stimulus disappears"),
+        ("trial_end_time", "the inter-trial interval ends"),
+    )
+
+
+@schema
+class Trials(dj.Imported):
+    """The task of a session."""
+
+    definition = """
+    # one row per session with trials
+    -> session.Session
+    ---
+    n_trials : int32  # number of trials
+    """
+
+    class Trial(dj.Part):
+        """A trial with every column as released; what the release lacks is null."""
+
+        definition = """
+        # one row per trial of a session
+        -> master
+        trial                        : int32    # row in the released table, from 0
+        ---
+        trial_start_time = null      : float64  # (s) start of the trial
+        trial_end_time = null        : float64  # (s) end of the inter-trial interval
+        stim_on_time = null          : float64  # (s) stimulus onset, by photodiode
+        go_cue_time = null           : float64  # (s) onset of the go tone
+        first_movement_time = null   : float64  # (s) onset of the choice's movement
+        response_time = null         : float64  # (s) end of the closed loop
+        feedback_time = null         : float64  # (s) valve opening or error noise
+        choice = null                : int8     # -1 wheel counter-clockwise, +1 clockwise, 0 no-go
+        feedback_type = null         : int8     # +1 reward, -1 error, no-go included
+        contrast_left = null         : float64  # (fraction) null if the stimulus is right
+        contrast_right = null        : float64  # (fraction) null if the stimulus is left
+        probability_left = null      : float64  # (fraction) prior of a left stimulus in the block
+        reward_volume = null         : float64  # (ul) water given
+        stim_off_time = null         : float64  # (s) stimulus offset
+        go_cue_trigger_time = null   : float64  # (s) command to play the go tone
+        stim_on_trigger_time = null  : float64  # (s) command to show the stimulus
+        stim_off_trigger_time = null : float64  # (s) command to hide the stimulus
+        quiescence_period = null     : float64  # (s) stillness that was asked for
+        trial_included = null        : bool     # released flag of inclusion
+        rep_num = null               : int32    # repetition of a trial after an error, in training
+        bpod_start_time = null       : float64  # (s) start of the trial on the Bpod's own clock
+        bpod_end_time = null         : float64  # (s) end of the trial on the Bpod's own clock
+        extra_columns = null         : json     # released columns that are none of the above
+        """
+
+    class Source(dj.Part):
+        """The files that were read."""
+
+        definition = session.SOURCE
+
+    candidates = session.Session
+    """Keys that a complete release would have."""
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Sessions with released trials."""
+        return session.available("trials")
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch what the source lists."""
+        return (session.fetch_datasets(session.Dataset & key & {"data_kind": "trials"}),)
+
+    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
+        """Load the trials."""
+        source, datasets = session.open_datasets(listed)
+        return (source.load_trials(datasets),)
+
+    def make_insert(self, key: dict[str, Any], trials: base.Trials) -> None:
+        """Insert the trials and the files that they were read from."""
+        table = trials.frame.assign(extra_columns=_extra(trials.extra))
+        table = table.rename_axis("trial").reset_index()
+        rows.insert1(self, {**key, "n_trials": len(table)})
+        rows.insert(self.Trial(), table, key)
+        session.insert_sources(self.Source(), key, trials.files)
+
+
+def _extra(extra: pd.DataFrame) -> list[dict[str, Any] | None] | None:
+    return rows.records(extra) if len(extra.columns) else None
+
+
+@schema
+class ReactionTimeDefinition(dj.Lookup):
+    """What is called a reaction time; bounds flag trials, they remove none."""
+
+    definition = """
+    # one row per definition of a reaction time
+    rt_definition      : varchar(32)   # name of the definition
+    ---
+    -> TrialEvent.proj(rt_start_event="trial_event")
+    -> TrialEvent.proj(rt_end_event="trial_event")
+    rt_shortest = null : float64       # (s) a shorter one is too fast
+    rt_longest = null  : float64       # (s) a longer one is too slow
+    rt_description     : varchar(128)  # where the definition is used
+    """
+    contents = (
+        (
+            "response",
+            "stim_on_time",
+            "response_time",
+            None,
+            None,
+            "movement included, up to 60 s; example 10 of the training deck",
+        ),
+        (
+            "first_movement",
+            "stim_on_time",
+            "first_movement_time",
+            0.08,
+            2.0,
+            "trial mask of the Brain-Wide Map",
+        ),
+        (
+            "go_cue_movement",
+            "go_cue_time",
+            "first_movement_time",
+            None,
+            None,
+            "wheel reaction time; negative where the wheel moves before the go cue",
+        ),
+        (
+            "go_cue_response",
+            "go_cue_time",
+            "response_time",
+            None,
+            None,
+            "used to sort trials",
+        ),
+    )
+
+
+@schema
+class ReactionTime(dj.Computed):
+    """Reaction times of a session by a definition."""
+
+    definition = """
+    # one row per session and definition of a reaction time
+    -> Trials
+    -> ReactionTimeDefinition
+    ---
+    n_reactions      : int32    # trials with a reaction time within bounds
+    n_missing        : int32    # trials in which an event is missing
+    n_too_fast       : int32    # trials below the lower bound
+    n_too_slow       : int32    # trials above the upper bound
+    rt_mean = null   : float64  # (s) mean of the trials within bounds
+    rt_median = null : float64  # (s) median of the trials within bounds
+    """
+
+    class Trial(dj.Part):
+        """A trial's reaction time."""
+
+        definition = """
+        # one row per trial and definition
+        -> master
+        -> Trials.Trial
+        ---
+        reaction_time = null : float64  # (s) null where an event is missing
+        rt_in_bounds = null  : bool     # within the bounds; null where an event is missing
+        """
+
+    class Condition(dj.Part):
+        """Trials within bounds, by side, contrast and outcome."""
+
+        definition = """
+        # one row per condition with at least one trial within bounds
+        -> master
+        stimulus_side        : varchar(5)    # left or right; that of zero contrast is kept
+        stimulus_contrast    : decimal(7,6)  # (fraction) contrast of the stimulus
+        outcome              : varchar(8)    # correct, error or no_go
+        ---
+        n_condition_trials   : int32         # number of trials
+        condition_mean       : float64       # (s) mean reaction time
+        condition_median     : float64       # (s) median reaction time
+        condition_sem = null : float64       # (s) standard error of the mean
+        """
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Compute from the events of the session's trials."""
+        rule = (ReactionTimeDefinition & key).fetch1()
+        trials = rows.frame(Trials.Trial & key)
+        events = (trials[rule[name]].to_numpy(float) for name in ("rt_start_event", "rt_end_event"))
+        reaction = maths.compute_reaction_times(*events, rule["rt_shortest"], rule["rt_longest"])
+        conditions = maths.summarise_conditions(
+            reaction,
+            *maths.compute_stimulus(
+                trials.contrast_left.to_numpy(float), trials.contrast_right.to_numpy(float)
+            ),
+            maths.compute_outcome(
+                trials.choice.to_numpy(float, na_value=np.nan),
+                trials.feedback_type.to_numpy(float, na_value=np.nan),
+            ),
+        )
+        rows.insert1(self, {**key, **maths.summarise_reaction_times(reaction)})
+        rows.insert(self.Trial(), _reaction_rows(trials.trial, reaction), key)
+        rows.insert(
+            self.Condition(), pd.DataFrame(conditions).rename(columns=CONDITION_COLUMNS), key
+        )
+
+
+CONDITION_COLUMNS = {
+    "n": "n_condition_trials",
+    "mean": "condition_mean",
+    "median": "condition_median",
+    "sem": "condition_sem",
+}
+
+
+def _reaction_rows(trial: pd.Series, reaction: dict[str, np.ndarray]) -> pd.DataFrame:
+    seconds = reaction["reaction_time"]
+    in_bounds = pd.array(reaction["is_valid"], dtype="boolean")
+    in_bounds[np.isnan(seconds)] = pd.NA
+    return pd.DataFrame({"trial": trial, "reaction_time": seconds, "rt_in_bounds": in_bounds})

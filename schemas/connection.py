@@ -1,0 +1,190 @@
+"""Connect to the database: the only file that names databases.
+
+    from schemas import connection, ephys
+    connection.connect()
+    ephys.GoodUnits.Unit & "is_good"
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import datajoint as dj
+
+from schemas import MODULES, server, upstream
+from schemas import settings as settings_module
+from schemas.errors import ServerError, StorageError
+from schemas.settings import Settings
+from schemas.sources import base
+from schemas.storage import STORE, ParquetCodec  # noqa: F401  (registers the codec)
+
+_active: Settings | None = None
+
+
+def connect(settings: Settings | None = None) -> dj.Connection:
+    """Connect, and create or attach to all schemas.
+
+    With no host configured, the embedded server of `settings.home` is started if it does not
+    run. Connecting again with the same settings does nothing.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Default: `schemas.settings.load()`.
+
+    Returns
+    -------
+    datajoint.Connection
+
+    Raises
+    ------
+    ServerError
+        The server cannot be started or reached, or refuses the user.
+    StorageError
+        The folder of the store cannot be made.
+    """
+    global _active
+    settings = settings or settings_module.load()
+    if _active == settings and dj.conn().is_connected:
+        return dj.conn()
+    disconnect()
+    upstream.apply()
+    _configure(settings)
+    connection = _open(settings)
+    try:
+        with _one_at_a_time(connection, settings.prefix):
+            activate(connection, settings.prefix)
+    except dj.errors.DataJointError as error:
+        raise ServerError(f"the tables cannot be created ({error}).", settings.prefix) from error
+    base.use_opener(lambda location: _open_source(location, settings))
+    _active = settings
+    return connection
+
+
+def disconnect() -> None:
+    """Close the connection and detach all tables, so that another database can be used."""
+    global _active
+    for module in _table_modules() if _active else ():
+        module.schema.database = None
+        module.schema.connection = None
+    if hasattr(dj.conn, "connection"):
+        dj.conn.connection.close()
+        del dj.conn.connection
+    base.use_opener(None)
+    _active = None
+
+
+def schema_name(module: str, prefix: str) -> str:
+    """Name of the database (MySQL) or schema (PostgreSQL) of a table module."""
+    return f"{prefix}_{module}"
+
+
+def activate(connection: dj.Connection, prefix: str) -> None:
+    """Create or attach to all schemas in the order of their foreign keys."""
+    for module in _table_modules():
+        name = schema_name(module.__name__.rpartition(".")[2], prefix)
+        if connection.adapter.backend == "mysql":
+            # Names and acronyms are exact, as on PostgreSQL: the default collation ignores case.
+            connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
+        module.schema.activate(name, connection=connection)
+    atlas = importlib.import_module("schemas.atlas")
+    if not atlas.BrainRegion():
+        from schemas.sources import ontology
+
+        atlas.BrainRegion.fill(ontology.load_ontology(), ontology.load_ancestors())
+
+
+def drop(prefix: str) -> None:
+    """Drop every schema under a prefix from the connected server, with all that is in them."""
+    connection = dj.conn()
+    mysql = connection.adapter.backend == "mysql"
+    if mysql:
+        connection.query("SET FOREIGN_KEY_CHECKS = 0")
+    for module in reversed(MODULES):
+        connection.query(connection.adapter.drop_schema_sql(schema_name(module, prefix)))
+    if mysql:
+        connection.query("SET FOREIGN_KEY_CHECKS = 1")
+
+
+def _table_modules() -> Iterator[ModuleType]:
+    return (importlib.import_module(f"schemas.{name}") for name in MODULES)
+
+
+def _configure(settings: Settings) -> None:
+    """Hand the settings to DataJoint, whose own configuration files are not read."""
+    location = settings.store.location
+    if settings.store.protocol == "file":
+        try:
+            os.makedirs(location, exist_ok=True)  # noqa: PTH103  (expanded already)
+        except OSError as error:
+            raise StorageError(
+                f"the folder of the store cannot be made ({error.strerror}).",
+                location,
+                "Set bwm.store (or BWM_STORE) to a folder that you can write.",
+            ) from None
+    dj.config.stores = {"default": STORE, STORE: settings.store.spec()}
+    dj.config["database.backend"] = settings.server_backend
+    dj.config["database.use_tls"] = settings.use_tls
+    dj.config["safemode"] = False
+    dj.config.jobs.add_job_metadata = True
+    logging.getLogger("datajoint").setLevel(logging.CRITICAL)
+
+
+def _open(settings: Settings) -> dj.Connection:
+    if settings.embedded:
+        endpoint = server.start(settings.home)
+        where, port = endpoint.host, endpoint.port
+        user, password, tls = endpoint.user, endpoint.password, False
+    else:
+        assert settings.host is not None
+        where, port, tls = settings.host, settings.server_port, settings.use_tls
+        user = settings.user or ""
+        password = settings.password.get_secret_value() if settings.password else ""
+    dj.config["database.port"] = port
+    try:
+        dj.conn.connection = dj.Connection(where, user, password, port, tls)
+    except Exception as error:  # drivers raise their own kinds, before DataJoint can translate
+        raise _explained(error, user, f"{where}:{port}") from None
+    return dj.conn.connection
+
+
+def _explained(error: Exception, user: str, where: str) -> ServerError:
+    text = " ".join(str(part) for part in error.args)
+    if "1045" in text or "password authentication failed" in text or "Access denied" in text:
+        return ServerError(
+            f"the server refuses user {user!r} with this password.",
+            where,
+            "Set DJ_USER and DJ_PASS, or database.user and database.password.",
+        )
+    return ServerError(
+        f"the server cannot be reached ({text.strip()}).",
+        where,
+        "Check DJ_HOST and DJ_PORT, or unset DJ_HOST to use the embedded server.",
+    )
+
+
+@contextmanager
+def _one_at_a_time(connection: dj.Connection, prefix: str) -> Iterator[None]:
+    """Hold a lock on the server: processes that create tables at once would trip each other."""
+    name = f"bwm activate {prefix}"
+    if connection.adapter.backend == "mysql":
+        acquire, release = "SELECT GET_LOCK(%s, 120)", "SELECT RELEASE_LOCK(%s)"
+    else:
+        acquire = "SELECT pg_advisory_lock(hashtext(%s))"
+        release = "SELECT pg_advisory_unlock(hashtext(%s))"
+    connection.query(acquire, (name,)).fetchall()
+    try:
+        yield
+    finally:
+        connection.query(release, (name,)).fetchall()
+
+
+def _open_source(location: str, settings: Settings) -> base.Source:
+    from schemas.sources import one_api
+
+    return one_api.open_source(location, settings.home)

@@ -1,0 +1,370 @@
+"""Spike sorts: their units, spikes and good-unit labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+from schemas import atlas, probe, rows, session, storage  # noqa: F401  (atlas: foreign keys)
+from schemas.errors import InconsistentData
+from schemas.maths import ephys as maths
+from schemas.sources import base
+
+schema = dj.Schema()
+
+
+@schema
+class Sorting(dj.Lookup):
+    """A way in which spikes were sorted; new ones are added when a source lists them."""
+
+    definition = """
+    # one row per sorter and revision
+    sorting_name    : varchar(64)  # sorter, and after @ the revision, e.g. pykilosort@2024-05-06
+    ---
+    sorter          : varchar(32)  # folder of the sorter; empty for the probe's own folder
+    sorter_revision : varchar(64)  # revision of the spike times; empty for the original
+    unique index (sorter, sorter_revision)
+    """
+    contents = (
+        ("pykilosort", "pykilosort", ""),
+        ("pykilosort@2024-05-06", "pykilosort", "2024-05-06"),
+    )
+
+
+def name_sorting(sorter: str, revision: str) -> str:
+    """Name a sort, e.g. `pykilosort@2024-05-06`; `ks2_matlab` for the probe's own folder."""
+    return (sorter or "ks2_matlab") + (f"@{revision}" if revision else "")
+
+
+@schema
+class OfferedSorting(dj.Manual):
+    """Sorts that a source lists: old and new ones of an insertion stand side by side."""
+
+    definition = """
+    # one row per insertion and sort that a source offers
+    -> probe.ProbeInsertion
+    -> Sorting
+    ---
+    is_default_sorting : bool  # the one to use where nobody asks for another
+    """
+
+
+@schema
+class SpikeSorting(dj.Imported):
+    """A sort of an insertion."""
+
+    definition = """
+    # one row per sort of an insertion
+    -> OfferedSorting
+    ---
+    n_clusters       : int32  # number of clusters, with spikes or without
+    released_metrics : json   # names of the metrics that the sort was released with
+    """
+
+    class Cluster(dj.Part):
+        """A unit, with site and metrics as released; the region is that of its peak channel."""
+
+        definition = """
+        # one row per cluster of a sort
+        -> master
+        cluster_id                    : int32        # row in the released arrays, from 0
+        ---
+        -> [nullable] atlas.BrainRegion
+        cluster_uuid = null           : char(36)     # UUID of the unit, new with every sort
+        peak_channel = null           : int16        # row of the peak channel among the sites
+        unit_axial = null             : float64      # (um) site along the probe, from the tip
+        unit_lateral = null           : float64      # (um) site across the probe
+        unit_x = null                 : float64      # (um) medio-lateral, right of bregma positive
+        unit_y = null                 : float64      # (um) antero-posterior, anterior positive
+        unit_z = null                 : float64      # (um) dorso-ventral, above bregma positive
+        cluster_depth = null          : float64      # (um) centre of the template, from the tip
+        cluster_amp = null            : float64      # (V) amplitude of the template
+        peak_to_trough = null         : float64      # (ms) width of the waveform, signed
+        spike_count = null            : int64        # number of spikes
+        firing_rate = null            : float64      # (Hz) over the recording
+        amp_min = null                : float64      # (V) smallest spike
+        amp_max = null                : float64      # (V) largest spike
+        amp_median = null             : float64      # (V) median spike
+        amp_std_db = null             : float64      # (dB) spread of amplitudes
+        presence_ratio = null         : float64      # (fraction) of 10 s bins with a spike
+        presence_ratio_std = null     : float64      # (count) spread of spikes in those bins
+        drift = null                  : float64      # (um/h) sum of depth changes
+        contamination = null          : float64      # (fraction) estimate from refractory spikes
+        contamination_alt = null      : float64      # (fraction) another such estimate
+        missed_spikes_est = null      : float64      # (fraction) spikes below threshold
+        noise_cutoff = null           : float64      # (sd) low end of amplitudes against the top
+        sliding_rp_viol = null        : float64      # (bool) 1 is a pass of the sliding test
+        sliding_rp_viol_forced = null : float64      # (bool) the same, rare units let pass
+        max_confidence = null         : float64      # (percent) that contamination is below 10 %
+        min_contamination = null      : float64      # (percent) least that can be excluded
+        n_spikes_below2 = null        : int64        # pairs of spikes closer than 2 ms
+        released_label = null         : float64      # (fraction) of criteria passed, as released
+        bitwise_fail = null           : int16        # bits: 1 refractory, 2 noise, 4 amplitude
+        ks2_label = null              : varchar(16)  # label of Kilosort
+        """
+
+    class Source(dj.Part):
+        """The files that were read."""
+
+        definition = session.SOURCE
+
+    candidates = probe.ProbeInsertion
+    """Keys that a complete release would have."""
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Every sort that is offered."""
+        return OfferedSorting.proj()
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch the sort and what the source lists."""
+        listed = probe.fetch_datasets(key, "clusters", "channels")
+        return (Sorting & key).fetch1(), listed
+
+    def make_compute(
+        self, key: dict[str, Any], sorting: dict[str, Any], listed: list[dict[str, Any]]
+    ) -> tuple:
+        """Load the units."""
+        source, datasets = _open_sort(sorting, listed)
+        return (source.load_clusters(datasets),)
+
+    def make_insert(self, key: dict[str, Any], clusters: base.Clusters) -> None:
+        """Insert the units and the files that they were read from."""
+        table = clusters.frame.rename(columns=CLUSTER_COLUMNS)
+        table = table.rename_axis("cluster_id").reset_index()
+        summary = {"n_clusters": len(table), "released_metrics": list(clusters.metrics)}
+        rows.insert1(self, {**key, **summary})
+        rows.insert(self.Cluster(), table, key)
+        session.insert_sources(self.Source(), key, clusters.files)
+
+
+Cluster = SpikeSorting.Cluster
+
+CLUSTER_COLUMNS = {
+    "channel": "peak_channel",
+    "axial_um": "unit_axial",
+    "lateral_um": "unit_lateral",
+    "x_um": "unit_x",
+    "y_um": "unit_y",
+    "z_um": "unit_z",
+}
+
+
+def _open_sort(
+    sorting: dict[str, Any], listed: list[dict[str, Any]]
+) -> tuple[base.Source, tuple[base.DatasetRecord, ...]]:
+    """Open the files of one sort; sites of the probe's own folder belong to every sort."""
+    own = [
+        row
+        for row in listed
+        if row["dataset_sorter"] == sorting["sorter"]
+        or (row["data_kind"] == "channels" and not row["dataset_sorter"])
+    ]
+    return session.open_datasets(own, sorting["sorter_revision"])
+
+
+@schema
+class Spikes(dj.Imported):
+    """The spikes of a sort as one object, sorted by cluster, then time.
+
+    Columns: `cluster`, `time` (s, as released to the bit), `amplitude` (V), `depth` (um).
+    """
+
+    definition = f"""
+    # one row per sort of an insertion
+    -> SpikeSorting
+    ---
+    n_spikes           : int64    # number of spikes
+    first_spike = null : float64  # (s) first spike of any unit
+    last_spike = null  : float64  # (s) last spike of any unit
+    spikes             : <parquet@{storage.STORE}>  # cluster, time (s), amplitude (V), depth (um)
+    """
+
+    class Unit(dj.Part):
+        """A unit's slice of the object; a unit without spikes has a slice of none."""
+
+        definition = """
+        # one row per cluster of a sort
+        -> master
+        -> SpikeSorting.Cluster
+        ---
+        spike_offset            : int64    # first row of the unit in the object
+        n_unit_spikes           : int64    # number of spikes
+        first_unit_spike = null : float64  # (s) first spike
+        last_unit_spike = null  : float64  # (s) last spike
+        """
+
+    class Source(dj.Part):
+        """The files that were read."""
+
+        definition = session.SOURCE
+
+    candidates = probe.ProbeInsertion
+    """Keys that a complete release would have."""
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch the sort, its number of units and what the source lists."""
+        n_clusters = (SpikeSorting & key).fetch1("n_clusters")
+        return (Sorting & key).fetch1(), n_clusters, probe.fetch_datasets(key, "spikes")
+
+    def make_compute(
+        self,
+        key: dict[str, Any],
+        sorting: dict[str, Any],
+        n_clusters: int,
+        listed: list[dict[str, Any]],
+    ) -> tuple:
+        """Load the spikes and sort them by cluster."""
+        source, datasets = _open_sort(sorting, listed)
+        spikes = source.load_spikes(datasets)
+        if len(spikes.cluster) and (highest := int(spikes.cluster.max())) >= n_clusters:
+            where = next(file.path for file in spikes.files if "clusters" in file.path)
+            raise InconsistentData(
+                f"spikes of cluster {highest}, but the sort has {n_clusters} clusters.",
+                where,
+                "Spikes and clusters are of different sorts: download both again.",
+            )
+        order, counts = maths.sort_by_cluster(spikes.cluster, n_clusters)
+        columns = {
+            name: getattr(spikes, name)[order] for name in ("cluster", "time", "amplitude", "depth")
+        }
+        return columns, counts, spikes.files
+
+    def make_insert(
+        self,
+        key: dict[str, Any],
+        columns: dict[str, np.ndarray],
+        counts: np.ndarray,
+        files: tuple[base.FileRead, ...],
+    ) -> None:
+        """Insert the object, the slices and the files that they were read from."""
+        units = _slices(columns["time"], counts)
+        span = {
+            "first_spike": units.first_unit_spike.min(),
+            "last_spike": units.last_unit_spike.max(),
+        }
+        rows.insert1(self, {**key, "n_spikes": int(counts.sum()), **span, "spikes": columns})
+        rows.insert(self.Unit(), units, key)
+        session.insert_sources(self.Source(), key, files)
+
+
+def _slices(time: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
+    offset = np.concatenate([[0], np.cumsum(counts)])
+    first, last = np.full((2, len(counts)), np.nan)
+    filled = counts > 0
+    first[filled] = time[offset[:-1][filled]]
+    last[filled] = time[offset[1:][filled] - 1]
+    return pd.DataFrame(
+        {
+            "cluster_id": np.arange(len(counts)),
+            "spike_offset": offset[:-1],
+            "n_unit_spikes": counts,
+            "first_unit_spike": first,
+            "last_unit_spike": last,
+        }
+    )
+
+
+def spike_times(units: dj.expression.QueryExpression) -> pd.Series:
+    """Fetch the spike trains of any restricted set of units.
+
+    Parameters
+    ----------
+    units : expression
+        Whatever has the key of a unit, e.g. `ephys.GoodUnits.Unit & "is_good"`.
+
+    Returns
+    -------
+    pandas.Series
+        Of float64 arrays (s, ascending), indexed by `eid`, `probe_name`, `sorting_name` and
+        `cluster_id`. Each stored object is opened once.
+    """
+    key = SpikeSorting.Cluster.primary_key
+    chosen = (SpikeSorting.Cluster & units.proj()).proj()
+    wanted = rows.frame(Spikes.Unit.proj("spike_offset", "n_unit_spikes") & chosen)
+    trains = pd.Series(np.empty(len(wanted), dtype=object), dtype=object)
+    objects = (Spikes & chosen).to_dicts()
+    of_sort = wanted.groupby(key[:-1], sort=False).indices
+    for row in objects:
+        index = of_sort[tuple(row[name] for name in key[:-1])]
+        part = wanted.iloc[index]
+        slices = row["spikes"].read_slices("time", part.spike_offset, part.n_unit_spikes)
+        trains.iloc[index] = pd.Series(slices, index=index, dtype=object)
+    trains.index = pd.MultiIndex.from_frame(wanted[key])
+    return trains.rename("time")
+
+
+@schema
+class UnitCriterion(dj.Lookup):
+    """What makes a unit good: all three of refractory period, noise cut-off and amplitude."""
+
+    definition = """
+    # one row per definition of a good unit
+    criterion             : varchar(32)   # name of the definition
+    ---
+    refractory_metric     : varchar(32)   # column of SpikeSorting.Cluster that is tested
+    min_refractory        : float64       # (metric) pass if at least this
+    max_noise_cutoff      : float64       # (sd) pass if below this
+    min_amplitude         : float64       # (V) pass if the median amplitude is above this
+    criterion_description : varchar(128)  # where the definition is used
+    """
+    contents = (
+        ("ibl_2022", "sliding_rp_viol", 1.0, 20.0, 50e-6, "release of 2022, papers and slides"),
+        ("ibl_2024", "max_confidence", 90.0, 5.0, 50e-6, "metrics since 2024"),
+    )
+
+
+@schema
+class GoodUnits(dj.Computed):
+    """The good units of a sort by a criterion, from the released metrics."""
+
+    definition = """
+    # one row per sort of an insertion and criterion
+    -> SpikeSorting
+    -> UnitCriterion
+    ---
+    n_units         : int32         # number of units
+    n_good          : int32         # number of units that pass all three tests
+    n_undecided     : int32         # number of units that pass what could be tested, not all
+    missing_metrics : varchar(128)  # metrics that the sort lacks, comma-separated, or empty
+    """
+
+    class Unit(dj.Part):
+        """A unit's three tests kept apart: NaN fails, a metric that the sort lacks gives null."""
+
+        definition = """
+        # one row per cluster of a sort and criterion
+        -> master
+        -> SpikeSorting.Cluster
+        ---
+        refractory_pass = null : bool     # passes the refractory test
+        noise_pass = null      : bool     # passes the noise cut-off
+        amplitude_pass = null  : bool     # passes the median amplitude
+        unit_label = null      : float64  # (fraction) of the three tests passed
+        is_good = null         : bool     # passes all three
+        """
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Compare the released metrics with the thresholds."""
+        rule = (UnitCriterion & key).fetch1()
+        released = (SpikeSorting & key).fetch1("released_metrics")
+        names = [rule["refractory_metric"], "noise_cutoff", "amp_median"]
+        missing = [name for name in names if name not in released]
+        units = rows.frame((SpikeSorting.Cluster & key).proj(*names))
+        metrics = {n: None if n in missing else units[n].to_numpy(float) for n in names}
+        thresholds = [rule[n] for n in ("min_refractory", "max_noise_cutoff", "min_amplitude")]
+        passes = maths.compute_passes(metrics, len(units), names[0], *thresholds)
+        good = passes["is_good"]
+        counts = {"n_good": int(np.nansum(good)), "n_undecided": int(np.isnan(good).sum())}
+        summary = {"n_units": len(units), **counts, "missing_metrics": ",".join(missing)}
+        rows.insert1(self, {**key, **summary})
+        rows.insert(self.Unit(), _pass_rows(units.cluster_id, passes), key)
+
+
+def _pass_rows(cluster_id: pd.Series, passes: dict[str, np.ndarray]) -> pd.DataFrame:
+    table = pd.DataFrame({"cluster_id": cluster_id, **passes})
+    tests = [name for name in passes if name != "unit_label"]
+    return table.astype(dict.fromkeys(tests, "boolean"))

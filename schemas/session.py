@@ -1,0 +1,164 @@
+"""Sessions, and the datasets that a source lists for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datajoint as dj
+
+from schemas import rows, subject  # noqa: F401  (subject: foreign keys)
+from schemas.sources import base
+
+schema = dj.Schema()
+
+
+@schema
+class QC(dj.Lookup):
+    """Outcomes of quality control, in order of severity."""
+
+    definition = """
+    # one row per outcome of quality control
+    qc          : varchar(8)  # name of the outcome
+    ---
+    qc_severity : int8        # rank, 0 not set to 4 critical
+    """
+    contents = tuple((outcome, rank) for rank, outcome in enumerate(base.QC_OUTCOMES))
+
+
+@schema
+class DataKind(dj.Lookup):
+    """What a dataset is part of; a table imports the datasets of one kind."""
+
+    definition = """
+    # one row per kind of data
+    data_kind             : varchar(16)   # name of the kind
+    ---
+    data_kind_description : varchar(128)  # what it holds
+    """
+    contents = tuple(base.DATA_KINDS.items())
+
+
+@schema
+class DataSource(dj.Manual):
+    """A place that recordings are read from."""
+
+    definition = """
+    # one row per source that was registered
+    data_source : varchar(512)  # folder or URL
+    """
+
+
+@schema
+class Session(dj.Manual):
+    """A mouse at the task."""
+
+    definition = """
+    # one row per session
+    eid                  : char(36)      # session UUID, lower case
+    ---
+    -> subject.Subject
+    session_date         : date          # day of the recording
+    session_number       : int16         # number of the session on that day, from 1
+    session_start = null : datetime(6)   # start, UTC
+    task_protocol = null : varchar(255)  # protocol that the rig ran
+    projects = null      : varchar(255)  # projects of Alyx, comma-separated
+    -> [nullable] QC.proj(session_qc="qc")
+    unique index (subject, session_date, session_number)
+    """
+
+
+@schema
+class Dataset(dj.Manual):
+    """A file, as its source lists it: a pointer, never a copy."""
+
+    definition = """
+    # one row per file that a source lists for a session
+    -> Session
+    dataset_path      : varchar(255)  # path below the session folder, revision included
+    ---
+    -> DataSource
+    -> DataKind
+    collection        : varchar(128)  # folder below the session, without the revision
+    dataset_name      : varchar(128)  # file name
+    revision          : varchar(64)   # revision; empty for the original
+    dataset_id = null : varchar(36)   # dataset UUID of Alyx
+    file_size = null  : int64         # (byte) size
+    md5 = null        : varchar(32)   # hash as listed
+    is_default = null : bool          # flagged as the default revision; null where none is
+    -> [nullable] QC.proj(dataset_qc="qc")
+    """
+
+
+SOURCE = """
+# one row per file that was really read
+-> master
+-> session.Dataset
+---
+source_revision : varchar(64)  # revision that was read; empty for the original
+source_md5      : varchar(32)  # hash of the bytes that were read
+source_size     : int64        # (byte) size of the file that was read
+"""
+"""Definition of the part `Source` that every imported table has."""
+
+
+def available(kind: str) -> dj.expression.QueryExpression:
+    """Return the sessions for which a source lists data of a kind."""
+    return Session & (Dataset & {"data_kind": kind}).proj()
+
+
+def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:
+    """Fetch rows of `Dataset` (joined or not), in order of their paths."""
+    return datasets.to_dicts(order_by="dataset_path")
+
+
+def open_datasets(
+    listed: Sequence[Mapping[str, Any]], revision: str | None = None
+) -> tuple[base.Source, tuple[base.DatasetRecord, ...]]:
+    """Open the source of rows of `Dataset`, and choose the revision of each file.
+
+    Parameters
+    ----------
+    listed : sequence of mappings
+        As `fetch_datasets` returns them.
+    revision : str, optional
+        As in `schemas.sources.base.select_revision`.
+    """
+    records = [
+        base.DatasetRecord(
+            eid=row["eid"],
+            path=row["dataset_path"],
+            kind=row["data_kind"],
+            collection=row["collection"],
+            name=row["dataset_name"],
+            revision=row["revision"],
+            dataset_id=row["dataset_id"],
+            file_size=row["file_size"],
+            md5=row["md5"],
+            qc=row["dataset_qc"],
+            is_default=row["is_default"],
+            probe_name=row.get("probe_name"),
+            sorter=row.get("dataset_sorter"),
+        )
+        for row in listed
+    ]
+    chosen = base.select_revision(records, revision)
+    locations = {row["dataset_path"]: row["data_source"] for row in listed}
+    return base.open_source(locations[chosen[0].path]), chosen
+
+
+def insert_sources(part: dj.Part, key: Mapping[str, Any], files: Sequence[base.FileRead]) -> None:
+    """Record the files that a row was read from."""
+    rows.insert(
+        part,
+        [
+            {
+                "dataset_path": file.path,
+                "source_revision": file.revision,
+                "source_md5": file.md5,
+                "source_size": file.file_size,
+            }
+            for file in files
+        ],
+        key,
+    )

@@ -1,0 +1,56 @@
+"""The steering wheel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datajoint as dj
+
+from schemas import rows, session, storage
+from schemas.sources import base
+
+schema = dj.Schema()
+
+
+@schema
+class Wheel(dj.Imported):
+    """The trace of the wheel: `time` (s, uneven), `position` (rad, + counter-clockwise)."""
+
+    definition = f"""
+    # one row per session with a wheel
+    -> session.Session
+    ---
+    n_samples   : int32    # number of samples
+    wheel_start : float64  # (s) time of the first sample
+    wheel_end   : float64  # (s) time of the last sample
+    wheel_trace : <parquet@{storage.STORE}>  # columns time (s) and position (rad)
+    """
+
+    class Source(dj.Part):
+        """The files that were read."""
+
+        definition = session.SOURCE
+
+    candidates = session.Session
+    """Keys that a complete release would have."""
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Sessions with a released wheel."""
+        return session.available("wheel")
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch what the source lists."""
+        return (session.fetch_datasets(session.Dataset & key & {"data_kind": "wheel"}),)
+
+    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
+        """Load the trace."""
+        source, datasets = session.open_datasets(listed)
+        return (source.load_wheel(datasets),)
+
+    def make_insert(self, key: dict[str, Any], wheel: base.Wheel) -> None:
+        """Insert the trace and the files that it was read from."""
+        span = {"wheel_start": wheel.time[0], "wheel_end": wheel.time[-1]}
+        trace = {"time": wheel.time, "position": wheel.position}
+        rows.insert1(self, {**key, "n_samples": len(wheel.time), **span, "wheel_trace": trace})
+        session.insert_sources(self.Source(), key, wheel.files)
