@@ -1,0 +1,1 @@
+"""What runs: registration, workers, status, and the command `bwm`."""

@@ -4,6 +4,11 @@ Importing this package, or a table module, needs no server and starts none.
 `connection.connect()` does.
 """
 
+import os
+
+# Settings have one reader, schemas.settings; DataJoint would let its own files overrule it.
+os.environ.setdefault("DJ_IGNORE_CONFIG_FILE", "true")
+
 MODULES = (
     "atlas",
     "subject",

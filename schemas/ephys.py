@@ -98,7 +98,7 @@ class SpikeSorting(dj.Imported):
         noise_cutoff = null           : float64      # (sd) low end of amplitudes against the top
         sliding_rp_viol = null        : float64      # (bool) 1 is a pass of the sliding test
         sliding_rp_viol_forced = null : float64      # (bool) the same, rare units let pass
-        max_confidence = null         : float64      # (percent) that contamination is below 10 %
+        max_confidence = null         : float64      # (percent) that contamination is below a tenth
         min_contamination = null      : float64      # (percent) least that can be excluded
         n_spikes_below2 = null        : int64        # pairs of spikes closer than 2 ms
         released_label = null         : float64      # (fraction) of criteria passed, as released
@@ -201,9 +201,6 @@ class Spikes(dj.Imported):
         """The files that were read."""
 
         definition = session.SOURCE
-
-    candidates = probe.ProbeInsertion
-    """Keys that a complete release would have."""
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, its number of units and what the source lists."""

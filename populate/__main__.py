@@ -1,0 +1,5 @@
+"""`python -m populate` is `bwm`."""
+
+from populate.cli import main
+
+main()

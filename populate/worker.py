@@ -1,0 +1,107 @@
+"""Fill tables: reserve a job, make it, record what fails, stop cleanly.
+
+DataJoint's own job tables hold what is reserved and what failed; a failed job is not repeated
+until it is asked for.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datajoint as dj
+import psutil
+
+from populate import plan
+
+
+@dataclass
+class Outcome:
+    """What was done for a table: the number of keys made, and those that failed with why."""
+
+    table: str
+    made: int = 0
+    failed: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with the table, the number of keys tried and the number of keys to try."""
+
+
+def run(
+    tables: Sequence[type[dj.Table]] | None = None, progress: Progress | None = None
+) -> list[Outcome]:
+    """Make every key that can be made now, table after table.
+
+    Parameters
+    ----------
+    tables : sequence of tables, optional
+        Default: all, in the order of the plan.
+    progress : callable, optional
+        See `Progress`.
+
+    Raises
+    ------
+    KeyboardInterrupt, SystemExit
+        Asked to stop. What is made stays, the job in hand is released.
+    """
+    return [_fill(table, progress) for table in tables or plan.tables()]
+
+
+def retry(tables: Sequence[type[dj.Table]] | None = None) -> int:
+    """Forget recorded failures, so that the next run tries their keys again.
+
+    Returns
+    -------
+    int
+        Number of failures forgotten.
+    """
+    forgotten = 0
+    for table in tables or plan.tables():
+        failed = table().jobs.errors
+        forgotten += len(failed)
+        failed.delete_quick()
+    return forgotten
+
+
+def _fill(table: type[dj.Table], progress: Progress | None) -> Outcome:
+    jobs = table().jobs
+    _release_dead(jobs)
+    jobs.refresh(delay=-1)
+    outcome = Outcome(plan.name_of(table))
+    total = len(jobs.pending)
+    for tried in range(total):
+        if progress:
+            progress(outcome.table, tried, total)
+        result = table().populate(
+            reserve_jobs=True,
+            refresh=False,
+            max_calls=1,
+            suppress_errors=True,
+            return_exception_objects=True,
+        )
+        outcome.made += result["success_count"]
+        for key, error in result["error_list"]:
+            _stop_if_asked(jobs, key, error)
+            outcome.failed.append((key, f"{type(error).__name__}: {error}"))
+    if progress and total:
+        progress(outcome.table, total, total)
+    return outcome
+
+
+def _stop_if_asked(jobs: dj.jobs.Job, key: dict[str, Any], error: BaseException) -> None:
+    """Raise what asked to stop: DataJoint records it as a failure of the key and goes on."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        (jobs.errors & key).delete_quick()
+        raise error
+
+
+def _release_dead(jobs: dj.jobs.Job) -> None:
+    """Release the jobs that processes of this machine held when they were killed."""
+    held = jobs.reserved & {"host": socket.gethostname()}
+    dead = {row["pid"] for row in held.to_dicts()}
+    for pid in dead:
+        if not psutil.pid_exists(pid):
+            (held & {"pid": pid}).delete_quick()

@@ -1,0 +1,1 @@
+"""Figures: arrays and frames in, matplotlib Axes out."""

@@ -1,0 +1,1 @@
+"""Queries ready to use and to refine: DataJoint expressions and frames, nothing is inserted."""

@@ -1,0 +1,39 @@
+"""Reaction times over sessions."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from schemas import behavior, rows
+from schemas.errors import QueryError
+from schemas.maths.behavior import SIDES, compute_stimulus
+
+
+def reaction_times(definition: str) -> pd.DataFrame:
+    """Fetch the reaction time of every trial with its stimulus.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a trial that has a reaction time: `eid`, `trial`, `side`, `contrast` (fraction),
+        `choice`, `feedback_type`, `reaction_time` (s), `rt_in_bounds`.
+
+    Raises
+    ------
+    QueryError
+        No definition has that name; says which there are.
+    """
+    known = behavior.ReactionTimeDefinition.to_arrays("rt_definition")
+    if definition not in known:
+        raise QueryError(
+            f"no reaction time {definition!r}.", None, f"There are: {', '.join(known)}."
+        )
+    measured = behavior.ReactionTime.Trial & {"rt_definition": definition}
+    shown = behavior.Trials.Trial.proj("contrast_left", "contrast_right", "choice", "feedback_type")
+    trials = rows.frame((measured & "reaction_time IS NOT NULL") * shown)
+    side, contrast = compute_stimulus(
+        trials.contrast_left.to_numpy(float), trials.contrast_right.to_numpy(float)
+    )
+    trials["side"] = pd.Series(side).map(dict(enumerate(SIDES)))
+    trials["contrast"] = contrast
+    return trials.drop(columns=["rt_definition", "contrast_left", "contrast_right"])

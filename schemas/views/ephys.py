@@ -1,0 +1,157 @@
+"""Units by region, criterion and release, and the rates of regions."""
+
+from __future__ import annotations
+
+import datajoint as dj
+import pandas as pd
+
+from schemas import activity, atlas, ephys, probe, release, rows, session
+from schemas.errors import QueryError
+from schemas.views.atlas import below
+
+
+def sorts(
+    sorting: str | None = None, release_name: str | None = None
+) -> dj.expression.QueryExpression:
+    """Return imported sorts: one an insertion, unless a sort is named.
+
+    Parameters
+    ----------
+    sorting : str, optional
+        Name of a sort, e.g. `pykilosort`; default the one that the source flags, so that no
+        unit counts twice.
+    release_name : str, optional
+        Only insertions of that release.
+
+    Raises
+    ------
+    QueryError
+        No such sort or release; names those there are.
+    """
+    if sorting is None:
+        chosen = ephys.SpikeSorting & (ephys.OfferedSorting & "is_default_sorting = TRUE").proj()
+    else:
+        _require(ephys.Sorting, "sorting_name", sorting)
+        chosen = ephys.SpikeSorting & {"sorting_name": sorting}
+    if release_name is None:
+        return chosen
+    _require(release.Release, "release_name", release_name)
+    return chosen & (release.Release.Insertion & {"release_name": release_name}).proj()
+
+
+def units(
+    region: str | None = None,
+    criterion: str | None = None,
+    release_name: str | None = None,
+    sorting: str | None = None,
+) -> dj.expression.QueryExpression:
+    """Return units, as rows of `ephys.SpikeSorting.Cluster` to restrict and join further.
+
+    Parameters
+    ----------
+    region : str, optional
+        Acronym; structures in that region are included.
+    criterion : str, optional
+        Only units that are good by it.
+    release_name, sorting : str, optional
+        As in `sorts`.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; says which are.
+    """
+    found = ephys.SpikeSorting.Cluster & sorts(sorting, release_name).proj()
+    if region is not None:
+        found = found & below(region).proj()
+    if criterion is not None:
+        _require(ephys.UnitCriterion, "criterion", criterion)
+        good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
+        found = found & good.proj()
+    return found
+
+
+def unit_table(found: dj.expression.QueryExpression) -> pd.DataFrame:
+    """Fetch units with what a reader wants to see beside them.
+
+    Parameters
+    ----------
+    found : expression
+        As `units` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a unit: subject, date, probe, cluster, region, rate (Hz), median amplitude (V),
+        depth (um), and the ids `pid`, `eid` and `cluster_uuid`.
+    """
+    regions = atlas.BrainRegion.proj("region_acronym", "region_name")
+    where = session.Session.proj("subject", "session_date", "session_number")
+    plain = found.proj(
+        "region_id", "firing_rate", "spike_count", "amp_median", "cluster_depth", "cluster_uuid"
+    )
+    table = rows.frame(plain * where * probe.ProbeInsertion.proj("pid"))
+    table = table.merge(rows.frame(regions), on="region_id", how="left")
+    return table.sort_values(
+        ["subject", "session_date", "session_number", "probe_name", "sorting_name", "cluster_id"],
+        ignore_index=True,
+    )[UNIT_COLUMNS]
+
+
+UNIT_COLUMNS = [
+    "subject",
+    "session_date",
+    "session_number",
+    "probe_name",
+    "cluster_id",
+    "region_acronym",
+    "firing_rate",
+    "amp_median",
+    "cluster_depth",
+    "spike_count",
+    "sorting_name",
+    "pid",
+    "eid",
+    "cluster_uuid",
+]
+
+
+def region_rates(
+    criterion: str,
+    window: str = "recording",
+    mapping: str = "Beryl",
+    release_name: str | None = None,
+    sorting: str | None = None,
+) -> pd.DataFrame:
+    """Summarise rates by region over all insertions, each good unit counting once.
+
+    Void and root are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by acronym in the order of the atlas: `mean` (Hz), `median` (Hz), `n` units,
+        `rgb` of the region.
+    """
+    _require(activity.Window, "window_name", window)
+    _require(atlas.Mapping, "mapping", mapping)
+    located = units(None, criterion, release_name, sorting).proj("region_id")
+    of_window = activity.UnitRate.Unit & {"window_name": window}
+    rates = rows.frame(of_window.proj("rate") * located).dropna(subset=["rate", "region_id"])
+    regions = rows.frame(atlas.BrainRegion()).set_index("region_id")
+    target = regions[atlas.REGION_COLUMN[mapping]] if mapping != "Allen" else regions.index
+    rates["region_id"] = rates.region_id.map(dict(zip(regions.index, target, strict=True)))
+    rates = rates[~rates.region_id.isin(atlas.OUTSIDE)]
+    summary = rates.groupby("region_id").rate.agg(["mean", "median", "count"])
+    summary = summary.rename(columns={"count": "n"}).join(
+        regions[["region_acronym", "region_order", "region_rgb"]]
+    )
+    summary = summary.sort_values("region_order").set_index("region_acronym")
+    return summary.rename(columns={"region_rgb": "rgb"})[["mean", "median", "n", "rgb"]]
+
+
+def _require(table: type[dj.Table], name: str, value: str) -> None:
+    """Refuse a name that is in no row: DataJoint would find nothing and say nothing."""
+    if not table & {name: value}:
+        known = ", ".join(sorted(table.proj(name).to_arrays(name)))
+        raise QueryError(f"no {name} {value!r}.", None, f"There are: {known or 'none yet'}.")
