@@ -72,9 +72,8 @@ def disconnect() -> None:
     for module in _table_modules() if _active else ():
         module.schema.database = None
         module.schema.connection = None
-    if hasattr(dj.conn, "connection"):
-        dj.conn.connection.close()
-        del dj.conn.connection
+    if _active:
+        dj.conn().close()
     base.use_opener(None)
     _active = None
 
@@ -147,10 +146,9 @@ def _open(settings: Settings) -> dj.Connection:
         password = settings.password.get_secret_value() if settings.password else ""
     dj.config["database.port"] = port
     try:
-        dj.conn.connection = dj.Connection(where, user, password, port, tls)
+        return dj.conn(where, user, password, reset=True, use_tls=tls)
     except Exception as error:  # drivers raise their own kinds, before DataJoint can translate
         raise _explained(error, user, f"{where}:{port}") from None
-    return dj.conn.connection
 
 
 def _explained(error: Exception, user: str, where: str) -> ServerError:

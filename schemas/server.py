@@ -201,6 +201,8 @@ def folder(home: Path) -> Path:
             "the embedded server needs UNIX sockets.", home, "Configure a MySQL server instead."
         )
     home = home.expanduser().resolve()
+    if home.exists() and not home.is_dir():
+        raise ServerError("is not a folder.", home, "Choose another home folder.")
     near = home / "server" / "data"
     if os.geteuid() != 0:
         return near
