@@ -1,1 +1,15 @@
 """Queries ready to use and to refine: DataJoint expressions and frames, nothing is inserted."""
+
+from schemas.views.atlas import below, find_region
+from schemas.views.behavior import reaction_times
+from schemas.views.ephys import region_rates, sorts, unit_table, units
+
+__all__ = [
+    "below",
+    "find_region",
+    "reaction_times",
+    "region_rates",
+    "sorts",
+    "unit_table",
+    "units",
+]

