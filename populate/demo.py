@@ -1,0 +1,123 @@
+"""The main job from end to end on a simulated release, in a database of its own.
+
+Simulated data never mix with real ones: the demo has its own schemas on the embedded server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from populate import register, worker
+from schemas.settings import Settings
+from schemas.sources import base
+
+SEED = 2026
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with the lines that answer it; `answer` names what they leave behind."""
+
+    title: str
+    code: str
+    answer: str
+
+    def ask(self) -> pd.DataFrame:
+        """Run the lines as a notebook would after `IMPORTS`."""
+        namespace: dict[str, Any] = {}
+        exec(IMPORTS + self.code, namespace)
+        return namespace[self.answer]
+
+
+IMPORTS = """\
+from schemas import activity, atlas, connection, rows, views
+"""
+
+RATES = Question(
+    "Firing rate by brain region (Hz over the recording; good units of ibl_2022)",
+    """\
+good = views.units(criterion="ibl_2022").proj("region_id")
+rate = activity.UnitRate.Unit * good * atlas.BrainRegion & {"window_name": "recording"}
+table = rows.frame(rate).groupby("region_acronym").rate.agg(["mean", "sem", "count"])
+""",
+    "table",
+)
+
+REACTIONS = Question(
+    "Reaction time by contrast and side (s; first movement, trials within 0.08 to 2 s)",
+    """\
+times = views.reaction_times("first_movement").query("rt_in_bounds")
+by_stimulus = times.groupby(["side", "contrast"]).reaction_time
+table = by_stimulus.agg(["median", "mean", "count"]).reset_index()
+""",
+    "table",
+)
+
+
+def folder(settings: Settings) -> Path:
+    """Folder of the simulated release."""
+    return settings.home / "demo" / f"release-{SEED}"
+
+
+def simulate(settings: Settings) -> bool:
+    """Write the simulated release, unless it is there.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
+    """
+    from schemas.sources import simulator
+
+    target = folder(settings)
+    if target.exists():
+        return False
+    unfinished = target.with_name(target.name + ".unfinished")
+    simulator.simulate(unfinished, seed=SEED, **simulator.SIZES["small"])
+    unfinished.rename(target)
+    return True
+
+
+def register_release(
+    settings: Settings, progress: register.Progress | None = None
+) -> register.Report:
+    """Register the simulated folder and its release list."""
+    source = base.open_source(str(folder(settings)))
+    report = register.register_source(source, progress)
+    (listing,) = folder(settings).glob("*.csv")
+    listed = register.register_release(listing)
+    report.problems += listed.problems
+    for kind in listed.new:
+        if kind not in report.new:
+            report.count(kind, new=listed.new[kind], known=listed.known[kind])
+    return report
+
+
+def populate(progress: worker.Progress | None = None) -> list[worker.Outcome]:
+    """Fill every table."""
+    return worker.run(progress=progress)
+
+
+def draw(target: Path) -> Path:
+    """Save the figure: rates by region beside reaction times."""
+    from matplotlib.figure import Figure
+
+    from schemas import views
+    from schemas.figures import behavior, ephys
+
+    rates = views.region_rates("ibl_2022")
+    times = views.reaction_times("first_movement").query("rt_in_bounds")
+    by_stimulus = times.groupby(["side", "contrast"]).reaction_time
+    quartiles = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+    summary = pd.DataFrame({name: by_stimulus.quantile(q) for name, q in quartiles.items()})
+    figure = Figure(figsize=(10, max(4.0, 0.3 * len(rates))), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    ephys.plot_region_rates(left, rates, "Good units of the simulated release")
+    behavior.plot_reaction_times(right, summary.reset_index(), "First movement after the stimulus")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=150)
+    return target
