@@ -24,7 +24,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -610,6 +610,9 @@ def _shut_down(server: _Postmaster, data: Path) -> None:
             data,
             f"See {_log(data)}; it may still be writing to disk.",
         )
+    if server.socket.parent != data.parent:  # do not litter the temporary folder
+        with suppress(OSError):
+            server.socket.rmdir()
 
 
 def _wait(condition: Callable[[], bool]) -> bool:

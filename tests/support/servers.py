@@ -1,0 +1,306 @@
+"""Database servers for tests: private, on this machine alone, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import psycopg2
+import pymysql
+
+from schemas import server
+
+LOOPBACK = "127.0.0.1"
+DOCKER_IMAGE = "mysql:8.4"
+DOCKER_PATIENCE = 90.0
+MYSQLD_PATIENCE = 30.0
+
+FAST_MYSQL = [
+    "--skip-log-bin",
+    "--skip-name-resolve",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-method=nosync",
+    "--innodb-doublewrite=OFF",
+]
+
+NO_MYSQL = """no MySQL server for tests: {reasons}. Do one of these:
+- set BWM_TEST_MYSQL=mysql://user:password@host:port to a server whose schemas may be dropped;
+- start Docker, which then runs the image mysql:8.4;
+- put `mysqld` (MySQL 8.4 or newer) on PATH; a private server is started from it."""
+
+
+class NoMySQL(Exception):
+    """No MySQL server can be had; the text says what to do about it."""
+
+
+class _Unavailable(Exception):
+    """This way to a server does not exist here."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A server that tests may use.
+
+    Attributes
+    ----------
+    name : str
+        As DataJoint calls it: ``mysql`` or ``postgresql``.
+    host : str
+        A name, an address, or the folder of a socket.
+    """
+
+    name: str
+    host: str
+    port: int
+    user: str
+    password: str
+
+    @property
+    def url(self) -> str:
+        """The server as BWM_TEST_MYSQL names it."""
+        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return f"{self.name}://{login}@{self.host}:{self.port}"
+
+
+@contextmanager
+def embedded() -> Iterator[Backend]:
+    """Run the embedded PostgreSQL in a temporary home folder; durability is switched off."""
+    with _temporary_folder() as home:
+        try:
+            found = server.start(home)
+            _forget_durability(server.url(home))
+            yield Backend("postgresql", found.host, found.port, found.user, found.password)
+        finally:
+            server.stop(home)
+
+
+@contextmanager
+def mysql() -> Iterator[Backend]:
+    """Give a MySQL server: the one that BWM_TEST_MYSQL names, else one in Docker, else `mysqld`.
+
+    Raises
+    ------
+    NoMySQL
+        When there is none of them.
+    """
+    with ExitStack() as stack:
+        reasons = []
+        for way in (_named, _in_docker, _from_path):
+            found = _attempt(way, stack)
+            if isinstance(found, Backend):
+                yield found
+                return
+            reasons.append(found)
+    raise NoMySQL(NO_MYSQL.format(reasons="; ".join(reasons)))
+
+
+def _attempt(way: Callable[[ExitStack], Backend], stack: ExitStack) -> Backend | str:
+    """Return a server, or the reason why there is none; nothing of a failed attempt remains."""
+    with ExitStack() as trial:
+        try:
+            backend = way(trial)
+        except _Unavailable as reason:
+            return str(reason)
+        stack.push(trial.pop_all())
+    return backend
+
+
+def requires_mysql() -> bool:
+    """Tell whether a missing MySQL server is a failure, not a reason to skip."""
+    return os.environ.get("BWM_TEST_REQUIRE_MYSQL") == "1"
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder with a short path that the account of a server can pass, and remove it."""
+    # The temporary folder that TMPDIR names may be private; then a server of `nobody`, which runs
+    # for root, could not reach its data.
+    top = tempfile.gettempdir()
+    parents = [Path(top), *Path(top).parents]
+    if os.geteuid() == 0 and not all(place.stat().st_mode & 0o001 for place in parents):
+        top = "/tmp"
+    folder = Path(tempfile.mkdtemp(prefix="bwm-test-", dir=top))
+    try:
+        if os.geteuid() == 0:
+            folder.chmod(0o711)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _forget_durability(url: str) -> None:
+    """Make writes fast: what a power cut leaves of a test's data is of no interest."""
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                cursor.execute(f"ALTER SYSTEM SET {setting} = off")
+            cursor.execute("SELECT pg_reload_conf()")
+    finally:
+        connection.close()
+
+
+def _named(_: ExitStack) -> Backend:
+    """Return the server that the environment names."""
+    url = os.environ.get("BWM_TEST_MYSQL")
+    if not url:
+        raise _Unavailable("BWM_TEST_MYSQL is not set")
+    parts = urlsplit(url)
+    if parts.scheme != "mysql" or not parts.hostname or not parts.username:
+        # Not _Unavailable: who names a server wants that one, not another one silently.
+        raise NoMySQL("BWM_TEST_MYSQL is not of the form mysql://user:password@host:port")
+    return Backend(
+        name="mysql",
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=unquote(parts.username),
+        password=unquote(parts.password or ""),
+    )
+
+
+def _in_docker(stack: ExitStack) -> Backend:
+    """Start a container; it is removed when the stack is unwound."""
+    try:
+        from docker.errors import DockerException, ImageNotFound
+        from requests.exceptions import RequestException
+
+        import docker
+    except ImportError as error:
+        raise _Unavailable(f"no Docker client ({error})") from None
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+        raise _Unavailable("no Docker daemon")  # asking the client would leak a socket
+    password = secrets.token_hex(16)
+    try:
+        client = docker.from_env()
+        stack.callback(client.close)
+        try:
+            client.images.get(DOCKER_IMAGE)
+        except ImageNotFound:
+            client.images.pull(DOCKER_IMAGE)
+        container = client.containers.run(
+            DOCKER_IMAGE,
+            detach=True,
+            environment={"MYSQL_ROOT_PASSWORD": password, "MYSQL_ROOT_HOST": "%"},
+            ports={"3306/tcp": (LOOPBACK, None)},
+            tmpfs={"/var/lib/mysql": ""},
+        )
+        stack.callback(container.remove, force=True, v=True)
+        container.reload()
+        port = int(container.ports["3306/tcp"][0]["HostPort"])
+    except (DockerException, RequestException) as error:
+        raise _Unavailable(f"no Docker daemon to use ({error})") from None
+    backend = Backend("mysql", LOOPBACK, port, "root", password)
+    _await_mysql(backend, DOCKER_PATIENCE, lives=lambda: True)
+    return backend
+
+
+def _from_path(stack: ExitStack) -> Backend:
+    """Start a private server from the `mysqld` on PATH; it ends when the stack is unwound."""
+    program = shutil.which("mysqld")
+    if program is None:
+        raise _Unavailable("no mysqld on PATH")
+    folder = stack.enter_context(_temporary_folder())
+    backend = Backend("mysql", LOOPBACK, _free_port(), "root", secrets.token_hex(16))
+    command = [program, "--no-defaults", f"--datadir={folder / 'data'}", "--mysqlx=OFF"]
+    command += ["--secure-file-priv=", *FAST_MYSQL]
+    if os.geteuid() == 0:
+        shutil.chown(folder, user="nobody")
+        command.append("--user=nobody")
+    _initialise(command, folder, backend.password)
+    command += [
+        f"--bind-address={LOOPBACK}",
+        f"--port={backend.port}",
+        f"--socket={folder / 'socket'}",
+        f"--pid-file={folder / 'pid'}",
+    ]
+    process = stack.enter_context(_running(command, folder / "log"))
+    _await_mysql(backend, MYSQLD_PATIENCE, lambda: process.poll() is None, folder / "log")
+    return backend
+
+
+def _initialise(command: list[str], folder: Path, password: str) -> None:
+    """Make the data folder, with a root account that logs in through loopback."""
+    opening = folder / "opening.sql"
+    opening.write_text(
+        f"ALTER USER root@localhost IDENTIFIED BY '{password}';\n"
+        f"CREATE USER root@'{LOOPBACK}' IDENTIFIED BY '{password}';\n"
+        f"GRANT ALL ON *.* TO root@'{LOOPBACK}' WITH GRANT OPTION;\n"
+    )
+    opening.chmod(0o600)
+    if os.geteuid() == 0:
+        shutil.chown(opening, user="nobody")
+    with (folder / "log").open("wb") as log:
+        done = subprocess.run(
+            [*command, "--initialize-insecure", f"--init-file={opening}"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            check=False,
+        )
+    opening.unlink()
+    if done.returncode != 0:
+        raise _Unavailable(f"mysqld --initialize-insecure failed: {_tail(folder / 'log')}")
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program; end it and wait for its end, whatever happens meanwhile."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is for the tests, which then end the server
+        )
+    try:
+        yield process
+    finally:
+        # Its data are thrown away: no need to let it write them out.
+        process.kill()
+        process.wait()
+
+
+def _await_mysql(
+    backend: Backend, patience: float, lives: Callable[[], bool], log: Path | None = None
+) -> None:
+    """Wait until a server accepts a login."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            pymysql.connect(
+                host=backend.host,
+                port=backend.port,
+                user=backend.user,
+                password=backend.password,
+                connect_timeout=2,
+            ).close()
+            return
+        except pymysql.err.MySQLError as error:
+            if not lives() or time.monotonic() > deadline:
+                more = f": {_tail(log)}" if log is not None else ""
+                raise _Unavailable(f"MySQL does not come up ({error}){more}") from None
+        time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
