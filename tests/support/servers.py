@@ -158,8 +158,8 @@ def _named(_: ExitStack) -> Backend:
         raise _Unavailable("BWM_TEST_MYSQL is not set")
     parts = urlsplit(url)
     if parts.scheme != "mysql" or not parts.hostname or not parts.username:
-        # Not _Unavailable: who names a server wants that one, not another one silently.
-        raise NoMySQL("BWM_TEST_MYSQL is not of the form mysql://user:password@host:port")
+        # Who names a server wants that one: neither another one nor a skipped test.
+        raise ValueError("BWM_TEST_MYSQL is not of the form mysql://user:password@host:port")
     return Backend(
         name="mysql",
         host=parts.hostname,
