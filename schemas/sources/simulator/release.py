@@ -1,0 +1,172 @@
+"""Simulate a release: every session from random numbers of its own, then the tables over all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from schemas.errors import SettingsError
+from schemas.sources.simulator import behaviour, ephys, writing
+from schemas.sources.simulator.faults import damage
+from schemas.sources.simulator.plan import SIZES, Session, Size, plan_release
+from schemas.sources.simulator.session import Made, make_session
+from schemas.sources.simulator.truth import Fault, Truth
+
+RELEASE_NAME = "simulated_bwm_release.csv"
+# Less leaves no room for what is planted.
+LEAST = {
+    "n_subjects": 1,
+    "n_labs": 1,
+    "n_sessions": 1,
+    "n_units": 16,
+    "n_trials": 30,
+    "duration": 300,
+}
+FAULT_UNITS, FAULT_TRIALS, FAULT_DURATION = 12, 30, 200.0
+
+
+def simulate(
+    folder: str | Path,
+    size: str | Size = "tiny",
+    *,
+    seed: int = 0,
+    oddities: bool = True,
+    faults: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **changes: Any,
+) -> Truth:
+    """Write a simulated release as a ONE cache, and tell what is in it.
+
+    The same arguments write the same bytes. A session follows from the seed and its place alone:
+    neither the number of sessions nor faults change it. Use a folder of its own for each seed:
+    files that are there already stay.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made where it is not there.
+    size : str or Size
+        `'tiny'` (tests), `'small'` (demonstration), `'full'` (one insertion of real size).
+    seed : int
+        Not negative.
+    oddities : bool
+        Whether what is unusual in real data occurs; all of it can be imported.
+    faults : bool
+        Whether to add sessions with one fault each, on which imports must fail.
+    progress : callable, optional
+        Called with the number of sessions written and of all sessions.
+    **changes
+        Fields of `Size` to change, e.g. ``n_units=20``.
+
+    Returns
+    -------
+    Truth
+
+    Raises
+    ------
+    SettingsError
+        For an unknown size, one that is too small, or a folder that holds another ONE cache.
+
+    Examples
+    --------
+    >>> truth = simulate("release", "tiny", seed=1)  # doctest: +SKIP
+    >>> truth.counts["insertions"]  # doctest: +SKIP
+    8
+    """
+    chosen = _size(size, changes)
+    if seed < 0:
+        raise SettingsError(f"the seed is {seed}", remedy="Use 0 or a positive number.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    writing.check_folder(folder)
+    plans = plan_release(chosen, seed, oddities, faults)
+    parts = []
+    for done, plan in enumerate(plans, 1):
+        parts.append(_write(folder, plan, chosen, seed))
+        if progress is not None:
+            progress(done, len(plans))
+    datasets = writing.write_tables(folder, plans, [p[2] for p in parts])
+    writing.write_release(folder / RELEASE_NAME, plans)
+    found = [p[1] for p in parts if p[1] is not None]
+    return _truth(folder, [p[0] for p in parts], found, datasets)
+
+
+def _size(size: str | Size, changes: dict[str, Any]) -> Size:
+    if isinstance(size, str):
+        if size not in SIZES:
+            raise SettingsError(f"there is no size {size!r}", remedy=f"One of {list(SIZES)}.")
+        size = SIZES[size]
+    unknown = set(changes) - set(size.__dataclass_fields__)
+    if unknown:
+        raise SettingsError(f"a size has no {sorted(unknown)}")
+    size = replace(size, **changes)
+    for name, least in LEAST.items():
+        if getattr(size, name) < least:
+            raise SettingsError(f"{name} is {getattr(size, name)}", remedy=f"Use {least} or more.")
+    return size
+
+
+def _write(
+    folder: Path, plan: Session, size: Size, seed: int
+) -> tuple[Made, Fault | None, pd.DataFrame]:
+    """Simulate and write a session; forget its arrays."""
+    if plan.fault:
+        size = replace(size, n_units=FAULT_UNITS, n_trials=FAULT_TRIALS, duration=FAULT_DURATION)
+    made = make_session(plan, size, seed)
+    fault = damage(plan, made.files, made.cut) if plan.fault else None
+    datasets = writing.write_session(folder, plan, made.files, made.cut, made.pointers)
+    made.files.clear()
+    return made, fault, datasets
+
+
+def _truth(folder: Path, made: list[Made], found: list[Fault], datasets: pd.DataFrame) -> Truth:
+    """Gather what is true of all sessions."""
+    plans = [m.plan for m in made]
+    insertions = writing.insertions_frame(plans)
+    located = [p.role.located for p in plans for _ in p.probes]
+    units = pd.concat([u for m in made for u in m.units], ignore_index=True)
+    return Truth(
+        folder=folder,
+        release=folder / RELEASE_NAME,
+        sessions=pd.DataFrame([_session_truth(m) for m in made]),
+        insertions=insertions.assign(located=located),
+        sortings=pd.DataFrame([s for m in made for s in m.sortings]),
+        units=units,
+        regions=_region_truth(units),
+        trials={m.plan.eid: m.trials for m in made},
+        reaction_time=behaviour.reaction_time_truth(),
+        psychometric=behaviour.PSYCHOMETRIC,
+        oddities=tuple(o for m in made for o in m.oddities),
+        faults=tuple(found),
+        datasets=datasets,
+    )
+
+
+def _session_truth(made: Made) -> dict[str, object]:
+    """Row of `Truth.sessions`."""
+    plan = made.plan
+    return {
+        "eid": plan.eid,
+        "subject": plan.subject,
+        "lab": plan.lab,
+        "date": plan.date,
+        "number": plan.number,
+        "n_trials": len(made.trials),
+        "n_probes": len(plan.probes),
+        "n_wheel": made.n_wheel,
+        "training": plan.role.training,
+        "fault": plan.fault,
+    }
+
+
+def _region_truth(units: pd.DataFrame) -> pd.DataFrame:
+    """Planted rates by region."""
+    groups = units.dropna(subset="region_id").groupby("region_id")
+    frame = groups.agg(acronym=("acronym", "first"), n_units=("rate", "size"))
+    frame["unit_rate"] = groups["rate"].mean()
+    frame.insert(1, "mean_rate", [ephys.region_rate(a) for a in frame["acronym"]])
+    return frame

@@ -1,0 +1,324 @@
+"""One session: its trials, wheel and sorts as files, and what is true of them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from schemas.sources.simulator import behaviour, ephys, metrics
+from schemas.sources.simulator.plan import TRIALS_REVISION, Probe, Session, Size
+from schemas.sources.simulator.truth import Oddity
+from schemas.sources.simulator.writing import Content
+
+# A session ends well before its recording, as passive stimuli follow.
+TASK_SHARE = 0.93
+# Planted in the first session, where oddities are wanted: cluster ids.
+SILENT_CLUSTER, ONE_SPIKE_CLUSTER = 3, 7
+
+
+@dataclass
+class Made:
+    """A session in the making: its files, and what is true of them."""
+
+    plan: Session
+    size: Size
+    seed: int
+    files: dict[str, Content] = field(default_factory=dict)
+    cut: dict[str, bool] = field(default_factory=dict)
+    pointers: dict[str, int] = field(default_factory=dict)
+    oddities: list[Oddity] = field(default_factory=list)
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    n_wheel: int = 0
+    units: list[pd.DataFrame] = field(default_factory=list)
+    sortings: list[dict[str, object]] = field(default_factory=list)
+
+    def rng(self, *stream: int) -> np.random.Generator:
+        """Random numbers that hang on nothing but seed, session and stream."""
+        return np.random.default_rng([self.seed, self.plan.index, *stream])
+
+    def odd(
+        self,
+        kind: str,
+        probe: str | None = None,
+        revision: str | None = None,
+        path: str | None = None,
+        rows: tuple[int, ...] = (),
+    ) -> None:
+        """Note an oddity of this session."""
+        self.oddities.append(Oddity(kind, self.plan.eid, probe, revision, path, rows))
+
+
+def make_session(plan: Session, size: Size, seed: int) -> Made:
+    """Simulate a session, without writing it."""
+    made = Made(plan, size, seed)
+    _behave(made)
+    for probe in plan.probes:
+        _record(made, probe)
+    if plan.probes:
+        made.files["alf/probes.description.json"] = [
+            {"label": p.name, "model": p.model, "serial": p.serial, "raw_file_name": p.name}
+            for p in plan.probes
+        ]
+    if len(plan.probes) > 1 and plan.role.odd_units:
+        made.odd("two_probes")
+    if plan.role.raw_pointers:
+        _point_to_raw_files(made)
+    return made
+
+
+def _behave(made: Made) -> None:
+    """Simulate trials and wheel."""
+    role, size, rng = made.plan.role, made.size, made.rng(0)
+    no_go = size.n_trials // 3 if role.odd_events else None
+    trials, movements = behaviour.simulate_trials(
+        rng, size.n_trials, TASK_SHARE * size.duration, no_go
+    )
+    made.trials = trials[list(behaviour.COLUMNS)]
+    if role.odd_events:
+        made.odd("no_go", rows=tuple(np.flatnonzero(trials["choice"] == 0).tolist()))
+    blank, rows = behaviour.blank_events(rng, trials, role.odd_events)
+    for event, numbers in rows.items():
+        made.odd(f"nan_{event}", rows=numbers)
+    _trials_files(made, rng, blank)
+    if not role.wheel:
+        made.odd("no_wheel")
+        return
+    times, position = behaviour.simulate_wheel(movements, size.duration - 1)
+    made.files["alf/_ibl_wheel.timestamps.npy"] = times
+    made.files["alf/_ibl_wheel.position.npy"] = position
+    made.n_wheel = len(times)
+
+
+def _trials_files(made: Made, rng: np.random.Generator, trials: pd.DataFrame) -> None:
+    """Write trials as a table and as arrays beside it."""
+    role, n = made.plan.role, len(trials)
+    table = "alf/_ibl_trials.table.pqt"
+    if role.training:
+        made.files[table] = trials[list(behaviour.TRAINING_COLUMNS)]
+        made.odd("training_columns", path=table)
+        return
+    frame = trials[list(behaviour.COLUMNS)]
+    if role.integer_choice:
+        frame = frame.astype({"choice": np.int64, "feedbackType": np.int64})
+        made.odd("integer_choice", path=table)
+    if role.revised_trials:
+        # The original is what was wrong with it: a clock that ran 10 ms late.
+        times = [c for c in frame if c.endswith("_times") or c.startswith("intervals")]
+        made.files[table] = frame.assign(**{c: frame[c] + 0.01 for c in times})
+        table = f"alf/#{TRIALS_REVISION}#/_ibl_trials.table.pqt"
+        made.odd("revised_trials", path=table)
+    made.files[table] = frame
+    for name in ("stimOff_times", "goCueTrigger_times", "quiescencePeriod"):
+        made.files[f"alf/_ibl_trials.{name}.npy"] = trials[name].to_numpy()
+    bpod = trials[["intervals_0", "intervals_1"]].to_numpy() * (1 + 2e-6) - 12.5
+    made.files["alf/_ibl_trials.intervals_bpod.npy"] = bpod
+    if role.iti:
+        path = "alf/_ibl_trials.itiDuration.npy"
+        made.files[path] = rng.uniform(0.5, 1.0, n - 1)
+        made.odd("iti_length", path=path)
+
+
+def _point_to_raw_files(made: Made) -> None:
+    """List raw files that are too large to be here."""
+    probe = made.plan.probes[0].name
+    made.pointers = {
+        "raw_video_data/_iblrig_leftCamera.raw.mp4": 1_572_864_000,
+        f"raw_ephys_data/{probe}/_spikeglx_ephysData_g0_t0.imec0.ap.cbin": 31_457_280_000,
+    }
+    for path in made.pointers:
+        made.odd("absent_raw_file", path=path)
+
+
+def _record(made: Made, probe: Probe) -> None:
+    """Simulate the sorts of a probe."""
+    role = made.plan.role
+    channels = ephys.simulate_channels(probe.tag % len(ephys.CHAINS), probe.model)
+    for number, revision in enumerate(probe.revisions):
+        is_last = revision == probe.revisions[-1]
+        n_units = made.size.n_units if is_last else round(0.6 * made.size.n_units)
+        if number == 0 or role.own_channels:
+            _channel_files(made, probe, revision, channels)
+        else:
+            made.odd("channels_of_original", probe.name, revision)
+        _make_sort(made, probe, revision, n_units, channels)
+    if not role.located:
+        made.odd("not_located", probe.name)
+    if not role.resorted:
+        made.odd("unrevised_only", probe.name)
+    if len(probe.revisions) > 1 and role.odd_units:
+        made.odd("resorted", probe.name, probe.revisions[-1])
+    if probe.name[-1].isalpha():
+        made.odd("shank", probe.name)
+
+
+def _collection(probe: Probe, revision: str) -> str:
+    """Folder of a sort, ending in a slash."""
+    return f"alf/{probe.name}/pykilosort/" + (f"#{revision}#/" if revision else "")
+
+
+def _channel_files(made: Made, probe: Probe, revision: str, channels: pd.DataFrame) -> None:
+    base = _collection(probe, revision) + "channels."
+    made.files[base + "localCoordinates.npy"] = channels[["lateral", "axial"]].to_numpy()
+    made.files[base + "rawInd.npy"] = channels["raw_index"].to_numpy()
+    if revision:
+        made.files[base + "labels.npy"] = channels["label"].to_numpy()
+    if made.plan.role.located:
+        made.files[base + "mlapdv.npy"] = channels[["x", "y", "z"]].to_numpy()
+        ids = channels["region_id"].to_numpy(np.int32)
+        made.files[base + "brainLocationIds_ccf_2017.npy"] = ids
+
+
+def _make_sort(
+    made: Made, probe: Probe, revision: str, n_units: int, channels: pd.DataFrame
+) -> None:
+    """Simulate a sort: its units, spikes, metrics, and their files."""
+    rng, size = made.rng(1, probe.tag, int(bool(revision))), made.size
+    units = ephys.plan_units(
+        rng, n_units, channels, size.duration, size.good_fraction, size.unit_rate
+    )
+    odd = made.plan.role.odd_units and probe is made.plan.probes[0]
+    if odd:
+        _plant_counts(made, probe, revision, units)
+    stimuli = made.trials["stimOn_times"].to_numpy()
+    spikes = ephys.simulate_spikes(rng, units, stimuli, size.duration)
+    order = np.argsort(spikes.times, kind="stable")
+    if odd:
+        # A spike in the middle, of whichever unit.
+        spike = len(order) // 2
+        spikes.depths[order[spike]] = np.nan
+        made.odd("nan_depth", probe.name, revision, rows=(spike,))
+    frame = metrics.sort_metrics(spikes)
+    missing: list[int] = []
+    if odd and revision == probe.revisions[-1]:
+        missing = _missing_metrics(frame, units)
+        made.odd("missing_metrics", probe.name, revision, rows=tuple(missing))
+    base = _collection(probe, revision)
+    _spike_files(made, base, revision, spikes, order)
+    _cluster_files(made, base, rng, units, frame)
+    released = metrics.released_metrics(frame, revision).drop(index=missing)
+    made.files[base + "clusters.metrics.pqt"] = released.reset_index(drop=True)
+    _sort_truth(made, probe, revision, units, frame, missing)
+
+
+def _plant_counts(made: Made, probe: Probe, revision: str, units: pd.DataFrame) -> None:
+    """Make one unit silent and leave another one spike."""
+    units["n_spikes"] = -1
+    for kind, cluster, count in (
+        ("silent_cluster", SILENT_CLUSTER, 0),
+        ("one_spike_cluster", ONE_SPIKE_CLUSTER, 1),
+    ):
+        units.loc[cluster, "n_spikes"] = count
+        made.odd(kind, probe.name, revision, rows=(cluster,))
+
+
+def _missing_metrics(frame: pd.DataFrame, units: pd.DataFrame) -> list[int]:
+    """Clusters to leave out of the metrics: the silent one, and the first small one."""
+    small = frame.index[~units["loud"] & (frame["spike_count"] > 1)]
+    return [SILENT_CLUSTER, *small[:1].tolist()]
+
+
+def _spike_files(
+    made: Made, base: str, revision: str, spikes: metrics.UnitSpikes, order: np.ndarray
+) -> None:
+    clusters = spikes.unit[order].astype(np.uint32 if revision else np.uint16)
+    made.files[base + "spikes.times.npy"] = spikes.times[order]
+    made.files[base + "spikes.clusters.npy"] = clusters
+    made.files[base + "spikes.amps.npy"] = spikes.amps[order]
+    made.files[base + "spikes.depths.npy"] = spikes.depths[order]
+
+
+def _cluster_files(
+    made: Made,
+    base: str,
+    rng: np.random.Generator,
+    units: pd.DataFrame,
+    frame: pd.DataFrame,
+) -> None:
+    n = len(units)
+    width = rng.choice([-1, 1], n, p=[0.15, 0.85]) * rng.uniform(0.15, 0.8, n)
+    uuids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(n)]
+    base += "clusters."
+    made.files[base + "channels.npy"] = units["channel"].to_numpy()
+    made.files[base + "depths.npy"] = units["depth"].to_numpy()
+    # The sorter's own estimate from the template, so there is one without spikes as well.
+    made.files[base + "amps.npy"] = frame["amp_median"].fillna(units["amplitude"]).to_numpy()
+    made.files[base + "peakToTrough.npy"] = width
+    made.files[base + "uuids.csv"] = pd.DataFrame({"uuids": uuids})
+
+
+def _sort_truth(
+    made: Made,
+    probe: Probe,
+    revision: str,
+    units: pd.DataFrame,
+    frame: pd.DataFrame,
+    missing: list[int],
+) -> None:
+    """Note what is true of a sort and of its units."""
+    sort = {
+        "eid": made.plan.eid,
+        "pid": probe.pid,
+        "probe_name": probe.name,
+        "revision": revision,
+    }
+    counts = {
+        "is_default": revision == probe.revisions[-1],
+        "n_clusters": len(units),
+        "n_spikes": int(frame["spike_count"].sum()),
+        "n_metrics": len(units) - len(missing),
+    }
+    made.sortings.append({**sort, **counts})
+    located = made.plan.role.located
+    told = units[["channel", "rate", "evoked_rate"]].assign(
+        **sort,
+        cluster_id=np.arange(len(units)),
+        acronym=units["acronym"] if located else None,
+        region_id=units["region_id"].astype("Int64") if located else pd.NA,
+        in_metrics=~units.index.isin(missing),
+        n_spikes=frame["spike_count"],
+    )
+    made.units.append(pd.concat([told, _planted(units, frame), _passed(frame)], axis=1))
+    if located and made.plan.role.odd_units:
+        _note_places(made, probe, revision, units)
+
+
+def _planted(units: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Tell what was planted for each criterion; null where it is left to chance."""
+    count = frame["spike_count"]
+    # A clean unit of a low rate may have too few spikes to be sure of it.
+    sure = (~units["refractory"] | units["clean"]) & (count > 1)
+    loud = units["loud"].astype("boolean").where(count >= ephys.MIN_SPIKES_AMPLITUDE)
+    return pd.DataFrame(
+        {
+            "planted_refractory": units["refractory"].astype("boolean").where(sure),
+            "planted_noise": units["noise"].where(count >= ephys.MIN_SPIKES_NOISE),
+            "planted_amplitude": loud,
+        }
+    )
+
+
+def _passed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Tell which criteria each unit passes by its metrics."""
+    old, new = metrics.judge(frame, "ibl_2022"), metrics.judge(frame, "ibl_2024")
+    return pd.DataFrame(
+        {
+            "passes_refractory": old["refractory"],
+            "passes_noise_2022": old["noise"],
+            "passes_noise_2024": new["noise"],
+            "passes_amplitude": old["amplitude"],
+            "is_good_2022": old.all(axis=1),
+            "is_good_2024": new.all(axis=1),
+        }
+    )
+
+
+def _note_places(made: Made, probe: Probe, revision: str, units: pd.DataFrame) -> None:
+    """Note units outside grey matter."""
+    white = ("fiber tracts", "scwm", "fa", "sptV", "arb")
+    for kind, acronyms in (("root", ("root",)), ("void", ("void",)), ("white_matter", white)):
+        rows = np.flatnonzero(units["acronym"].isin(acronyms))
+        if rows.size:
+            made.odd(f"units_in_{kind}", probe.name, revision, rows=tuple(rows.tolist()))

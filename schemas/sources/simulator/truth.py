@@ -1,0 +1,147 @@
+"""What a simulated release was made from: what a reader of its files should find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """Something unusual that must be imported all the same.
+
+    Attributes
+    ----------
+    kind : str
+        What it is, e.g. `'silent_cluster'`.
+    eid : str
+        Session.
+    probe_name : str or None
+        Probe, where it concerns one.
+    revision : str or None
+        Sort, where it concerns one.
+    path : str or None
+        File below the session folder, where one is concerned.
+    rows : tuple of int
+        Rows concerned: cluster ids, trial numbers or spike numbers.
+    """
+
+    kind: str
+    eid: str
+    probe_name: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The one fault of a session: importing `fails` must end in an error that tells it.
+
+    Attributes
+    ----------
+    kind : str
+        Key of `FAULTS`.
+    eid : str
+        Session.
+    probe_name : str or None
+        Probe, where it concerns one.
+    fails : str
+        Which import fails: `'trials'`, `'wheel'`, `'channels'`, `'clusters'` or `'spikes'`.
+    path : str
+        The file at fault, below the session folder.
+    detail : str
+        What is wrong with it.
+    """
+
+    kind: str
+    eid: str
+    probe_name: str | None
+    fails: str
+    path: str
+    detail: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Truth:
+    """What was planted, and how many rows of each kind there are.
+
+    Attributes
+    ----------
+    folder : Path
+        The ONE cache.
+    release : Path
+        Release list (CSV), all insertions of the folder.
+    sessions : DataFrame
+        One row a session: eid, lab, subject, date, number, n_trials, n_probes, n_wheel (samples,
+        0 without wheel), training, fault (kind or None).
+    insertions : DataFrame
+        pid, eid, probe_name, model, serial, located.
+    sortings : DataFrame
+        eid, pid, probe_name, revision, is_default, n_clusters, n_spikes, n_metrics (rows).
+    units : DataFrame
+        One row a cluster of a sort: eid, pid, probe_name, revision, cluster_id, channel, acronym
+        and region_id (null where not located), rate (planted, outside stimulus windows, Hz),
+        evoked_rate (planted, within `STIMULUS_WINDOW` of every true stimulus onset, Hz),
+        n_spikes; planted_refractory, planted_noise (`'low'`, `'mid'`, `'high'`),
+        planted_amplitude (each null where too few spikes leave it to chance);
+        passes_refractory, passes_noise_2022 (< 20), passes_noise_2024 (< 5), passes_amplitude,
+        is_good_2022, is_good_2024 (by the values that were written); in_metrics.
+    regions : DataFrame
+        Indexed by region_id: acronym, mean_rate (planted mean of good units, Hz, before those
+        too low to be judged are raised), n_units and unit_rate (units of all sorts: number
+        and mean of their planted rates, Hz).
+    trials : Mapping of str to DataFrame
+        By eid: the trials as simulated, before any value was blanked, all 13 columns.
+    reaction_time : Mapping of str to float
+        Of firstMovement - stimOn: median (s) and sigma of the lognormal part, early_fraction
+        (uniform in EARLY), slow_fraction (SLOW_FROM s plus an exponential), fraction_below_80ms
+        (that follows), nan_fraction.
+    psychometric : Mapping of float to Mapping
+        By probabilityLeft: bias (% contrast), slope (%), lapse_low, lapse_high.
+    oddities : tuple of Oddity
+        What is unusual, and where.
+    faults : tuple of Fault
+        What is wrong, and where; empty unless asked for.
+    datasets : DataFrame
+        The datasets table as written, its index as columns of str.
+    """
+
+    folder: Path
+    release: Path
+    sessions: pd.DataFrame
+    insertions: pd.DataFrame
+    sortings: pd.DataFrame
+    units: pd.DataFrame
+    regions: pd.DataFrame
+    trials: Mapping[str, pd.DataFrame]
+    reaction_time: Mapping[str, float]
+    psychometric: Mapping[float, Mapping[str, float]]
+    oddities: tuple[Oddity, ...]
+    faults: tuple[Fault, ...]
+    datasets: pd.DataFrame
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows of each kind in the whole folder, faulty sessions included."""
+        return {
+            "labs": int(self.sessions["lab"].nunique()),
+            "subjects": int(self.sessions["subject"].nunique()),
+            "sessions": len(self.sessions),
+            "insertions": len(self.insertions),
+            "sortings": len(self.sortings),
+            "trials": int(self.sessions["n_trials"].sum()),
+            "clusters": int(self.sortings["n_clusters"].sum()),
+            "spikes": int(self.sortings["n_spikes"].sum()),
+            "datasets": len(self.datasets),
+        }
+
+    def __repr__(self) -> str:
+        return f"Truth({str(self.folder)!r}, {self.counts})"
+
+    def odd(self, kind: str) -> tuple[Oddity, ...]:
+        """All oddities of a kind."""
+        return tuple(o for o in self.oddities if o.kind == kind)
