@@ -22,7 +22,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.syntax import Syntax
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -111,9 +110,10 @@ def demo() -> None:
 
     settings = _settings()
     started = time.monotonic()
-    with _step("Simulating a release") as say:
-        written = steps.simulate(settings)
-        say(f"written to {steps.folder(settings)}" if written else "is there already")
+    with _bars() as bars:
+        written = steps.simulate(settings, _bar(bars, "simulate"))
+    said = "Simulated a release in" if written else "The simulated release is there already:"
+    out.print(f"{said} {steps.folder(settings)}", soft_wrap=True)
     with _step("Starting the embedded server") as say:
         _connect()
         say("running")
@@ -131,7 +131,7 @@ def demo() -> None:
     out.print(f"Figure: {figure}\n", soft_wrap=True)
     out.print("To go on with this database, in Python or a notebook:\n")
     lines = "\nconnection.connect(demo=True)\n"
-    out.print(Syntax(steps.IMPORTS + lines, "python", background_color="default"))
+    _print_code(steps.IMPORTS + lines)
     out.print("and in the shell: bwm --demo units --region TH\n")
     out.print(f"Done in {time.monotonic() - started:.0f} s. `bwm server stop` stops the server.")
 
@@ -321,13 +321,15 @@ def simulate(
     """
     from schemas.sources import simulator
 
-    if size not in simulator.SIZES:
-        raise typer.BadParameter(f"--size is one of {', '.join(simulator.SIZES)}")
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not empty: give a new folder")
-    with _step("Simulating") as say:
-        truth = simulator.simulate(folder, seed=seed, faults=faults, **simulator.SIZES[size])
-        say(f"{truth.n_sessions} sessions, {truth.n_insertions} insertions in {folder}")
+    with _bars() as bars:
+        truth = simulator.simulate(
+            folder, size, seed=seed, faults=faults, progress=_bar(bars, "simulate")
+        )
+    counts = ", ".join(f"{n:,} {kind}" for kind, n in truth.counts.items())
+    out.print(f"{folder}: {counts}", soft_wrap=True)
+    out.print(f"Next: bwm register --one '{folder}' --release '{truth.release}'", soft_wrap=True)
 
 
 @server_app.command()
@@ -440,7 +442,12 @@ def _print_contents() -> None:
 def _print_question(title: str, code: str, answer: pd.DataFrame) -> None:
     named = answer.reset_index() if answer.index.name else answer
     _print_frame(title, named, {})
-    out.print(Syntax(code.rstrip(), "python", background_color="default"))
+    _print_code(code)
+
+
+def _print_code(code: str) -> None:
+    """Print lines that can be copied whole, however narrow the terminal."""
+    out.print(code.rstrip(), style="cyan", markup=False, soft_wrap=True)
     out.print()
 
 

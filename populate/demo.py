@@ -63,7 +63,7 @@ def folder(settings: Settings) -> Path:
     return settings.home / "demo" / f"release-{SEED}"
 
 
-def simulate(settings: Settings) -> bool:
+def simulate(settings: Settings, progress: register.Progress | None = None) -> bool:
     """Write the simulated release, unless it is there.
 
     Returns
@@ -77,7 +77,7 @@ def simulate(settings: Settings) -> bool:
     if target.exists():
         return False
     unfinished = target.with_name(target.name + ".unfinished")
-    simulator.simulate(unfinished, seed=SEED, **simulator.SIZES["small"])
+    simulator.simulate(unfinished, "small", seed=SEED, progress=progress)
     unfinished.rename(target)
     return True
 

@@ -7,6 +7,7 @@ until it is asked for.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,9 @@ class Outcome:
     made: int = 0
     failed: list[tuple[dict[str, Any], str]] = field(default_factory=list)
 
+
+BATCH_SECONDS = 0.5
+"""Time between two looks at the progress, where jobs are shorter than that."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the table, the number of keys tried and the number of keys to try."""
@@ -67,18 +71,20 @@ def retry(tables: Sequence[type[dj.Table]] | None = None) -> int:
 
 
 def _fill(table: type[dj.Table], progress: Progress | None) -> Outcome:
-    jobs = table().jobs
+    target = table()
+    jobs = target.jobs
     _release_dead(jobs)
     jobs.refresh(delay=-1)
     outcome = Outcome(plan.name_of(table))
-    total = len(jobs.pending)
-    for tried in range(total):
+    total, tried, batch = len(jobs.pending), 0, 1
+    while tried < total:
         if progress:
             progress(outcome.table, tried, total)
-        result = table().populate(
+        started = time.monotonic()
+        result = target.populate(
             reserve_jobs=True,
             refresh=False,
-            max_calls=1,
+            max_calls=batch,
             suppress_errors=True,
             return_exception_objects=True,
         )
@@ -86,6 +92,9 @@ def _fill(table: type[dj.Table], progress: Progress | None) -> Outcome:
         for key, error in result["error_list"]:
             _stop_if_asked(jobs, key, error)
             outcome.failed.append((key, f"{type(error).__name__}: {error}"))
+        tried += batch
+        each = (time.monotonic() - started) / batch
+        batch = max(1, min(int(BATCH_SECONDS / each), total - tried))
     if progress and total:
         progress(outcome.table, total, total)
     return outcome

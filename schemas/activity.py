@@ -106,45 +106,47 @@ class RegionRate(dj.Computed):
     """Firing rates of the good units of a sort by region, each unit counting once."""
 
     definition = """
-    # one row per sort of an insertion, window, criterion and mapping
+    # one row per sort of an insertion, window and criterion
     -> UnitRate
     -> ephys.GoodUnits
-    -> atlas.Mapping
     ---
-    n_regions         : int32  # regions with a good unit
+    n_located_units   : int32  # good units that a region is known for
     n_unlocated_units : int32  # good units that no region is known for
     """
 
     class Region(dj.Part):
-        """A region's rate."""
+        """A region's rate; in the mapping Allen a unit counts for its own structure only."""
 
         definition = """
-        # one row per region with a good unit
+        # one row per mapping and region with a good unit
         -> master
+        -> atlas.Mapping
         -> atlas.BrainRegion
         ---
-        is_outside      : bool     # void or root: no region, to be left out of analyses
-        n_region_units  : int32    # good units with a rate
-        mean_rate       : float64  # (Hz) mean over units
-        median_rate     : float64  # (Hz) median over units
-        sd_rate = null  : float64  # (Hz) standard deviation over units, n - 1
-        sem_rate = null : float64  # (Hz) standard error of the mean
+        is_outside       : bool     # void or root: no region, to be left out of analyses
+        n_region_units   : int32    # good units with a rate
+        mean_rate        : float64  # (Hz) mean over units
+        median_rate      : float64  # (Hz) median over units
+        sd_rate = null   : float64  # (Hz) standard deviation over units, n - 1
+        sem_rate = null  : float64  # (Hz) standard error of the mean
         """
 
     def make(self, key: dict[str, Any]) -> None:
-        """Summarise the good units' rates."""
+        """Summarise the good units' rates in every mapping."""
+        n_good = (ephys.GoodUnits & key).fetch1("n_good")
         good = (ephys.GoodUnits.Unit & key & {"is_good": True}).proj()
-        located = ephys.SpikeSorting.Cluster.proj("region_id")
-        units = rows.frame((UnitRate.Unit & key).proj("rate") * (located & good))
-        region = units.region_id.map(_region_map(key["mapping"]))
-        known = region.notna()
-        summary = maths.summarise_regions(
-            units.rate[known].to_numpy(), region[known].to_numpy(np.int64)
-        )
-        counts = {"n_regions": len(summary["region_id"]), "n_unlocated_units": int((~known).sum())}
-        rows.insert1(self, {**key, **counts})
-        table = pd.DataFrame(summary).rename(columns=REGION_RATE_COLUMNS)
+        located = (ephys.SpikeSorting.Cluster & good).proj("region_id")
+        regions = atlas.BrainRegion.proj("beryl_id", "cosmos_id")
+        units = rows.frame((UnitRate.Unit & key).proj("rate") * located * regions)
+        tables = [
+            pd.DataFrame(maths.summarise_regions(units.rate.to_numpy(), units[column].to_numpy()))
+            for column in atlas.REGION_COLUMN.values()
+        ]
+        table = pd.concat(tables, keys=atlas.REGION_COLUMN, names=["mapping"]).reset_index(0)
+        table = table.rename(columns=REGION_RATE_COLUMNS)
         table["is_outside"] = table.region_id.isin(atlas.OUTSIDE)
+        counts = {"n_located_units": len(units), "n_unlocated_units": n_good - len(units)}
+        rows.insert1(self, {**key, **counts})
         rows.insert(self.Region(), table, key)
 
 
@@ -155,9 +157,3 @@ REGION_RATE_COLUMNS = {
     "sd": "sd_rate",
     "sem": "sem_rate",
 }
-
-
-def _region_map(mapping: str) -> dict[int, int]:
-    column = atlas.REGION_COLUMN[mapping]
-    regions = rows.frame(atlas.BrainRegion.proj("beryl_id", "cosmos_id"))
-    return dict(zip(regions.region_id, regions[column], strict=True))

@@ -100,7 +100,8 @@ class Channels(dj.Imported):
     @property
     def key_source(self) -> dj.expression.QueryExpression:
         """Insertions with released sites."""
-        return ProbeInsertion & (ProbeInsertion.Dataset & _released("channels")).proj()
+        # Projected: the job table has a pid of its own, that of a process.
+        return ProbeInsertion.proj() & (ProbeInsertion.Dataset & _released("channels")).proj()
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch what the source lists."""

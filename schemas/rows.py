@@ -17,6 +17,8 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
+from schemas.errors import InconsistentData
+
 CHUNK_BYTES = 8_000_000
 """Bytes of rows in one statement: MySQL refuses 33 MB, and below 5 MB round trips tell."""
 
@@ -91,8 +93,43 @@ def insert(
     if key:
         shared = clean(key)
         cleaned = [{**shared, **row} for row in cleaned]
+    if cleaned:
+        _cast(cleaned, table.heading)
     for chunk in _chunks(cleaned):
         table.insert(chunk, **options)
+
+
+def _cast(rows: list[dict[str, Any]], heading: dj.heading.Heading) -> None:
+    """Make integers of whole floats and booleans of 0 and 1, in place: PostgreSQL takes no other.
+
+    Raises
+    ------
+    InconsistentData
+        A value of an integer column is not whole.
+    """
+    kinds = {name: _kind(str(a.original_type or a.type)) for name, a in heading.attributes.items()}
+    for name in rows[0]:
+        kind = kinds.get(name)
+        if kind not in ("int", "bool"):
+            continue
+        for row in rows:
+            value = row[name]
+            if kind == "bool" and value is not None:
+                row[name] = bool(value)
+            elif isinstance(value, float):
+                if not value.is_integer():
+                    raise InconsistentData(f"{name} must be a whole number, not {value}.")
+                row[name] = int(value)
+
+
+def _kind(sql_type: str) -> str:
+    """Say what values a column of either server takes: int, bool, float or another."""
+    kind = sql_type.lower()
+    if kind.startswith("bool") or kind == "tinyint(1)":
+        return "bool"
+    if kind.startswith(("int", "smallint", "bigint", "tinyint")):
+        return "int"
+    return "float" if kind.startswith(("float", "double")) else kind
 
 
 def insert1(table: Any, row: Mapping[str, Any], **options: Any) -> None:
@@ -146,12 +183,12 @@ def frame(query: dj.expression.QueryExpression, *, order_by: str | None = None) 
 
 def _typed(column: pd.Series, sql_type: str) -> pd.Series:
     """Give a fetched column the type that its attribute has, the same from both servers."""
-    kind = sql_type.lower()
-    if kind.startswith("bool") or kind == "tinyint(1)":
+    kind = _kind(sql_type)
+    if kind == "bool":
         return _nullable(column, "boolean", bool)
-    if kind.startswith(("int", "smallint", "bigint", "tinyint")):
+    if kind == "int":
         return _nullable(column, "Int64", np.int64)
-    if kind.startswith(("float", "double")):
+    if kind == "float":
         return column.astype(float)
     if column.dtype == object and any(isinstance(v, Decimal) for v in column.head(100)):
         return column.astype(float)

@@ -104,7 +104,7 @@ source_size     : int64        # (byte) size of the file that was read
 
 def available(kind: str) -> dj.expression.QueryExpression:
     """Return the sessions for which a source lists data of a kind."""
-    return Session & (Dataset & {"data_kind": kind}).proj()
+    return Session.proj() & (Dataset & {"data_kind": kind}).proj()
 
 
 def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:
