@@ -1,8 +1,10 @@
 """Connect to the database: the only file that names databases.
 
-    from schemas import connection, ephys
-    connection.connect()
-    ephys.GoodUnits.Unit & "is_good"
+Examples
+--------
+>>> from schemas import connection, views
+>>> connection.connect()
+>>> views.units("TH", "ibl_2022")
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from schemas.storage import STORE, ParquetCodec  # noqa: F401  (registers the co
 _active: Settings | None = None
 
 
-def connect(settings: Settings | None = None) -> dj.Connection:
+def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Connection:
     """Connect, and create or attach to all schemas.
 
     With no host configured, the embedded server of `settings.home` is started if it does not
@@ -36,6 +38,8 @@ def connect(settings: Settings | None = None) -> dj.Connection:
     ----------
     settings : Settings, optional
         Default: `schemas.settings.load()`.
+    demo : bool, optional
+        Use the database of `bwm demo` instead of your own.
 
     Returns
     -------
@@ -50,6 +54,7 @@ def connect(settings: Settings | None = None) -> dj.Connection:
     """
     global _active
     settings = settings or settings_module.load()
+    settings = settings.for_demo() if demo else settings
     if _active == settings and dj.conn().is_connected:
         return dj.conn()
     disconnect()

@@ -96,6 +96,11 @@ class Settings(BaseModel):
             object.__setattr__(self, "store", filled)
         return self
 
+    def for_demo(self) -> Settings:
+        """Return the settings of the demo: the embedded server, and schemas of its own."""
+        away = dict.fromkeys(("host", "port", "user", "password", "backend", "use_tls"))
+        return self.model_copy(update={**away, "prefix": "demo"})
+
     @property
     def embedded(self) -> bool:
         """Whether the embedded server is used."""
