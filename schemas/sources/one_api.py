@@ -233,13 +233,16 @@ class OneSource:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what ONE logs about tables that are not its own, and about large ones."""
+    """Silence what ONE says of tables: not its own ones, large ones, how it reads them."""
     log = logging.getLogger("one.alf.cache")
     was = log.disabled
     log.disabled = True
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Large cache tables affect performance")
+            # Its own use of pandas is for its makers to mend.
+            for category in (DeprecationWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=category, module=r"one\.")
             yield
     finally:
         log.disabled = was
