@@ -27,7 +27,8 @@ class Window(dj.Lookup):
     window_end = null   : float64       # (s) end from the event
     window_description  : varchar(128)  # what it is used for
     """
-    contents = (
+    contents = rows.lookup(
+        "window_name, trial_event, window_start, window_end, window_description",
         ("recording", None, None, None, "first to last spike of any unit"),
         ("stimulus", "stim_on_time", 0.0, 0.1, "canonical analyses of the stimulus"),
         ("choice", "first_movement_time", -0.1, 0.0, "canonical analyses of the choice"),

@@ -20,7 +20,8 @@ class Mapping(dj.Lookup):
     ---
     mapping_description : varchar(128)  # what it divides the brain into
     """
-    contents = (
+    contents = rows.lookup(
+        "mapping, mapping_description",
         ("Allen", "every structure of the Allen CCF 2017 ontology"),
         ("Beryl", "308 regions of the IBL, layers and subfields merged; white matter is root"),
         ("Cosmos", "12 major divisions of the brain"),

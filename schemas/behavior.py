@@ -25,7 +25,8 @@ class TrialEvent(dj.Lookup):
     ---
     trial_event_description : varchar(128)  # what happens then
     """
-    contents = (
+    contents = rows.lookup(
+        "trial_event, trial_event_description",
         ("trial_start_time", "the trial starts"),
         ("stim_on_time", "the stimulus appears, by photodiode"),
         ("go_cue_time", "the go tone starts"),
@@ -130,7 +131,8 @@ class ReactionTimeDefinition(dj.Lookup):
     rt_longest = null  : float64       # (s) a longer one is too slow
     rt_description     : varchar(128)  # where the definition is used
     """
-    contents = (
+    contents = rows.lookup(
+        "rt_definition, rt_start_event, rt_end_event, rt_shortest, rt_longest, rt_description",
         (
             "response",
             "stim_on_time",

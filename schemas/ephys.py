@@ -28,7 +28,8 @@ class Sorting(dj.Lookup):
     sorter_revision : varchar(64)  # revision of the spike times; empty for the original
     unique index (sorter, sorter_revision)
     """
-    contents = (
+    contents = rows.lookup(
+        "sorting_name, sorter, sorter_revision",
         ("pykilosort", "pykilosort", ""),
         ("pykilosort@2024-05-06", "pykilosort", "2024-05-06"),
     )
@@ -308,7 +309,9 @@ class UnitCriterion(dj.Lookup):
     min_amplitude         : float64       # (V) pass if the median amplitude is above this
     criterion_description : varchar(128)  # where the definition is used
     """
-    contents = (
+    contents = rows.lookup(
+        "criterion, refractory_metric, min_refractory, max_noise_cutoff, min_amplitude, "
+        "criterion_description",
         ("ibl_2022", "sliding_rp_viol", 1.0, 20.0, 50e-6, "release of 2022, papers and slides"),
         ("ibl_2024", "max_confidence", 90.0, 5.0, 50e-6, "metrics since 2024"),
     )

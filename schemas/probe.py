@@ -50,7 +50,8 @@ class LocationLevel(dj.Lookup):
     ---
     location_level_description : varchar(128)  # what the locations rest on
     """
-    contents = (
+    contents = rows.lookup(
+        "location_level, location_level_description",
         ("alf", "final: released with the data, equals resolved"),
         ("resolved", "final: the experimenters agree on the alignment"),
         ("aligned", "provisional: at least one alignment, none agreed"),

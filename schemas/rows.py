@@ -67,6 +67,11 @@ def _clean_column(column: pd.Series) -> list[Any]:
     return [clean(value) for value in column.tolist()]
 
 
+def lookup(names: str, *values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Write the contents of a lookup table as a table: names, comma-separated, then rows."""
+    return [dict(zip(names.split(", "), row, strict=True)) for row in values]
+
+
 def insert(
     table: Any,
     rows: Iterable[Mapping[str, Any]] | pd.DataFrame,

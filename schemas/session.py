@@ -23,7 +23,7 @@ class QC(dj.Lookup):
     ---
     qc_severity : int8        # rank, 0 not set to 4 critical
     """
-    contents = tuple((outcome, rank) for rank, outcome in enumerate(base.QC_OUTCOMES))
+    contents = rows.lookup("qc_severity, qc", *enumerate(base.QC_OUTCOMES))
 
 
 @schema
@@ -36,7 +36,7 @@ class DataKind(dj.Lookup):
     ---
     data_kind_description : varchar(128)  # what it holds
     """
-    contents = tuple(base.DATA_KINDS.items())
+    contents = rows.lookup("data_kind, data_kind_description", *base.DATA_KINDS.items())
 
 
 @schema

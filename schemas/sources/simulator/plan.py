@@ -208,7 +208,7 @@ def _session(
         eid=identifier(seed, "session", index),
         lab=lab,
         subject=f"{lab[0].upper()}L_{10 * (seed % 90) + mouse + 1:03d}",
-        date=FIRST_DATE + timedelta(days=3 * index),
+        date=FIRST_DATE + timedelta(days=3 * (index % FIRST_FAULT) + (365 if fault else 0)),
         number=role.number,
         role=role,
         probes=probes,

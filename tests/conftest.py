@@ -1,0 +1,93 @@
+"""Servers, simulated releases and databases for tests.
+
+`tests/unit` needs none of the servers. A test that asks for `backend`, directly or through
+another fixture, runs once on each server and is marked `database`.
+"""
+
+import os
+from pathlib import Path
+
+os.environ["DJ_IGNORE_CONFIG_FILE"] = "true"
+for variable in [name for name in os.environ if name.startswith(("DJ_", "BWM_"))]:
+    if not variable.startswith(("BWM_TEST_", "DJ_IGNORE")):
+        del os.environ[variable]  # a test never touches the database of the one who runs it
+
+import pytest
+
+from tests.support import servers
+from tests.support.databases import Database, Release
+
+REAL = Path(__file__).parents[1].parent / "shared" / "real"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "backend" in item.fixturenames:
+            item.add_marker(pytest.mark.database)
+            name = item.callspec.params.get("backend")
+            item.add_marker(pytest.mark.xdist_group(str(name)))
+
+
+@pytest.fixture(scope="session", params=["postgresql", "mysql"])
+def backend(request):
+    """A database server of each kind."""
+    try:
+        with {"postgresql": servers.embedded, "mysql": servers.mysql}[request.param]() as found:
+            yield found
+    except servers.NoMySQL as reason:
+        if servers.requires_mysql():
+            raise
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory):
+    """A simulated release with every oddity, and its truth."""
+    from schemas.sources import simulator
+
+    folder = tmp_path_factory.mktemp("release")
+    return Release(folder, simulator.simulate(folder, "tiny", seed=1))
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory):
+    """A simulated release in which some sessions have one fault each."""
+    from schemas.sources import simulator
+
+    folder = tmp_path_factory.mktemp("faulty")
+    return Release(folder, simulator.simulate(folder, "tiny", seed=2, faults=True, n_sessions=7))
+
+
+@pytest.fixture
+def database(backend, tmp_path):
+    """An empty database, dropped afterwards."""
+    database = Database(backend, tmp_path / "home")
+    database.connect()
+    yield database
+    database.drop()
+
+
+@pytest.fixture(scope="session")
+def _populated(backend, release, tmp_path_factory):
+    database = Database(backend, tmp_path_factory.mktemp("home"))
+    database.connect()
+    database.register(release.folder, release.truth.release)
+    database.populate()
+    yield database
+    database.connect()
+    database.drop()
+
+
+@pytest.fixture
+def populated(_populated):
+    """A database with the simulated release in every table: tests only read it."""
+    _populated.connect()
+    return _populated
+
+
+@pytest.fixture(scope="session")
+def real():
+    """Folder of real recordings, where there is one beside the project."""
+    if not REAL.is_dir():
+        pytest.skip(f"no real data in {REAL.name}/ beside the project")
+    return REAL
