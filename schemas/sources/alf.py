@@ -433,11 +433,8 @@ def _released_trials(
     if TRIALS_TABLE in named:
         path = reader.paths[named[TRIALS_TABLE]]
         table = reader.table(named[TRIALS_TABLE])
-        columns, origin, lengths = (
-            dict(table.items()),
-            dict.fromkeys(table, path),
-            {path: len(table)},
-        )
+        columns = {str(name): values for name, values in table.items()}
+        origin, lengths = dict.fromkeys(columns, path), {path: len(table)}
     for name, released in TRIAL_FILES.items():
         if name not in named or columns.keys() >= set(released):
             continue

@@ -147,7 +147,7 @@ class OneSource:
         good = sessions[~sessions["eid"].isin(list(refused))]
         return [
             _session_record(row, datasets[row["eid"]], insertions[row["eid"]])
-            for row in good.sort_values(["subject", "date", "number"]).to_dict("records")
+            for row in _rows(good.sort_values(["subject", "date", "number"]))
         ]
 
     def load_trials(self, datasets: Sequence[DatasetRecord]) -> Trials:
@@ -427,7 +427,7 @@ def _session_problems(sessions: pd.DataFrame, folder: Path) -> dict[str, SourceE
     """Tell by eid which sessions cannot be used, and why."""
     refused: dict[str, SourceError] = {}
     repeated = sessions["eid"].duplicated(keep=False)
-    for row, twice in zip(sessions.to_dict("records"), repeated, strict=True):
+    for row, twice in zip(_rows(sessions), repeated, strict=True):
         problem = _session_problem(row, folder)
         if problem is None and twice:
             problem = SourceError("Its id is there twice.", _where(row, folder), _CORRECT)
@@ -498,7 +498,7 @@ def _row_problems(
 ) -> dict[str, SourceError]:
     refused = {}
     for fault, wrong in faults.items():
-        for row in table[wrong].drop_duplicates("eid").to_dict("records"):
+        for row in _rows(table[wrong].drop_duplicates("eid")):
             what = f"Session {row['eid']} has {thing} {fault}: {row[column]!r}."
             refused[row["eid"]] = SourceError(what, where, _CORRECT)
     return refused
@@ -587,6 +587,10 @@ def _session_record(
         insertions=tuple(sorted(insertions, key=lambda i: i.probe_name)),
         sortings=alf.sortings(datasets),
     )
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _text(value: Any) -> str | None:
