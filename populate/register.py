@@ -8,7 +8,6 @@ protocol, the state of datasets) are updated. What was unknown is filled in.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import pandas as pd
 
 from schemas import ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
+from schemas.sources import base
 from schemas.sources.base import InsertionRecord, SessionRecord, Source
 
 RELEASE_COLUMNS = ("pid", "eid", "probe_name", "session_number", "date", "subject", "lab")
@@ -172,7 +172,7 @@ class _State:
         where = f"session {record.eid} ({record.subject} {record.date} {record.number})"
         if not _is_uuid(record.eid):
             return RegistrationError("malformed eid.", where, "It must be a lower-case UUID.")
-        if not SUBJECT_NAME.fullmatch(record.subject) or ".." in record.subject:
+        if not base.is_subject_name(record.subject):
             return RegistrationError(
                 f"{record.subject!r} cannot name a subject.",
                 where,
@@ -215,9 +215,6 @@ class _State:
             facts = {"pid": new.pid, "probe_model": new.model, "probe_serial": new.serial}
             held = self.insertions.setdefault(place, {})
             held.update({name: value for name, value in facts.items() if value})
-
-
-SUBJECT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 def _day(row: Mapping[str, Any]) -> tuple:

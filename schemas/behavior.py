@@ -113,7 +113,7 @@ class Trials(dj.Imported):
         session.insert_sources(self.Source(), key, trials.files)
 
 
-def _extra(extra: pd.DataFrame) -> list[dict[str, Any] | None] | None:
+def _extra(extra: pd.DataFrame) -> list[dict[str, Any]] | None:
     return rows.records(extra) if len(extra.columns) else None
 
 
@@ -217,8 +217,8 @@ class ReactionTime(dj.Computed):
         """Compute from the events of the session's trials."""
         rule = (ReactionTimeDefinition & key).fetch1()
         trials = rows.frame(Trials.Trial & key)
-        events = (trials[rule[name]].to_numpy(float) for name in ("rt_start_event", "rt_end_event"))
-        reaction = maths.compute_reaction_times(*events, rule["rt_shortest"], rule["rt_longest"])
+        start, end = (trials[rule[n]].to_numpy(float) for n in ("rt_start_event", "rt_end_event"))
+        reaction = maths.compute_reaction_times(start, end, rule["rt_shortest"], rule["rt_longest"])
         conditions = maths.summarise_conditions(
             reaction,
             *maths.compute_stimulus(

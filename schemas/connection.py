@@ -143,13 +143,14 @@ def _open(settings: Settings) -> dj.Connection:
     if settings.embedded:
         endpoint = server.start(settings.home)
         where, port = endpoint.host, endpoint.port
-        user, password, tls = endpoint.user, endpoint.password, False
+        user, password = endpoint.user, endpoint.password
     else:
         assert settings.host is not None
-        where, port, tls = settings.host, settings.server_port, settings.use_tls
+        where, port = settings.host, settings.server_port
         user = settings.user or ""
         password = settings.password.get_secret_value() if settings.password else ""
     dj.config["database.port"] = port
+    tls = False if settings.embedded else settings.use_tls
     try:
         return dj.conn(where, user, password, reset=True, use_tls=tls)
     except Exception as error:  # drivers raise their own kinds, before DataJoint can translate

@@ -162,7 +162,7 @@ def _open_sort(
         row
         for row in listed
         if row["dataset_sorter"] == sorting["sorter"]
-        or (row["data_kind"] == "channels" and not row["dataset_sorter"])
+        or (row["data_kind"] == "channels" and row["dataset_sorter"] is None)
     ]
     return session.open_datasets(own, sorting["sorter_revision"])
 

@@ -7,6 +7,7 @@ micrometres, amplitudes in volts, angles in radians.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -246,6 +247,11 @@ class Source(Protocol):
     def load_spikes(self, datasets: Sequence[DatasetRecord]) -> Spikes:
         """Load the spikes of a sort."""
         ...
+
+
+def is_subject_name(text: str) -> bool:
+    """Whether a text can name a subject: letters, digits, `_`, `-` and single dots, 64 at most."""
+    return bool(re.fullmatch(r"[\w-][\w.-]{0,63}", text)) and ".." not in text
 
 
 def select_revision(

@@ -46,6 +46,7 @@ from schemas.sources.base import (
     Spikes,
     Trials,
     Wheel,
+    is_subject_name,
 )
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://www.internationalbrainlab.com/bwm-datajoint")
@@ -54,7 +55,6 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://www.internationalbrainlab.co
 TABLES = ("sessions", "datasets", "insertions")
 SESSION_COLUMNS = ("lab", "subject", "date", "number")
 DATASET_COLUMNS = ("rel_path",)
-SUBJECT = re.compile(r"[\w-][\w.-]*")
 _DATASET = re.compile(r"(?!/)(?:(?!\.\.?/)[^/\\]+/)*(?!\.\.?$)[^/\\]+")
 _TREES = ("*/????-??-??/*", "*/Subjects/*/????-??-??/*")
 
@@ -438,7 +438,7 @@ def _session_problems(sessions: pd.DataFrame, folder: Path) -> dict[str, SourceE
 
 def _session_problem(row: dict[str, Any], folder: Path) -> SourceError | None:
     where, subject, lab = _where(row, folder), row["subject"], _text(row["lab"])
-    if not isinstance(subject, str) or not SUBJECT.fullmatch(subject) or ".." in subject:
+    if not isinstance(subject, str) or not is_subject_name(subject):
         what = f"{subject!r} cannot be the name of a subject: letters, digits, _, - and . can."
         return SourceError(what, where, _RENAME)
     if lab and not re.fullmatch(r"\w+", lab):
