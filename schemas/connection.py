@@ -159,7 +159,8 @@ def _open(settings: Settings) -> dj.Connection:
 
 def _explained(error: Exception, user: str, where: str) -> ServerError:
     text = " ".join(str(part) for part in error.args)
-    if "1045" in text or "password authentication failed" in text or "Access denied" in text:
+    refusals = ("1045", "Access denied", "password authentication failed", f'role "{user}" does not')
+    if any(refusal in text for refusal in refusals):
         return ServerError(
             f"the server refuses user {user!r} with this password.",
             where,

@@ -229,22 +229,21 @@ class Spikes(dj.Imported):
         columns = {
             name: getattr(spikes, name)[order] for name in ("cluster", "time", "amplitude", "depth")
         }
-        return columns, counts, spikes.files
+        return storage.pack(columns), _slices(columns["time"], counts), spikes.files
 
     def make_insert(
         self,
         key: dict[str, Any],
-        columns: dict[str, np.ndarray],
-        counts: np.ndarray,
+        spikes: storage.Packed,
+        units: pd.DataFrame,
         files: tuple[base.FileRead, ...],
     ) -> None:
         """Insert the object, the slices and the files that they were read from."""
-        units = _slices(columns["time"], counts)
         span = {
             "first_spike": units.first_unit_spike.min(),
             "last_spike": units.last_unit_spike.max(),
         }
-        rows.insert1(self, {**key, "n_spikes": int(counts.sum()), **span, "spikes": columns})
+        rows.insert1(self, {**key, "n_spikes": spikes.n_rows, **span, "spikes": spikes})
         rows.insert(self.Unit(), units, key)
         session.insert_sources(self.Source(), key, files)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +138,49 @@ def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: table.column(name).to_numpy() for name in names}
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Columns written as a Parquet object in memory, ready to be stored."""
+
+    columns: tuple[str, ...]
+    n_rows: int
+    buffer: memoryview
+    sha256: str
+
+
+def pack(value: Any) -> Packed:
+    """Write columns as a Parquet object in memory.
+
+    Done before an insert, so that no transaction is open meanwhile.
+
+    Parameters
+    ----------
+    value : mapping of str to (n,) array, DataFrame or Arrow table
+
+    Raises
+    ------
+    StorageError
+        The value is not columns of one length.
+    """
+    if isinstance(value, Mapping):
+        lengths = {name: len(column) for name, column in value.items()}
+        if not lengths or len(set(lengths.values())) > 1:
+            raise StorageError(f"columns must have one length, got {lengths}.")
+    elif not isinstance(value, (pa.Table, pd.DataFrame)):
+        raise StorageError(f"<parquet@> takes columns of arrays, not {type(value).__name__}.")
+    table = _table(value)
+    buffer = _written(table)
+    digest = hashlib.sha256(buffer).hexdigest()
+    return Packed(tuple(table.column_names), table.num_rows, buffer, digest)
+
+
 class ParquetCodec(SchemaCodec):
-    """`<parquet@store>`: a mapping of equally long arrays, a frame or an Arrow table."""
+    """`<parquet@store>`: what `pack` returns, or takes."""
 
     name = "parquet"
 
     def validate(self, value: Any) -> None:
-        """Refuse what is not columns of one length."""
-        if isinstance(value, Mapping):
-            lengths = {name: len(column) for name, column in value.items()}
-            if not lengths or len(set(lengths.values())) > 1:
-                raise StorageError(f"columns must have one length, got {lengths}.")
-        elif not isinstance(value, (pa.Table, pd.DataFrame)):
-            raise StorageError(f"<parquet@> takes columns of arrays, not {type(value).__name__}.")
+        """Leave it to `pack`, which is done once."""
 
     def encode(
         self,
@@ -160,16 +191,16 @@ class ParquetCodec(SchemaCodec):
         store_name: str | None = None,
     ) -> dict[str, Any]:
         """Write the object and return what its row holds."""
-        self.validate(value)
+        packed = value if isinstance(value, Packed) else pack(value)
         schema, table, field, primary_key = self._extract_context(key, context)
         config = self._codec_config(key, context)
         path, _ = self._build_path(
             schema, table, field, primary_key, ext=".parquet", store_name=store_name, config=config
         )
         backend = self._get_backend(store_name, config=config)
-        columns, buffer = _written(value)
+        local = backend.protocol == "file"
         try:
-            backend.put_buffer(buffer if backend.protocol == "file" else bytes(buffer), path)
+            backend.put_buffer(packed.buffer if local else bytes(packed.buffer), path)
         except OSError as error:
             _discard_partial(backend, path)
             raise StorageError(
@@ -180,10 +211,10 @@ class ParquetCodec(SchemaCodec):
         return {
             "path": path,
             "store": store_name,
-            "columns": columns,
-            "n_rows": _length(value),
-            "n_bytes": len(buffer),
-            "sha256": hashlib.sha256(buffer).hexdigest(),
+            "columns": list(packed.columns),
+            "n_rows": packed.n_rows,
+            "n_bytes": len(packed.buffer),
+            "sha256": packed.sha256,
         }
 
     def decode(
@@ -201,12 +232,7 @@ def _discard_partial(backend: Any, path: str) -> None:
             Path(f"{backend._full_path(path)}.saving").unlink(missing_ok=True)
 
 
-def _length(value: Any) -> int:
-    return len(next(iter(value.values()))) if isinstance(value, Mapping) else len(value)
-
-
-def _written(value: Any) -> tuple[list[str], memoryview]:
-    table = _table(value)
+def _written(table: pa.Table) -> memoryview:
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     rest = [name for name in table.column_names if name not in floats]
     sink = pa.BufferOutputStream()
@@ -219,7 +245,7 @@ def _written(value: Any) -> tuple[list[str], memoryview]:
         use_byte_stream_split=floats,
         write_statistics=rest,
     )
-    return table.column_names, memoryview(sink.getvalue())
+    return memoryview(sink.getvalue())
 
 
 def _table(value: Any) -> pa.Table:

@@ -46,11 +46,11 @@ class Wheel(dj.Imported):
     def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
         """Load the trace."""
         source, datasets = session.open_datasets(listed)
-        return (source.load_wheel(datasets),)
+        wheel = source.load_wheel(datasets)
+        return wheel, storage.pack({"time": wheel.time, "position": wheel.position})
 
-    def make_insert(self, key: dict[str, Any], wheel: base.Wheel) -> None:
+    def make_insert(self, key: dict[str, Any], wheel: base.Wheel, trace: storage.Packed) -> None:
         """Insert the trace and the files that it was read from."""
         span = {"wheel_start": wheel.time[0], "wheel_end": wheel.time[-1]}
-        trace = {"time": wheel.time, "position": wheel.position}
-        rows.insert1(self, {**key, "n_samples": len(wheel.time), **span, "wheel_trace": trace})
+        rows.insert1(self, {**key, "n_samples": trace.n_rows, **span, "wheel_trace": trace})
         session.insert_sources(self.Source(), key, wheel.files)

@@ -1,0 +1,47 @@
+# make demo: everything set up, main job run.   make test: everything set up, all tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint unit bench diagram constraints clean
+
+demo: $(VENV)/installed
+	$(BIN)/bwm demo
+
+test: lint $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+unit: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# From files to rows and back at full size, beside numpy.
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m tests.bench
+
+diagram: $(VENV)/installed-dev
+	$(BIN)/python -m populate diagram --write README.md
+
+constraints:
+	.ci/pin
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/made:
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else f"Python 3.10 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.12 demo")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/installed
