@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,7 +23,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from schemas.errors import BwmError
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     from populate.register import Report
     from schemas.settings import Settings
 
-out = Console(highlight=False, soft_wrap=False)
+WIDE = 160
+"""Columns of what is printed into a file or pipe: nothing is cut there."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
 
 
@@ -239,7 +243,9 @@ def status(
         found = {"tables": [asdict(t) for t in tables], "failures": [asdict(f) for f in failures]}
         print(json.dumps(found, indent=2))
         return
-    shown = Table("table", *(_right(n) for n in ("done", "running", "pending", "failed", "absent")))
+    shown = _table(
+        "table", *(_right(n) for n in ("done", "running", "pending", "failed", "absent"))
+    )
     for row in tables:
         counts = (row.done, row.running, row.pending, row.failed, row.absent)
         shown.add_row(row.table, *map(str, counts))
@@ -283,7 +289,9 @@ def units(
 
     table = views.unit_table(views.units(region, criterion, release, sorting))
     if form is Format.table and target is None:
-        _print_frame(f"{len(table)} units of {region}", table.head(50), UNIT_LABELS)
+        title = f"{len(table):,} units of {region}"
+        shown = table.head(50).assign(amp_median=1e6 * table.amp_median)
+        _print_frame(title, shown, UNIT_LABELS)
         if len(table) > 50:
             out.print("The first 50; --format csv prints all of them.")
         return
@@ -295,12 +303,11 @@ UNIT_LABELS = {
     "session_date": "date",
     "session_number": "no.",
     "probe_name": "probe",
-    "cluster_id": "cluster",
+    "cluster_id": "unit",
     "region_acronym": "region",
     "firing_rate": "rate (Hz)",
-    "amp_median": "amplitude (V)",
+    "amp_median": "ampl. (uV)",
     "cluster_depth": "depth (um)",
-    "spike_count": "spikes",
 }
 
 
@@ -330,6 +337,25 @@ def simulate(
     counts = ", ".join(f"{n:,} {kind}" for kind, n in truth.counts.items())
     out.print(f"{folder}: {counts}", soft_wrap=True)
     out.print(f"Next: bwm register --one '{folder}' --release '{truth.release}'", soft_wrap=True)
+
+
+@app.command()
+def diagram(
+    target: Annotated[
+        Path | None, typer.Option("--write", help="File with the marks to write it between.")
+    ] = None,
+) -> None:
+    """Draw the tables as a Mermaid diagram.
+
+    Example: bwm diagram --write README.md
+    """
+    from populate import diagram as drawing
+
+    if target is None:
+        print(drawing.mermaid())
+    else:
+        changed = drawing.write(target)
+        out.print(f"{target} {'is changed' if changed else 'was up to date'}.", soft_wrap=True)
 
 
 @server_app.command()
@@ -406,14 +432,16 @@ def _table_bars(bars: Progress) -> Callable[[str, int, int], None]:
     return update
 
 
-def _right(title: str) -> Any:
-    from rich.table import Column
+def _right(title: str) -> Column:
+    return Column(title, justify="right", no_wrap=True)
 
-    return Column(title, justify="right")
+
+def _table(*columns: str | Column, title: str | None = None) -> Table:
+    return Table(*columns, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
 
 
 def _print_report(report: Report) -> None:
-    shown = Table("registered", *(_right(n) for n in ("new", "known", "updated")))
+    shown = _table("registered", *(_right(n) for n in ("new", "known", "updated")))
     for kind in report.new:
         counts = (report.new[kind], report.known[kind], report.updated[kind])
         shown.add_row(kind, *map(str, counts))
@@ -424,7 +452,7 @@ def _print_outcomes(outcomes: list[Any]) -> None:
     busy = [outcome for outcome in outcomes if outcome.made or outcome.failed]
     if not busy:
         return
-    shown = Table("populated", _right("made"), _right("failed"))
+    shown = _table("populated", _right("made"), _right("failed"))
     for outcome in busy:
         shown.add_row(outcome.table, str(outcome.made), str(len(outcome.failed)))
     out.print(shown)
@@ -433,7 +461,7 @@ def _print_outcomes(outcomes: list[Any]) -> None:
 def _print_contents() -> None:
     from populate.contents import contents
 
-    shown = Table("in the database", _right("rows"))
+    shown = _table("in the database", _right("rows"))
     for title, n in contents().items():
         shown.add_row(title, f"{n:,}")
     out.print(shown)
@@ -455,11 +483,8 @@ def _print_frame(title: str, table: pd.DataFrame, labels: dict[str, str]) -> Non
     names = [name for name in table.columns if not labels or name in labels]
     numeric = {name for name in names if table[name].dtype.kind in "iuf"}
     columns = [labels.get(n, n) for n in names]
-    shown = Table(
-        *(_right(c) if n in numeric else c for n, c in zip(names, columns, strict=True)),
-        title=title,
-        title_justify="left",
-    )
+    titled = zip(names, columns, strict=True)
+    shown = _table(*(_right(c) if n in numeric else c for n, c in titled), title=title)
     for row in table[names].itertuples(index=False):
         shown.add_row(*(_plain(value) for value in row))
     out.print(shown)
@@ -468,7 +493,7 @@ def _print_frame(title: str, table: pd.DataFrame, labels: dict[str, str]) -> Non
 def _plain(value: Any) -> str:
     if value is None or value != value:
         return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
