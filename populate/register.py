@@ -8,8 +8,9 @@ protocol, the state of datasets) are updated. What was unknown is filled in.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ import pandas as pd
 from schemas import ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
 from schemas.sources import base
-from schemas.sources.base import InsertionRecord, SessionRecord, Source
+from schemas.sources.base import DatasetRecord, InsertionRecord, SessionRecord, Source
 
 RELEASE_COLUMNS = ("pid", "eid", "probe_name", "session_number", "date", "subject", "lab")
 BATCH_ROWS = 4_000
@@ -53,6 +54,8 @@ def register_source(source: Source, progress: Progress | None = None) -> Report:
     """Register every session that a source lists, with its insertions, sorts and datasets."""
     records = list(source.sessions())
     report = Report(problems=list(getattr(source, "problems", ())))
+    if long := _too_long({"data_source": source.location}, _text_limits(session.DataSource)):
+        raise RegistrationError(long, source.location, "Link to the folder by a shorter path.")
     rows.insert1(session.DataSource(), {"data_source": source.location}, skip_duplicates=True)
     register_sessions(records, source.location, report, progress)
     return report
@@ -79,6 +82,9 @@ def register_release(
         The release is registered with other members.
     """
     path = Path(path)
+    row = {"release_name": name or path.stem, "release_file": path.name}
+    if long := _too_long(row, _text_limits(release.Release)):
+        raise RegistrationError(long, path, "Give a shorter one by --name, or rename the file.")
     table, problems = _read_release(path)
     report = Report(problems=problems)
     records = [_session_of(group) for _, group in table.groupby("eid", sort=False)]
@@ -150,6 +156,7 @@ class _State:
     dates: dict[tuple, str]
     pids: dict[str, tuple[str, str]]
     insertions: dict[tuple[str, str], dict[str, Any]]
+    limits: dict[str, int]
 
     @classmethod
     def fetch(cls) -> _State:
@@ -164,6 +171,14 @@ class _State:
             dates={day: eid for eid, day in identity.items()},
             pids={i["pid"]: (i["eid"], i["probe_name"]) for i in insertions if i["pid"]},
             insertions={(i["eid"], i["probe_name"]): i for i in insertions},
+            limits=_text_limits(
+                subject.Subject,
+                session.Session,
+                session.Dataset,
+                probe.ProbeInsertion,
+                probe.ProbeInsertion.Dataset,
+                ephys.Sorting,
+            ),
         )
 
     def problem_with(self, record: SessionRecord) -> BwmError | None:
@@ -178,6 +193,13 @@ class _State:
                 where,
                 "Letters, digits, '_', '-' and single dots are allowed.",
             )
+        if record.lab and not LAB_NAME.fullmatch(record.lab):
+            return RegistrationError(
+                f"{record.lab!r} cannot name a lab.", where, "Letters, digits and '_' are allowed."
+            )
+        long = (_too_long(row, self.limits) for row in _rows_of(record))
+        if found := next(filter(None, long), None):
+            return RegistrationError(found, where, "Shorten it in the source, register it again.")
         if self.sessions.get(record.eid, day) != day:
             return _contradiction(where, "eid", self.sessions[record.eid], day)
         if self.dates.get(day, record.eid) != record.eid:
@@ -185,8 +207,11 @@ class _State:
         lab = self.labs.get(record.subject)
         if lab and record.lab and lab != record.lab:
             return _contradiction(where, f"lab of {record.subject}", lab, record.lab)
-        found = (self._insertion_problem(insertion) for insertion in record.insertions)
-        return next((problem for problem in found if problem), None)
+        pids = [insertion.pid for insertion in record.insertions if insertion.pid]
+        if len(set(pids)) < len(pids):
+            return RegistrationError("two probes have the same pid.", where, "Correct the source.")
+        problems = (self._insertion_problem(insertion) for insertion in record.insertions)
+        return next((problem for problem in problems if problem), None)
 
     def _insertion_problem(self, new: InsertionRecord) -> BwmError | None:
         where = f"insertion {new.pid} ({new.probe_name} of session {new.eid})"
@@ -215,6 +240,38 @@ class _State:
             facts = {"pid": new.pid, "probe_model": new.model, "probe_serial": new.serial}
             held = self.insertions.setdefault(place, {})
             held.update({name: value for name, value in facts.items() if value})
+
+
+LAB_NAME = re.compile(r"\w+")
+
+
+def _rows_of(record: SessionRecord) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a session whose texts could be too long."""
+    yield {**_session_row(record), "lab": record.lab}
+    yield from map(_insertion_row, record.insertions)
+    for dataset in record.datasets:
+        yield {**_dataset_row(dataset, ""), "dataset_sorter": dataset.sorter}
+    for sort in record.sortings:
+        yield {"sorting_name": ephys.name_sorting(sort.sorter, sort.revision)}
+
+
+def _text_limits(*tables: type[dj.Table]) -> dict[str, int]:
+    """Tell how many characters fit into each column of text."""
+    found = {}
+    for table in tables:
+        for name, attribute in table().heading.attributes.items():
+            sized = re.search(r"char\D*\((\d+)\)", str(attribute.original_type or attribute.type))
+            if sized:
+                found[name] = int(sized[1])
+    return found
+
+
+def _too_long(row: Mapping[str, Any], limits: Mapping[str, int]) -> str | None:
+    """Say which text of a row does not fit: the error of a server names neither row nor value."""
+    for name, value in row.items():
+        if isinstance(value, str) and len(value) > limits.get(name, len(value)):
+            return f"{name} has {len(value)} characters, {limits[name]} fit: {value[:60]!r}."
+    return None
 
 
 def _day(row: Mapping[str, Any]) -> tuple:
@@ -326,17 +383,20 @@ def _insertion_row(record: InsertionRecord) -> dict[str, Any]:
     }
 
 
-def _dataset_row(record: Any, location: str) -> dict[str, Any]:
-    facts = asdict(record)
+def _dataset_row(record: DatasetRecord, location: str) -> dict[str, Any]:
     return {
-        "eid": facts["eid"],
-        "dataset_path": facts["path"],
+        "eid": record.eid,
+        "dataset_path": record.path,
         "data_source": location,
-        "data_kind": facts["kind"],
-        "collection": facts["collection"],
-        "dataset_name": facts["name"],
-        "dataset_qc": facts["qc"],
-        **{n: facts[n] for n in ("revision", "dataset_id", "file_size", "md5", "is_default")},
+        "data_kind": record.kind,
+        "collection": record.collection,
+        "dataset_name": record.name,
+        "revision": record.revision,
+        "dataset_id": record.dataset_id,
+        "file_size": record.file_size,
+        "md5": record.md5,
+        "is_default": record.is_default,
+        "dataset_qc": record.qc,
     }
 
 
@@ -352,7 +412,12 @@ def _merge(
     A value that is not given (None) leaves the held one as it is.
     """
     key_names = table.primary_key
-    fresh = {tuple(row[name] for name in key_names): rows.clean(dict(row)) for row in wanted}
+    fresh: dict[tuple, dict[str, Any]] = {}
+    for row in wanted:
+        merged = fresh.setdefault(tuple(row[name] for name in key_names), {})
+        merged.update(
+            {n: v for n, v in rows.clean(row).items() if v is not None or n not in merged}
+        )
     if not fresh:
         return
     held = {
@@ -380,7 +445,8 @@ def _change(held: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
 def _read_release(path: Path) -> tuple[pd.DataFrame, list[BwmError]]:
     """Read a release list: its good rows, and what is wrong with the others."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        # Blank lines are read so that the others keep their numbers.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
     except (OSError, ValueError) as error:
         raise RegistrationError(
             f"cannot be read as CSV ({error}).", path, "Give the path of a release list."
@@ -392,7 +458,10 @@ def _read_release(path: Path) -> tuple[pd.DataFrame, list[BwmError]]:
             path,
             f"A release list has the columns {', '.join(RELEASE_COLUMNS)}.",
         )
-    table = table[list(RELEASE_COLUMNS)]
+    table = table[list(RELEASE_COLUMNS)].reset_index(drop=True)
+    table = table[(table != "").any(axis=1)]
+    if table.empty:
+        raise RegistrationError("lists no insertion.", path, "Give the path of a release list.")
     faults = _row_faults(table)
     problems: list[BwmError] = [
         RegistrationError(fault, f"{path}, line {row + 2}", "Correct the row.")
@@ -404,15 +473,22 @@ def _read_release(path: Path) -> tuple[pd.DataFrame, list[BwmError]]:
 def _row_faults(table: pd.DataFrame) -> dict[int, str]:
     """Find the rows of a release list that cannot be meant, by position."""
     faults: dict[int, str] = {}
-    dates = pd.to_datetime(table.date, format="%Y-%m-%d", errors="coerce")
+    written = table.date.where(table.date.str.fullmatch(r"\d{4}-\d{2}-\d{2}"))
+    dates = pd.to_datetime(written, format="%Y-%m-%d", errors="coerce")
     checks = [
-        (~table.pid.map(_is_uuid), "malformed pid {pid!r}."),
-        (~table.eid.map(_is_uuid), "malformed eid {eid!r}."),
+        (~table.pid.map(_is_uuid), "malformed pid {pid!r}, not a lower-case UUID."),
+        (~table.eid.map(_is_uuid), "malformed eid {eid!r}, not a lower-case UUID."),
         (table.pid.duplicated(), "pid {pid} stands in an earlier row too."),
         (table.duplicated(["eid", "probe_name"]), "{probe_name} of {eid} is in an earlier row."),
-        (~table.session_number.str.fullmatch(r"\d{1,3}"), "session number {session_number!r}."),
-        (dates.isna(), "date {date!r} is not of the form 2020-12-31."),
-        (~table.probe_name.str.fullmatch(r"[A-Za-z0-9_-]{1,16}"), "probe name {probe_name!r}."),
+        (
+            ~table.session_number.str.fullmatch(r"[0-9]{1,3}"),
+            "session number {session_number!r} is not between 0 and 999.",
+        ),
+        (dates.isna(), "{date!r} is not a date of the form 2020-12-31."),
+        (
+            ~table.probe_name.str.fullmatch(r"[A-Za-z0-9_-]{1,16}"),
+            "{probe_name!r} cannot name a probe: 1 to 16 letters, digits, '_' and '-' can.",
+        ),
         (table.lab == "", "no lab."),
         (_differs(table), "subject, date, number or lab differ from an earlier row of {eid}."),
     ]
