@@ -19,6 +19,9 @@ import pandas as pd
 
 from schemas.errors import InconsistentData
 
+TEXT = pd.Series(["text"]).dtype
+"""What pandas makes of text: `str` from pandas 3 on."""
+
 CHUNK_BYTES = 8_000_000
 """Bytes of rows in one statement: MySQL refuses 33 MB, and below 5 MB round trips tell."""
 
@@ -36,10 +39,12 @@ def clean(value: Any) -> Any:
         return number if math.isfinite(number) else None
     if value is pd.NaT or value is pd.NA:
         return None
+    if isinstance(value, np.datetime64) and isinstance(value.item(), int):
+        return clean(pd.Timestamp(value))  # nanoseconds, of which Python's times know nothing
     if isinstance(value, np.generic):
         return clean(value.item())
     if isinstance(value, datetime):
-        plain = value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+        plain = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
         return plain.astimezone(timezone.utc).replace(tzinfo=None) if plain.tzinfo else plain
     if isinstance(value, UUID):
         return str(value)
@@ -105,23 +110,31 @@ def insert(
 
 
 def _cast(rows: list[dict[str, Any]], heading: dj.heading.Heading) -> None:
-    """Make integers of whole floats and booleans of 0 and 1, in place: PostgreSQL takes no other.
+    """Make integers of whole floats, booleans of 0 and 1, and numbers of booleans, in place.
+
+    PostgreSQL takes no other.
 
     Raises
     ------
     InconsistentData
-        A value of an integer column is not whole.
+        A value of an integer column is not whole, or one of a boolean column not 0 or 1.
     """
     kinds = {name: _kind(str(a.original_type or a.type)) for name, a in heading.attributes.items()}
     for name in rows[0]:
         kind = kinds.get(name)
-        if kind not in ("int", "bool"):
+        if kind not in ("int", "bool", "float"):
             continue
         for row in rows:
             value = row[name]
-            if kind == "bool" and value is not None:
+            if value is None:
+                continue
+            if kind == "bool":
+                if value not in (0, 1):
+                    raise InconsistentData(f"{name} must be true or false, not {value!r}.")
                 row[name] = bool(value)
-            elif isinstance(value, float):
+            elif isinstance(value, bool):
+                row[name] = int(value)
+            elif kind == "int" and isinstance(value, float):
                 if not value.is_integer():
                     raise InconsistentData(f"{name} must be a whole number, not {value}.")
                 row[name] = int(value)
@@ -193,11 +206,22 @@ def _typed(column: pd.Series, sql_type: str) -> pd.Series:
         return _nullable(column, "boolean", bool)
     if kind == "int":
         return _nullable(column, "Int64", np.int64)
-    if kind == "float":
+    if kind == "float" or kind.startswith(("decimal", "numeric")):
         return column.astype(float)
-    if column.dtype == object and any(isinstance(v, Decimal) for v in column.head(100)):
-        return column.astype(float)
-    return column
+    if kind.startswith(("datetime", "timestamp")):
+        return column.astype("datetime64[us]")
+    if kind.startswith(("varchar", "char", "enum")) and column.isna().all():
+        return column.astype(TEXT)
+    return _without_decimals(column) if column.dtype == object else column
+
+
+def _without_decimals(column: pd.Series) -> pd.Series:
+    """Make numbers of what a sum or mean returns; MySQL adds up integers to whole decimals."""
+    decimals = [value for value in column if isinstance(value, Decimal)]
+    if not decimals:
+        return column
+    whole = all(value.as_tuple().exponent == 0 for value in decimals)
+    return _nullable(column, "Int64", np.int64) if whole else column.astype(float)
 
 
 def _nullable(column: pd.Series, nullable: str, plain: Callable[..., Any] | type) -> pd.Series:
