@@ -52,7 +52,7 @@ class _OneMessage(TyperGroup):
         except BwmError as error:
             if ctx.params.get("debug"):
                 raise
-                err.print(f"[bold red]{type(error).__name__}:[/]", end=" ")
+            err.print(f"[bold red]{type(error).__name__}:[/]", end=" ")
             err.print(str(error), markup=False)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
