@@ -66,7 +66,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str | None = Field(None, alias="database.host")
+    host: str | None = Field(None, alias="database.host", min_length=1)
     port: int | None = Field(None, alias="database.port", gt=0, lt=65536)
     user: str | None = Field(None, alias="database.user")
     password: SecretStr | None = Field(None, alias="database.password")
@@ -177,8 +177,10 @@ def _refuse_unknown(name: str, known: Any, where: object, exempt: tuple[str, ...
 
 def _explained(error: ValidationError, origin: Mapping[str, str]) -> SettingsError:
     first = error.errors(include_input=False, include_url=False)[0]
-    key = str(first["loc"][0]) if first["loc"] else "settings"
     inner = ".".join(map(str, first["loc"]))
+    # What contradicts each other has no place of its own, but its message names the keys.
+    keys = [str(first["loc"][0])] if inner else [key for key in origin if key in first["msg"]]
+    places = dict.fromkeys(origin.get(key, "settings") for key in keys)
     return SettingsError(
-        f"{inner or 'settings'} is not usable: {first['msg']}.", origin.get(key, "settings")
+        f"{inner or 'settings'} is not usable: {first['msg']}.", ", ".join(places) or "settings"
     )

@@ -1,0 +1,329 @@
+"""Settings: where they come from, which are refused, and what is never shown."""
+
+import json
+import traceback
+from pathlib import Path
+
+import pytest
+
+from schemas import settings
+from schemas.errors import SettingsError
+
+EXAMPLE = Path(__file__).parents[2] / "dj_local_conf.json.example"
+
+
+def write(folder, values):
+    path = folder / settings.FILE_NAME
+    path.write_text(values if isinstance(values, str) else json.dumps(values))
+    return path
+
+
+def load(folder, environment=None):
+    return settings.load(folder, environment or {})
+
+
+def refused(folder, environment=None):
+    with pytest.raises(SettingsError) as error:
+        load(folder, environment)
+    return str(error.value)
+
+
+# --- where they come from -----------------------------------------------------------------------
+
+
+def test_defaults_are_the_embedded_server_below_home(tmp_path):
+    found = load(tmp_path)
+    home = Path("~/.bwm").expanduser().resolve()
+    assert found.embedded
+    assert found.server_backend == "postgresql"
+    assert (found.home, found.prefix) == (home, "bwm")
+    assert found.store.spec() == {"protocol": "file", "location": str(home / "store")}
+
+
+def test_the_file_overrules_defaults_and_the_environment_overrules_the_file(tmp_path):
+    write(
+        tmp_path,
+        {"database.host": "file.example", "database.user": "file", "bwm.prefix": "file"},
+    )
+    found = load(tmp_path, {"DJ_USER": "variable", "BWM_PREFIX": "variable"})
+    assert (found.host, found.user, found.prefix) == ("file.example", "variable", "variable")
+    assert load(tmp_path).user == "file"
+    assert load(tmp_path).port is None
+
+
+EVERY = {
+    "DJ_HOST": ("db.example", "host", "db.example"),
+    "DJ_PORT": ("3307", "port", 3307),
+    "DJ_USER": ("alice", "user", "alice"),
+    "DJ_BACKEND": ("postgresql", "backend", "postgresql"),
+    "DJ_USE_TLS": ("true", "use_tls", True),
+    "BWM_HOME": ("/somewhere", "home", Path("/somewhere")),
+    "BWM_PREFIX": ("mine", "prefix", "mine"),
+}
+
+
+@pytest.mark.parametrize("variable", EVERY)
+def test_each_variable_sets_what_its_key_in_the_file_sets(tmp_path, variable):
+    text, name, value = EVERY[variable]
+    host = {"database.host": "db.example"}
+    by_variable = load(tmp_path, {"DJ_HOST": "db.example", variable: text})
+    write(tmp_path, {**host, settings.ENVIRONMENT[variable]: text})
+    assert getattr(load(tmp_path), name) == getattr(by_variable, name) == value
+
+
+def test_every_variable_is_tried_and_sets_a_field():
+    assert {*EVERY, "DJ_PASS", "BWM_STORE"} == set(settings.ENVIRONMENT)
+    aliases = {field.alias for field in settings.Settings.model_fields.values()}
+    assert set(settings.ENVIRONMENT.values()) == aliases
+
+
+def test_empty_variables_count_as_not_set(tmp_path):
+    write(tmp_path, {"database.host": "db.example", "bwm.prefix": "mine"})
+    found = load(tmp_path, dict.fromkeys(settings.ENVIRONMENT, ""))
+    assert (found.host, found.prefix, found.port) == ("db.example", "mine", None)
+
+
+def test_the_nearest_file_upwards_is_read_alone(tmp_path):
+    inner = tmp_path / "a" / "b" / "c"
+    inner.mkdir(parents=True)
+    outer = write(tmp_path, {"bwm.prefix": "outer", "database.user": "outer"})
+    assert settings.find_file(inner) == outer
+    assert load(inner).prefix == "outer"
+    nearer = write(tmp_path / "a", {"bwm.prefix": "nearer"})
+    assert settings.find_file(inner) == nearer
+    assert (load(inner).prefix, load(inner).user) == ("nearer", None)
+    assert load(tmp_path).prefix == "outer"
+    (tmp_path / "a" / "b" / settings.FILE_NAME).mkdir()  # a folder of that name is no file
+    assert settings.find_file(inner) == nearer
+
+
+def test_the_working_directory_and_the_environment_are_the_default(tmp_path, monkeypatch):
+    write(tmp_path, {"bwm.prefix": "here", "database.user": "file"})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DJ_USER", "variable")
+    found = settings.load()
+    assert (found.prefix, found.user) == ("here", "variable")
+
+
+def test_the_example_names_every_key_and_is_accepted(tmp_path):
+    text = EXAMPLE.read_text()
+    write(tmp_path, text)
+    assert list(json.loads(text)) == list(settings.ENVIRONMENT.values())
+    found = load(tmp_path)
+    assert (found.host, found.port, found.backend) == ("db.example.org", 3306, "mysql")
+    assert found.store.location == "/data/bwm/store"
+
+
+# --- folders ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("~/my mice", "{home}/my mice"), ("/a b/c", "/a b/c"), ("~", "{home}"), ("x/../y", "{cwd}/y")],
+)
+def test_folders_may_have_a_tilde_and_spaces(tmp_path, monkeypatch, given, expected):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    expected = Path(expected.format(home=tmp_path / "home", cwd=tmp_path))
+    assert load(tmp_path, {"BWM_HOME": given}).home == expected
+    assert load(tmp_path, {"BWM_HOME": given}).store.location == str(expected / "store")
+    assert load(tmp_path, {"BWM_STORE": given}).store.location == str(expected)
+
+
+def test_a_store_is_a_folder_or_a_table_of_keys(tmp_path):
+    write(tmp_path, {"bwm.store": "/data/store"})
+    assert load(tmp_path).store.spec() == {"protocol": "file", "location": "/data/store"}
+    write(tmp_path, {"bwm.store": {"location": "/data/store"}})
+    assert load(tmp_path).store.spec() == {"protocol": "file", "location": "/data/store"}
+    assert load(tmp_path, {"BWM_STORE": "/other"}).store.location == "/other"
+
+
+def test_a_bucket_is_handed_on_as_it_is_given(tmp_path):
+    bucket = {
+        "protocol": "s3",
+        "endpoint": "s3.example.org",
+        "bucket": "mice",
+        "location": "bwm",
+        "access_key": "open",
+        "secret_key": "sesame",
+        "secure": True,
+    }
+    write(tmp_path, {"bwm.store": bucket})
+    found = load(tmp_path)
+    assert found.store.spec() == bucket
+    for shown in (repr(found), str(found), found.model_dump_json()):
+        assert "sesame" not in shown
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("database.hots", "Did you mean 'database.host'?"),
+        ("bwm.store_", "Did you mean 'bwm.store'?"),
+        ("DJ_HOST", "Known are bwm.home, bwm.prefix, bwm.store, database.backend, "),
+        ("quite.different", "Known are bwm.home, "),
+    ],
+)
+def test_an_unknown_key_is_refused_with_what_was_meant(tmp_path, key, hint):
+    path = write(tmp_path, {key: "x"})
+    assert refused(tmp_path).startswith(f"{path}: unknown setting {key!r}. {hint}")
+
+
+def test_an_unknown_variable_is_refused_and_those_of_others_are_not(tmp_path):
+    expected = "the environment: unknown setting 'BWM_PREFIKS'. Did you mean 'BWM_PREFIX'?"
+    assert refused(tmp_path, {"BWM_PREFIKS": "x"}) == expected
+    load(tmp_path, {"BWM_TEST_MYSQL": "x", "DJ_IGNORE_CONFIG_FILE": "true", "PATH": "/bin"})
+
+
+INVALID = [
+    ("DJ_PORT", "many"),
+    ("DJ_PORT", "0"),
+    ("DJ_PORT", "65536"),
+    ("DJ_PORT", "-1"),
+    ("DJ_BACKEND", "sqlite"),
+    ("DJ_BACKEND", "mysql"),  # which needs a host
+    ("DJ_USE_TLS", "perhaps"),
+    ("BWM_PREFIX", "Bwm"),
+    ("BWM_PREFIX", "1bwm"),
+    ("BWM_PREFIX", "b-w-m"),
+    ("BWM_PREFIX", "b" * 17),
+    ("BWM_PREFIX", "bwm`; DROP"),
+    ("BWM_PREFIX", "bwm\n"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value"), INVALID)
+def test_an_unusable_value_is_refused_with_its_key_and_variable_or_file(tmp_path, variable, value):
+    key = settings.ENVIRONMENT[variable]
+    by_variable = refused(tmp_path, {variable: value})
+    assert by_variable.startswith(f"{variable}: ")
+    assert key in by_variable
+    path = write(tmp_path, {key: value})
+    by_file = refused(tmp_path)
+    assert by_file.startswith(f"{path}: ")
+    assert key in by_file
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"database.host": ""}, "database.host"),
+        ({"database.host": 5}, "database.host"),
+        ({"database.port": 3306.5}, "database.port"),
+        ({"database.password": 12345}, "database.password"),
+        ({"bwm.home": None}, "bwm.home"),
+        ({"bwm.prefix": None}, "bwm.prefix"),
+        ({"bwm.store": None}, "bwm.store"),
+        ({"bwm.store": ["/data"]}, "bwm.store"),
+        ({"bwm.store": {"protocol": "ftp"}}, "bwm.store.protocol"),
+        ({"bwm.store": {"folder": "/data"}}, "bwm.store.folder"),
+        ({"bwm.store": {"secure": "perhaps"}}, "bwm.store.secure"),
+    ],
+)
+def test_an_unusable_value_of_the_file_is_refused_with_its_key(tmp_path, values, key):
+    path = write(tmp_path, values)
+    assert refused(tmp_path).startswith(f"{path}: {key} is not usable: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("", "cannot be read as JSON"),
+        ('{"bwm.prefix": "a",}', "cannot be read as JSON"),
+        ("[]", "must hold one JSON object."),
+        ('"bwm"', "must hold one JSON object."),
+    ],
+)
+def test_a_file_that_is_not_one_object_is_refused(tmp_path, text, says):
+    path = write(tmp_path, text)
+    assert refused(tmp_path).startswith(f"{path}: {says}")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / settings.FILE_NAME).write_bytes(b"\xff\xfe{")
+    assert "cannot be read as JSON" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["b", "bwm", "b2_", "a" * 16])
+def test_prefixes_that_every_server_takes(tmp_path, prefix):
+    assert load(tmp_path, {"BWM_PREFIX": prefix}).prefix == prefix
+
+
+# --- what is never shown ------------------------------------------------------------------------
+
+
+def test_a_password_is_never_shown(tmp_path):
+    login = {"DJ_HOST": "db.example", "DJ_USER": "alice", "DJ_PASS": "sesame"}
+    found = load(tmp_path, login)
+    assert found.password.get_secret_value() == "sesame"
+    for shown in (repr(found), str(found), f"{found.model_dump()}", found.model_dump_json()):
+        assert "alice" in shown
+        assert "sesame" not in shown
+
+
+@pytest.mark.parametrize(("variable", "value"), [*INVALID, ("BWM_PREFIKS", "x")])
+def test_no_error_shows_the_password(tmp_path, variable, value):
+    write(tmp_path, {"database.password": "sesame"})
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, {variable: value})
+    assert "sesame" not in "".join(traceback.format_exception(error.value))
+
+
+def test_an_unusable_password_is_not_shown_either(tmp_path):
+    write(tmp_path, {"database.password": ["sesame"]})
+    message = refused(tmp_path)
+    assert "database.password" in message
+    assert "sesame" not in message
+
+
+# --- what follows from them ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "embedded", "backend", "port"),
+    [
+        ({}, True, "postgresql", 5432),
+        ({"DJ_BACKEND": "postgresql"}, True, "postgresql", 5432),
+        ({"DJ_HOST": "db"}, False, "mysql", 3306),
+        ({"DJ_HOST": "db", "DJ_BACKEND": "mysql"}, False, "mysql", 3306),
+        ({"DJ_HOST": "db", "DJ_BACKEND": "postgresql"}, False, "postgresql", 5432),
+        ({"DJ_HOST": "db", "DJ_PORT": "9"}, False, "mysql", 9),
+    ],
+)
+def test_the_server_that_follows(tmp_path, environment, embedded, backend, port):
+    found = load(tmp_path, environment)
+    assert (found.embedded, found.server_backend, found.server_port) == (embedded, backend, port)
+
+
+def test_settings_are_not_changed_afterwards(tmp_path):
+    found = load(tmp_path)
+    with pytest.raises(ValueError, match="frozen"):
+        found.prefix = "other"
+    assert found == load(tmp_path)
+
+
+def test_the_demo_has_the_embedded_server_and_schemas_of_its_own(tmp_path):
+    environment = {
+        "DJ_HOST": "db.example",
+        "DJ_PORT": "3307",
+        "DJ_USER": "alice",
+        "DJ_PASS": "sesame",
+        "DJ_BACKEND": "mysql",
+        "DJ_USE_TLS": "true",
+        "BWM_HOME": str(tmp_path / "home"),
+        "BWM_STORE": str(tmp_path / "store"),
+        "BWM_PREFIX": "mine",
+    }
+    mine = load(tmp_path, environment)
+    demo = mine.for_demo()
+    assert demo.embedded
+    assert demo.prefix == "demo"
+    assert {demo.port, demo.user, demo.password, demo.backend, demo.use_tls} == {None}
+    assert (demo.home, demo.store) == (mine.home, mine.store)
+    assert demo.for_demo() == demo
+    assert (mine.host, mine.prefix) == ("db.example", "mine")
