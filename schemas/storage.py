@@ -8,8 +8,8 @@ Whatever reads Parquet (pandas, polars, DuckDB, Spark) reads the objects without
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,23 +69,42 @@ class ParquetRef:
         """
         if self._file is None:
             location = self._backend._full_path(self.path)
-            try:
+            with self._faults_explained():
                 if self._backend.protocol == "file":
-                    self._file = pq.ParquetFile(location, memory_map=True)
+                    opened = pq.ParquetFile(
+                        location, memory_map=True, page_checksum_verification=True
+                    )
                 else:
-                    self._file = pq.ParquetFile(self._backend.fs.open(location, "rb"))
-            except (OSError, pa.ArrowException) as error:
-                raise StorageError(
-                    f"the stored object cannot be opened ({error}).",
-                    location,
-                    "Delete its row and populate the table again.",
-                ) from None
+                    opened = pq.ParquetFile(
+                        self._backend.fs.open(location, "rb"), page_checksum_verification=True
+                    )
+            self._file = opened
         return self._file
 
+    @contextmanager
+    def _faults_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(
+                f"the stored object cannot be read ({error}).",
+                self._backend._full_path(self.path),
+                "Delete its row and populate the table again.",
+            ) from None
+
     def read(self, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Read whole columns (default all) as arrays of length `n_rows`."""
+        """Read whole columns (default all) as arrays of length `n_rows`.
+
+        Raises
+        ------
+        StorageError
+            The object is missing or damaged.
+        """
         names = list(columns or self.columns)
-        return _arrays(self.open().read(columns=names), names)
+        file = self.open()
+        with self._faults_explained():
+            table = file.read(columns=names)
+        return _arrays(table, names)
 
     def to_pandas(self) -> pd.DataFrame:
         """Read the whole object as a frame."""
@@ -104,6 +123,11 @@ class ParquetRef:
         Returns
         -------
         list of n arrays
+
+        Raises
+        ------
+        StorageError
+            A slice lies beyond the object, or the object is missing or damaged.
         """
         offsets = np.asarray(offsets, dtype=np.int64)
         counts = np.asarray(counts, dtype=np.int64)
@@ -120,7 +144,9 @@ class ParquetRef:
         np.add.at(steps, first[filled], 1)
         np.add.at(steps, last[filled], -1)
         groups = np.flatnonzero(np.cumsum(steps)[: len(rows)] > 0)
-        values = _arrays(file.read_row_groups(list(groups), columns=[column]), [column])[column]
+        with self._faults_explained():
+            table = file.read_row_groups(list(groups), columns=[column])
+        values = _arrays(table, [column])[column]
         skipped = np.zeros(len(bounds), dtype=np.int64)
         skipped[1:] = np.cumsum(np.where(np.isin(np.arange(len(rows)), groups), 0, rows))
         starts = offsets - skipped[np.clip(first, 0, len(rows))]
@@ -244,6 +270,7 @@ def _written(table: pa.Table) -> memoryview:
         use_dictionary=rest,
         use_byte_stream_split=floats,
         write_statistics=rest,
+        write_page_checksum=True,  # a damaged page of floats would be read as other floats
     )
     return memoryview(sink.getvalue())
 

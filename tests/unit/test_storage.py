@@ -1,0 +1,351 @@
+"""Parquet objects in a folder: exact, read in slices, and honest about damage."""
+
+import hashlib
+import shutil
+import struct
+from pathlib import Path
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas import storage
+from schemas.errors import StorageError
+
+on_one_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+
+
+class Store:
+    """A store in a folder, with the codec that writes to it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.codec = storage.ParquetCodec()
+        self.written = 0
+
+    def encode(self, value):
+        self.written += 1
+        context = {"schema": "bwm_ephys", "table": "spikes", "field": "spikes"}
+        return self.codec.encode(
+            value, key={"eid": f"e{self.written}"}, context=context, store_name=storage.STORE
+        )
+
+    def put(self, value):
+        return self.codec.decode(self.encode(value))
+
+    def file(self, ref):
+        return self.folder / ref.path
+
+
+@pytest.fixture
+def store(tmp_path):
+    before = dj.config.stores
+    bulk = {"protocol": "file", "location": str(tmp_path)}
+    dj.config.stores = {"default": storage.STORE, storage.STORE: bulk}
+    yield Store(tmp_path)
+    dj.config.stores = before
+
+
+@pytest.fixture
+def small_groups(monkeypatch):
+    monkeypatch.setattr(storage, "ROW_GROUP", 7)
+
+
+def bits(array):
+    return array.tobytes(), array.dtype, array.shape
+
+
+# --- what goes in comes out ---------------------------------------------------------------------
+
+ODD_DOUBLES = struct.pack(
+    "<10Q",
+    0x7FF8000000000000,  # the usual NaN
+    0x7FF8DEADBEEF0001,  # one with a payload
+    0xFFF0000000000001,  # a signalling one, negative
+    0x8000000000000000,  # -0.0
+    0x0000000000000001,  # the smallest subnormal
+    0x800FFFFFFFFFFFFF,  # the largest negative subnormal
+    0x7FF0000000000000,  # inf
+    0xFFF0000000000000,  # -inf
+    0x7FEFFFFFFFFFFFFF,  # the largest number
+    0x3FB999999999999A,  # 0.1
+)
+
+
+def test_float64_comes_back_to_the_last_bit(store):
+    odd = np.frombuffer(ODD_DOUBLES, "<f8")
+    assert bits(store.put({"a": odd}).read()["a"]) == bits(odd)
+
+
+@on_one_folder
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=50))
+def test_any_sixty_four_bits_come_back(store, words):
+    numbers = np.array(words, np.uint64).view(np.float64)
+    assert bits(store.put({"a": numbers}).read()["a"]) == bits(numbers)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([0.1, np.nan, -0.0, 1e-45, np.inf], np.float32),
+        np.array([0, 1, 65_535], np.uint16),
+        np.array([0, 2**32 - 1], np.uint32),
+        np.array([-(2**63), 2**63 - 1], np.int64),
+        np.array([-128, 127], np.int8),
+        np.array([True, False, True]),
+        np.array([], np.float64),
+        np.array([], np.uint16),
+    ],
+    ids=lambda array: f"{array.dtype} {len(array)}",
+)
+def test_a_column_keeps_its_type_and_values(store, small_groups, array):
+    ref = store.put({"a": array, "b": np.arange(len(array), dtype=float)})
+    assert bits(ref.read()["a"]) == bits(array)
+    assert bits(ref.read_slices("a", [0], [len(array)])[0]) == bits(array)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [dict, pd.DataFrame, lambda columns: pa.table(columns), storage.pack],
+    ids=["mapping", "frame", "arrow", "packed"],
+)
+def test_columns_may_come_as_a_mapping_a_frame_an_arrow_table_or_packed(store, make):
+    columns = {"time": np.array([1.0, 2.0]), "cluster": np.array([3, 4], np.uint16)}
+    ref = store.put(make(columns))
+    assert (ref.columns, ref.n_rows, len(ref)) == (("time", "cluster"), 2, 2)
+    found = ref.read()
+    assert list(found) == ["time", "cluster"]
+    for name, column in columns.items():
+        assert bits(found[name]) == bits(column)
+    pd.testing.assert_frame_equal(ref.to_pandas(), pd.DataFrame(columns))
+
+
+def test_some_columns_are_read_in_the_order_that_is_asked_for(store):
+    ref = store.put({"a": np.arange(3), "b": np.arange(3.0), "c": np.arange(3)})
+    assert list(ref.read(["c", "a"])) == ["c", "a"]
+
+
+def test_the_index_of_a_frame_is_left_out(store):
+    ref = store.put(pd.DataFrame({"a": [1, 2]}, index=["x", "y"]))
+    assert ref.columns == ("a",)
+    assert pq.read_table(store.file(ref)).column_names == ["a"]
+
+
+def test_other_programs_read_the_object(store):
+    ref = store.put({"a": np.arange(100) / 3, "b": np.arange(100, dtype=np.uint16)})
+    frame = pd.read_parquet(store.file(ref))
+    assert frame.a.tolist() == [n / 3 for n in range(100)]
+    assert frame.b.dtype == np.uint16
+
+
+# --- what a row holds ---------------------------------------------------------------------------
+
+
+def test_a_row_holds_what_its_object_is(store):
+    row = store.encode({"a": np.arange(5.0), "b": np.arange(5)})
+    content = (store.folder / row["path"]).read_bytes()
+    assert row["path"].endswith(".parquet")
+    assert row["sha256"] == hashlib.sha256(content).hexdigest()
+    assert row["n_bytes"] == len(content)
+    assert (row["store"], row["columns"], row["n_rows"]) == ("bulk", ["a", "b"], 5)
+    assert [path.name for path in store.folder.rglob("*") if path.is_file()] == [
+        Path(row["path"]).name
+    ]
+
+
+def test_equal_columns_give_equal_bytes(store):
+    first, second = (store.put({"a": np.arange(1000) / 7}) for _ in range(2))
+    assert first.sha256 == second.sha256
+    assert first.path != second.path
+
+
+def test_a_reference_is_made_again_from_its_row(store):
+    ref = store.put({"a": np.arange(5.0)})
+    again = storage.reference(ref.stored)
+    assert again.read()["a"].tolist() == [0, 1, 2, 3, 4]
+    assert repr(again) == f"ParquetRef({ref.path}: 5 rows of a)"
+
+
+def test_nothing_is_opened_before_it_is_read(store):
+    row = store.encode({"a": np.arange(5.0)})
+    (store.folder / row["path"]).unlink()
+    ref = store.codec.decode(row)
+    assert (len(ref), ref.columns, ref.sha256) == (5, ("a",), row["sha256"])
+    assert "5 rows" in repr(ref)
+    with pytest.raises(StorageError):
+        ref.read()
+
+
+def test_a_reference_opens_its_object_once(store):
+    ref = store.put({"a": np.arange(5.0)})
+    assert ref.open() is ref.open()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "columns must have one length, got {}."),
+        ({"a": [1, 2], "b": [1]}, "columns must have one length, got {'a': 2, 'b': 1}."),
+        ([1, 2], "<parquet@> takes columns of arrays, not list."),
+        (np.arange(3), "<parquet@> takes columns of arrays, not ndarray."),
+        ("text", "<parquet@> takes columns of arrays, not str."),
+        (None, "<parquet@> takes columns of arrays, not NoneType."),
+    ],
+)
+def test_what_is_not_columns_of_one_length_is_refused(store, value, message):
+    with pytest.raises(StorageError) as error:
+        store.encode(value)
+    assert str(error.value) == message
+    assert not list(store.folder.iterdir())
+
+
+# --- slices -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 6, 7, 8, 14, 50])
+def test_an_object_has_row_groups_of_the_set_size(store, small_groups, n):
+    file = store.put({"a": np.arange(n)}).open()
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert [size for size in sizes if size] == [7] * (n // 7) + [n % 7] * (n % 7 > 0)
+
+
+@on_one_folder
+@given(st.data())
+def test_slices_are_those_of_the_whole_column(store, small_groups, data):
+    n = data.draw(st.integers(0, 50))
+    wanted = data.draw(
+        st.lists(st.integers(0, n).flatmap(lambda a: st.tuples(st.just(a), st.integers(0, n - a))))
+    )
+    column = np.arange(n) / 3
+    ref = store.put({"x": column, "y": np.zeros(n)})
+    offsets, counts = (np.array([pair[i] for pair in wanted], int) for i in (0, 1))
+    found = ref.read_slices("x", offsets, counts)
+    assert len(found) == len(wanted)
+    for array, (offset, count) in zip(found, wanted, strict=True):
+        assert bits(array) == bits(column[offset : offset + count])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [],
+        [(0, 0)],
+        [(50, 0)],
+        [(7, 0), (14, 0)],
+        [(0, 7)],
+        [(7, 7), (0, 7)],
+        [(6, 2)],
+        [(49, 1), (0, 1)],
+        [(0, 50), (3, 1), (3, 1)],
+        [(20, 30), (0, 0), (0, 21)],
+    ],
+)
+def test_slices_at_the_edges_of_row_groups(store, small_groups, wanted):
+    ref = store.put({"x": np.arange(50, dtype=np.uint16)})
+    found = ref.read_slices("x", [a for a, _ in wanted], [n for _, n in wanted])
+    assert [array.tolist() for array in found] == [list(range(a, a + n)) for a, n in wanted]
+    assert all(array.dtype == np.uint16 for array in found)
+
+
+def test_only_the_row_groups_that_are_needed_are_read(store, small_groups, monkeypatch):
+    ref = store.put({"x": np.arange(70.0)})
+    read, plain = [], pq.ParquetFile.read_row_groups
+
+    def watched(self, groups, **options):
+        read.append(list(groups))
+        return plain(self, groups, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", watched)
+    found = ref.read_slices("x", [60, 2, 3, 7, 35], [3, 3, 1, 1, 0])
+    assert read == [[0, 1, 8]]
+    assert [array.tolist() for array in found] == [[60, 61, 62], [2, 3, 4], [3], [7], []]
+
+
+@pytest.mark.parametrize(("offset", "count"), [(-1, 1), (0, 51), (50, 1), (51, 0), (10**12, 1)])
+def test_a_slice_beyond_the_object_is_refused(store, offset, count):
+    ref = store.put({"x": np.arange(50)})
+    with pytest.raises(StorageError, match="a slice lies beyond the object"):
+        ref.read_slices("x", [0, offset], [1, count])
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def make_empty(path):
+    path.write_bytes(b"")
+
+
+def overwrite(path):
+    path.write_bytes(b"x" * 1000)
+
+
+def flip_a_bit(path):
+    """Change one bit of a page: of a float, which would be another float."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = [Path.unlink, cut_short, make_empty, overwrite, flip_a_bit]
+READS = {
+    "read": lambda ref: ref.read(),
+    "one column": lambda ref: ref.read(["x"]),
+    "to_pandas": lambda ref: ref.to_pandas(),
+    "read_slices": lambda ref: ref.read_slices("x", [0], [5000]),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_or_missing_object_is_an_error_with_place_and_remedy(store, damage, read):
+    ref = store.put({"x": np.random.default_rng(0).normal(size=5000)})
+    damage(store.file(ref))
+    with pytest.raises(StorageError) as error:
+        READS[read](ref)
+    assert error.value.where == str(store.file(ref))
+    assert error.value.what.startswith("the stored object cannot be read (")
+    assert error.value.remedy == "Delete its row and populate the table again."
+    assert error.value.__suppress_context__
+
+
+def test_no_changed_bit_of_the_data_goes_unnoticed(store):
+    ref = store.put({"x": np.random.default_rng(0).normal(size=200)})
+    path = store.file(ref)
+    content = path.read_bytes()
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    whole = range(chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size)
+    sound = ref.read()["x"]
+    for position in whole[::7]:
+        path.write_bytes(
+            content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1 :]
+        )
+        try:
+            found = storage.reference(ref.stored).read()["x"]
+        except StorageError:
+            continue
+        assert bits(found) == bits(sound)  # of a header, a bit that is not used
+
+
+def test_what_cannot_be_written_is_an_error_and_leaves_nothing(store):
+    ref = store.put({"x": np.arange(3)})
+    occupied = store.file(ref).parents[1]
+    shutil.rmtree(occupied)
+    occupied.write_text("a file where a folder must be")
+    before = sorted(store.folder.rglob("*"))
+    with pytest.raises(StorageError) as error:
+        store.encode({"x": np.arange(3)})
+    assert error.value.what.startswith("the object cannot be written (")
+    assert Path(error.value.where).is_relative_to(occupied)
+    assert "writable and has space" in error.value.remedy
+    assert sorted(store.folder.rglob("*")) == before
