@@ -33,6 +33,7 @@ def plot_reaction_times(ax: Axes, summary: pd.DataFrame, title: str = "") -> Axe
         ylabel="reaction time (s), median and quartiles",
         title=title,
     )
-    ax.legend(frameon=False, fontsize=8)
+    if len(summary):
+        ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
