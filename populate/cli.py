@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 WIDE = 160
 """Columns of what is printed into a file or pipe: nothing is cut there."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+# Folders and names may hold [brackets], which are markup unless it is off.
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
 
 
@@ -160,14 +161,10 @@ def register(
     """
     if one is None and release is None:
         raise typer.BadParameter("give --one FOLDER, --release FILE.csv, or both")
-    settings = _connect()
+    _connect()
     from populate import register as registration
     from schemas.sources import base
 
-    if one is not None:
-        from schemas.sources import one_api
-
-        base.use_opener(lambda location: one_api.open_source(location, settings.home))
     problems: list[BwmError] = []
     with _bars() as bars:
         reports = []
@@ -253,8 +250,9 @@ def status(
     out.print("absent: no source lists the data, so there is nothing to import.")
     for failure in failures:
         key = ", ".join(f"{name} {value}" for name, value in failure.key.items())
-        out.print(f"\n[bold red]failed[/] {failure.table} ({key})", soft_wrap=True)
-        out.print(f"  {failure.error}", markup=False, soft_wrap=True)
+        out.print("\nfailed", style="bold red", end=" ")
+        out.print(f"{failure.table} ({key})", soft_wrap=True)
+        out.print(f"  {failure.error}", soft_wrap=True)
 
 
 class Format(str, Enum):
@@ -407,7 +405,7 @@ def _step(title: str) -> Iterator[Callable[[str], None]]:
 def _bars() -> Iterator[Progress]:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description:<24}"),
+        TextColumn("{task.description:<24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -475,7 +473,7 @@ def _print_question(title: str, code: str, answer: pd.DataFrame) -> None:
 
 def _print_code(code: str) -> None:
     """Print lines that can be copied whole, however narrow the terminal."""
-    out.print(code.rstrip(), style="cyan", markup=False, soft_wrap=True)
+    out.print(code.rstrip(), style="cyan", soft_wrap=True)
     out.print()
 
 
@@ -497,12 +495,15 @@ def _plain(value: Any) -> str:
 
 
 def _write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
-    if form is Format.parquet:
-        table.to_parquet(target, index=False)
-    else:
-        table.to_csv(target or sys.stdout, index=False)
-    if target is not None:
-        err.print(f"{len(table)} units written to {target}")
+    if target is None:
+        table.to_csv(sys.stdout, index=False)
+        return
+    write = table.to_parquet if form is Format.parquet else table.to_csv
+    try:
+        write(target, index=False)
+    except OSError as error:
+        raise typer.BadParameter(f"{target} cannot be written ({error})") from None
+    err.print(f"{len(table)} units written to {target}", markup=False, soft_wrap=True)
 
 
 def _exit_with(problems: list[BwmError], text: str) -> None:
