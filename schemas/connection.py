@@ -159,8 +159,8 @@ def _open(settings: Settings) -> dj.Connection:
 
 def _explained(error: Exception, user: str, where: str) -> ServerError:
     text = " ".join(str(part) for part in error.args)
-    refusals = ("1045", "Access denied", "password authentication failed", f'role "{user}" does not')
-    if any(refusal in text for refusal in refusals):
+    denied = ("Access denied", "password authentication failed", f'role "{user}" does not exist')
+    if any(words in text for words in denied):
         return ServerError(
             f"the server refuses user {user!r} with this password.",
             where,

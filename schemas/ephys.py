@@ -219,7 +219,8 @@ class Spikes(dj.Imported):
         source, datasets = _open_sort(sorting, listed)
         spikes = source.load_spikes(datasets)
         if len(spikes.cluster) and (highest := int(spikes.cluster.max())) >= n_clusters:
-            where = next(file.path for file in spikes.files if "clusters" in file.path)
+            path = next(file.path for file in spikes.files if "clusters" in file.path)
+            where = f"{source.location}, session {key['eid']}, {path}"
             raise InconsistentData(
                 f"spikes of cluster {highest}, but the sort has {n_clusters} clusters.",
                 where,

@@ -23,6 +23,7 @@ from datajoint.builtin_codecs.schema import SchemaCodec
 from schemas.errors import StorageError
 
 STORE = "bulk"
+WRITABLE = "Check that the folder of bwm.store exists, is writable and has space."
 ROW_GROUP = 65_536
 """Rows in a row group: the least that is read, about 0.5 MB of a float64 column."""
 
@@ -155,9 +156,17 @@ class ParquetRef:
 
 def reference(stored: Mapping[str, Any]) -> ParquetRef:
     """Make a reference from what its row holds, with no query."""
+    return ParquetRef(stored, _backend(stored["store"]))
+
+
+def _backend(store: str | None, config: Any = None) -> Any:
+    """Open a store."""
     from datajoint.hash_registry import get_store_backend
 
-    return ParquetRef(stored, get_store_backend(stored["store"]))
+    try:
+        return get_store_backend(store, config=config)
+    except OSError as error:
+        raise StorageError(f"it cannot be opened ({error}).", f"store {store}", WRITABLE) from None
 
 
 def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -223,7 +232,7 @@ class ParquetCodec(SchemaCodec):
         path, _ = self._build_path(
             schema, table, field, primary_key, ext=".parquet", store_name=store_name, config=config
         )
-        backend = self._get_backend(store_name, config=config)
+        backend = _backend(store_name, config)
         local = backend.protocol == "file"
         try:
             backend.put_buffer(packed.buffer if local else bytes(packed.buffer), path)
@@ -232,7 +241,7 @@ class ParquetCodec(SchemaCodec):
             raise StorageError(
                 f"the object cannot be written ({error}).",
                 backend._full_path(path),
-                "Check that the folder of bwm.store exists, is writable and has space.",
+                WRITABLE,
             ) from None
         return {
             "path": path,
@@ -248,7 +257,7 @@ class ParquetCodec(SchemaCodec):
     ) -> ParquetRef:
         """Return a lazy reference."""
         config = self._codec_config(key, context)
-        return ParquetRef(stored, self._get_backend(stored.get("store"), config=config))
+        return ParquetRef(stored, _backend(stored.get("store"), config))
 
 
 def _discard_partial(backend: Any, path: str) -> None:
