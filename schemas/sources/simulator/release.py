@@ -98,7 +98,7 @@ def simulate(
 def _size(size: str | Size, changes: dict[str, Any]) -> Size:
     if isinstance(size, str):
         if size not in SIZES:
-            raise SettingsError(f"there is no size {size!r}", remedy=f"One of {list(SIZES)}.")
+            raise SettingsError(f"there is no size {size!r}.", remedy=f"One of {list(SIZES)}.")
         size = SIZES[size]
     unknown = set(changes) - set(size.__dataclass_fields__)
     if unknown:
