@@ -22,6 +22,9 @@ from schemas.errors import InconsistentData
 TEXT = pd.Series(["text"]).dtype
 """What pandas makes of text: `str` from pandas 3 on."""
 
+COMPUTED = "expression"
+"""What DataJoint says is the type of an expression."""
+
 CHUNK_BYTES = 8_000_000
 """Bytes of rows in one statement: MySQL refuses 33 MB, and below 5 MB round trips tell."""
 
@@ -194,8 +197,11 @@ def frame(query: dj.expression.QueryExpression, *, order_by: str | None = None) 
         sql += " ORDER BY " + ", ".join(quote(name) for name in order)
     values = query.connection.query(sql).fetchall()
     fetched = pd.DataFrame.from_records(values, columns=heading.names)
-    for name, attribute in heading.attributes.items():
-        fetched[name] = _typed(fetched[name], str(attribute.original_type or attribute.type))
+    for i, (name, attribute) in enumerate(heading.attributes.items()):
+        if attribute.type == COMPUTED:
+            fetched[name] = _computed([row[i] for row in values])
+        else:
+            fetched[name] = _typed(fetched[name], str(attribute.original_type or attribute.type))
     return fetched
 
 
@@ -212,16 +218,18 @@ def _typed(column: pd.Series, sql_type: str) -> pd.Series:
         return column.astype("datetime64[us]")
     if kind.startswith(("varchar", "char", "enum")) and column.isna().all():
         return column.astype(TEXT)
-    return _without_decimals(column) if column.dtype == object else column
+    return column
 
 
-def _without_decimals(column: pd.Series) -> pd.Series:
-    """Make numbers of what a sum or mean returns; MySQL adds up integers to whole decimals."""
-    decimals = [value for value in column if isinstance(value, Decimal)]
-    if not decimals:
-        return column
-    whole = all(value.as_tuple().exponent == 0 for value in decimals)
-    return _nullable(column, "Int64", np.int64) if whole else column.astype(float)
+def _computed(values: list[Any]) -> pd.Series:
+    """Type a column of an expression by its values; MySQL adds up integers to whole decimals."""
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds or not kinds <= {int, Decimal}:
+        return pd.Series(values)
+    decimals = (value for value in values if isinstance(value, Decimal))
+    if all(value.as_tuple().exponent == 0 for value in decimals):
+        return _nullable(pd.Series(values, dtype=object), "Int64", np.int64)
+    return pd.Series(values, dtype=float)
 
 
 def _nullable(column: pd.Series, nullable: str, plain: Callable[..., Any] | type) -> pd.Series:
