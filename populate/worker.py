@@ -6,7 +6,8 @@ until it is asked for.
 
 from __future__ import annotations
 
-import socket
+import os
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -81,13 +82,19 @@ def _fill(table: type[dj.Table], progress: Progress | None) -> Outcome:
         if progress:
             progress(outcome.table, tried, total)
         started = time.monotonic()
-        result = target.populate(
-            reserve_jobs=True,
-            refresh=False,
-            max_calls=batch,
-            suppress_errors=True,
-            return_exception_objects=True,
-        )
+        try:
+            result = target.populate(
+                reserve_jobs=True,
+                refresh=False,
+                max_calls=batch,
+                suppress_errors=True,
+                return_exception_objects=True,
+            )
+        except SystemExit as stop:
+            # SIGTERM, which DataJoint raises and yet records as a failure of the key in hand.
+            message = f"SystemExit: {stop}" if str(stop) else "SystemExit"
+            (_held_here(jobs.errors) & {"error_message": message}).delete_quick()
+            raise
         outcome.made += result["success_count"]
         for key, error in result["error_list"]:
             _stop_if_asked(jobs, key, error)
@@ -109,8 +116,13 @@ def _stop_if_asked(jobs: dj.jobs.Job, key: dict[str, Any], error: BaseException)
 
 def _release_dead(jobs: dj.jobs.Job) -> None:
     """Release the jobs that processes of this machine held when they were killed."""
-    held = jobs.reserved & {"host": socket.gethostname()}
-    dead = {row["pid"] for row in held.to_dicts()}
-    for pid in dead:
-        if not psutil.pid_exists(pid):
+    held = jobs.reserved & {"host": platform.node()}
+    for pid in {row["pid"] for row in held.to_dicts()}:
+        # Nothing is in hand here yet: what has our own pid was held by a process that had it
+        # before us (as in a container, whose pids are few), or was interrupted.
+        if pid == os.getpid() or not psutil.pid_exists(pid):
             (held & {"pid": pid}).delete_quick()
+
+
+def _held_here(jobs: dj.jobs.Job) -> dj.jobs.Job:
+    return jobs & {"host": platform.node(), "pid": os.getpid()}

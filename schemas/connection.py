@@ -10,6 +10,7 @@ Examples
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import os
 from collections.abc import Iterator
@@ -96,6 +97,10 @@ def activate(connection: dj.Connection, prefix: str) -> None:
             # Names and acronyms are exact, as on PostgreSQL: the default collation ignores case.
             connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
         module.schema.activate(name, connection=connection)
+        for table in vars(module).values():
+            if inspect.isclass(table) and issubclass(table, (dj.Imported, dj.Computed)):
+                # Declares the job table: DataJoint would at first use, by several workers at once.
+                getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
     atlas = importlib.import_module("schemas.atlas")
     if not atlas.BrainRegion():
         from schemas.sources import ontology
