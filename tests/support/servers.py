@@ -172,10 +172,9 @@ def _named(_: ExitStack) -> Backend:
 def _in_docker(stack: ExitStack) -> Backend:
     """Start a container; it is removed when the stack is unwound."""
     try:
+        import docker
         from docker.errors import DockerException, ImageNotFound
         from requests.exceptions import RequestException
-
-        import docker
     except ImportError as error:
         raise _Unavailable(f"no Docker client ({error})") from None
     if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
