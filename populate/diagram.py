@@ -78,8 +78,11 @@ def _tables(name: str) -> Iterator[type[dj.Table]]:
 def _edges(name: str, table: type[dj.Table]) -> Iterator[str]:
     node = f"{name}_{table.__name__}"
     key, _, rest = table.definition.partition("---")
-    parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
-    loose = rest + "".join(p.definition for p in parts if p.__name__ != "Source")
+    loose = rest + "".join(
+        part.definition
+        for part in vars(table).values()
+        if isinstance(part, type) and issubclass(part, dj.Part) and part.__name__ != "Source"
+    )
     held = set()
     for text, arrow in ((key, "-->"), (loose, "-.->")):
         for target in REFERENCE.findall(text):
