@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datajoint as dj
 
@@ -78,13 +79,14 @@ def _tables(name: str) -> Iterator[type[dj.Table]]:
 def _edges(name: str, table: type[dj.Table]) -> Iterator[str]:
     node = f"{name}_{table.__name__}"
     key, _, rest = table.definition.partition("---")
-    loose = rest + "".join(
-        part.definition
+    parts: list[Any] = [
+        part
         for part in vars(table).values()
         if isinstance(part, type) and issubclass(part, dj.Part) and part.__name__ != "Source"
-    )
+    ]
+    rest += "".join(part.definition for part in parts)
     held = set()
-    for text, arrow in ((key, "-->"), (loose, "-.->")):
+    for text, arrow in ((key, "-->"), (rest, "-.->")):
         for target in REFERENCE.findall(text):
             parent = _master(name, target)
             if parent not in (node, f"{name}_master") and parent not in held:
