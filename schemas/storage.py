@@ -229,12 +229,17 @@ class ParquetCodec(SchemaCodec):
         packed = value if isinstance(value, Packed) else pack(value)
         schema, table, field, primary_key = self._extract_context(key, context)
         config = self._codec_config(key, context)
-        path, _ = self._build_path(
+        path, token = self._build_path(
             schema, table, field, primary_key, ext=".parquet", store_name=store_name, config=config
         )
+        # Named by its content, not by chance: what a failed insert leaves is what the next one
+        # writes, so that no object is left without a row.
+        path = path.replace(f"_{token}.", f"_{packed.sha256[:12]}.")
         backend = _backend(store_name, config)
         local = backend.protocol == "file"
         try:
+            if local:
+                Path(backend._full_path(path)).unlink(missing_ok=True)
             backend.put_buffer(packed.buffer if local else bytes(packed.buffer), path)
         except OSError as error:
             _discard_partial(backend, path)

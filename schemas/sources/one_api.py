@@ -22,7 +22,7 @@ import unicodedata
 import uuid
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -63,7 +63,11 @@ _RENAME = "Rename it and register the folder again; the other sessions are not a
 _CORRECT = "Correct the cache tables and register the folder again."
 
 
-def open_source(location: str | Path, home: str | Path) -> Source:
+Known = Mapping[tuple[str, date, int], str]
+"""Ids of sessions by subject, date and number."""
+
+
+def open_source(location: str | Path, home: str | Path, known: Known | None = None) -> Source:
     """Open a place that offers recordings.
 
     Parameters
@@ -72,8 +76,10 @@ def open_source(location: str | Path, home: str | Path) -> Source:
         Folder of ONE.
     home : str or Path
         Folder of this project, where tables of its own may be written.
+    known : mapping, optional
+        Ids that are known already: bare sessions get those instead of made ones.
     """
-    return OneSource(location, home)
+    return OneSource(location, home, known)
 
 
 def session_id(lab: str | None, subject: str, day: date, number: int) -> str:
@@ -95,6 +101,8 @@ class OneSource:
         Folder with cache tables, or a tree `[lab/Subjects/]subject/yyyy-mm-dd/nnn`.
     home : str or Path
         Folder of this project.
+    known : mapping, optional
+        Ids that bare sessions have elsewhere, e.g. in a release list.
 
     Attributes
     ----------
@@ -107,9 +115,10 @@ class OneSource:
         The folder is not there, has neither tables nor sessions, or its tables cannot be read.
     """
 
-    def __init__(self, folder: str | Path, home: str | Path) -> None:
+    def __init__(self, folder: str | Path, home: str | Path, known: Known | None = None) -> None:
         # Links stay links: they are how a folder keeps its name when the disk behind it changes.
         self._folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
+        self._known = known or {}
         self.problems: list[SourceError] = []
         if not self._folder.is_dir():
             raise SourceError("There is no such folder.", self._folder, "Check its name.")
@@ -175,7 +184,7 @@ class OneSource:
         self._one = None
         if self._has_tables:
             return _read_tables(self._folder)
-        tables = _list_tree(self._folder)
+        tables = _list_tree(self._folder, self._known)
         _write_tables(tables, self._tables, self._folder)
         return tables
 
@@ -333,11 +342,11 @@ def _session_folders(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _list_tree(folder: Path) -> dict[str, pd.DataFrame]:
-    """List a tree as cache tables would, with ids made from names."""
+def _list_tree(folder: Path, known: Known) -> dict[str, pd.DataFrame]:
+    """List a tree as cache tables would, with ids that are known, or else made from names."""
     sessions, datasets = [], []
     for path in _session_folders(folder):
-        session = _session_of(path, folder)
+        session = _session_of(path, folder, known)
         sessions.append(session)
         datasets += [{"eid": session["eid"], **file} for file in _files_of(path, session["eid"])]
     return {
@@ -347,7 +356,7 @@ def _list_tree(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
-def _session_of(path: Path, folder: Path) -> dict[str, Any]:
+def _session_of(path: Path, folder: Path, known: Known) -> dict[str, Any]:
     *above, subject, day, number = path.relative_to(folder).parts
     lab = above[0] if above else None
     try:
@@ -355,7 +364,8 @@ def _session_of(path: Path, folder: Path) -> dict[str, Any]:
     except ValueError:
         held = None
     if held and len(number) == 3:
-        eid = session_id(lab, subject, held, int(number))
+        made = session_id(lab, subject, held, int(number))
+        eid = known.get((subject, held, int(number)), made)
     else:
         # It will be refused, and must not take the id of a good one with it.
         eid = str(uuid.uuid5(NAMESPACE, str(path.relative_to(folder))))

@@ -411,6 +411,24 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
     assert len(stored_objects()) == 1 + n_sorts
 
 
+def test_a_failure_after_the_object_was_written_leaves_no_second_one(database, single, monkeypatch):
+    database.register(single.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "insert_sources", fail_late)
+        (outcome,) = worker.run([wheel.Wheel])
+    assert [error for _, error in outcome.failed] == ["OSError: too late"]
+    assert len(wheel.Wheel()) == 0
+    left = store_files(database)
+    assert len(left) == 1
+    worker.retry([wheel.Wheel])
+    worker.run([wheel.Wheel])
+    assert store_files(database) == stored_objects() == left
+
+
+def fail_late(*arguments):
+    raise OSError("too late")
+
+
 # --- store and server -----------------------------------------------------------------------------
 
 SECRET = "correct-horse-7"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import register
+from populate import register, worker
 from schemas import behavior, ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError, SourceError
 from schemas.sources.base import DatasetRecord, InsertionRecord, SessionRecord, SortingRecord
@@ -488,6 +488,19 @@ def test_a_folder_with_an_unusable_name_is_left_out(registered, tmp_path, name):
     assert name not in set(subject.Subject.to_arrays("subject"))
     # The same mouse and day elsewhere is the same session.
     assert len(session.Session & {"subject": "fine"}) == 1
+
+
+def test_bare_sessions_take_the_ids_of_a_release_list(registered, tmp_path):
+    listed = row(700, subject="listed", date="2021-03-04")
+    (report,) = registered.register(release=write(tmp_path / "own.csv", [listed]))
+    assert not report.problems
+    folder = tree(tmp_path / "tree", "eastlab/Subjects/listed", "eastlab/Subjects/other")
+    (report,) = registered.register(folder)
+    assert not report.problems
+    assert (report.new["sessions"], report.known["sessions"]) == (1, 1)
+    key = {"eid": listed["eid"]}
+    worker.run([behavior.Trials])
+    assert (behavior.Trials & key).fetch1("n_trials") == 2
 
 
 def test_a_read_only_folder_with_spaces_is_registered(registered, tmp_path):

@@ -135,7 +135,7 @@ def test_some_columns_are_read_in_the_order_that_is_asked_for(store):
 def test_the_index_of_a_frame_is_left_out(store):
     ref = store.put(pd.DataFrame({"a": [1, 2]}, index=["x", "y"]))
     assert ref.columns == ("a",)
-    assert pq.read_table(store.file(ref)).column_names == ["a"]
+    assert pq.ParquetFile(store.file(ref)).schema_arrow.names == ["a"]
 
 
 def test_other_programs_read_the_object(store):
