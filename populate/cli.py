@@ -221,7 +221,8 @@ def retry(
     _connect()
     from populate import plan, worker
 
-    out.print(f"{worker.retry(plan.find(only))} failures forgotten; `bwm populate` tries again.")
+    forgotten = worker.retry(plan.find(only))
+    out.print(f"Failures forgotten: {forgotten}. `bwm populate` tries their keys again.")
 
 
 @app.command()

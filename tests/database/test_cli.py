@@ -156,7 +156,7 @@ def test_the_status_says_which_file_failed_and_why(bwm):
 def test_a_failure_is_tried_again_only_when_it_is_asked_for(bwm):
     assert (bwm.untried.exit_code, bwm.untried.stdout[:13]) == (0, "Nothing to do")
     assert bwm.retried.exit_code == 0
-    assert bwm.retried.stdout.startswith("1 failures forgotten")
+    assert bwm.retried.stdout.startswith("Failures forgotten: 1.")
     assert counts_of(bwm.populated.stdout, "populated") == {"wheel.Wheel": [1, 0]}
 
 

@@ -11,23 +11,11 @@ import datajoint as dj
 import pytest
 
 from schemas import upstream
-from tests.support import servers
 
 pytestmark = pytest.mark.database
 
 REPOSITORY = Path(__file__).parents[2]
 number = itertools.count()
-
-
-@pytest.fixture(scope="module", params=["postgresql", "mysql"])
-def backend(request):
-    try:
-        with {"postgresql": servers.embedded, "mysql": servers.mysql}[request.param]() as found:
-            yield found
-    except servers.NoMySQL as reason:
-        if servers.requires_mysql():
-            raise
-        pytest.skip(str(reason))
 
 
 def connect(backend):

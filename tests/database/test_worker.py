@@ -320,7 +320,7 @@ def test_only_what_is_asked_for_is_tried_again(registered, monkeypatch):
     process = command(registered, "retry", "--only", "Trials")
     output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
-    assert output.startswith("3 failures forgotten")
+    assert output.startswith("Failures forgotten: 3.")
     (outcome,) = worker.run([behavior.Trials])
     assert outcome.made == 3
 
