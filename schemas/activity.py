@@ -135,10 +135,13 @@ class RegionRate(dj.Computed):
     def make(self, key: dict[str, Any]) -> None:
         """Summarise the good units' rates in every mapping."""
         n_good = (ephys.GoodUnits & key).fetch1("n_good")
-        good = (ephys.GoodUnits.Unit & key & {"is_good": True}).proj()
-        located = (ephys.SpikeSorting.Cluster & good).proj("region_id")
+        # Three frames, merged here: PostgreSQL joins rows that it has no statistics of yet by
+        # comparing each with each.
+        rates = rows.frame((UnitRate.Unit & key).proj("rate"))
+        good = rows.frame((ephys.GoodUnits.Unit & key & {"is_good": True}).proj())
         regions = atlas.BrainRegion.proj("beryl_id", "cosmos_id")
-        units = rows.frame((UnitRate.Unit & key).proj("rate") * located * regions)
+        located = rows.frame((ephys.SpikeSorting.Cluster & key).proj("region_id") * regions)
+        units = rates.merge(good[["cluster_id"]]).merge(located)
         tables = [
             pd.DataFrame(maths.summarise_regions(units.rate.to_numpy(), units[column].to_numpy()))
             for column in atlas.REGION_COLUMN.values()

@@ -66,7 +66,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             4800.0,
             650,
             good_fraction=0.14,
-            unit_rate=1.6,
+            unit_rate=1.66,
             max_probes=1,
             revisions=(RESORT,),
         ),
