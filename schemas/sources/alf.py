@@ -15,7 +15,8 @@ import math
 import re
 import tokenize
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -267,7 +268,18 @@ class _Reader:
 
     def array(self, record: DatasetRecord) -> np.ndarray:
         """Read an npy file; n x 1 arrays, which Matlab writes, become vectors."""
-        path, raw = self.paths[record], self._bytes(record)
+        return self._parsed(record, self._bytes(record))
+
+    def arrays(self, records: Sequence[DatasetRecord]) -> list[np.ndarray]:
+        """Read several npy files at once: reading and hashing do not hold Python's lock."""
+        with ThreadPoolExecutor(len(records)) as pool:
+            raws = list(pool.map(self._bytes, records))
+        place = {record.path: k for k, record in enumerate(records)}
+        self._read.sort(key=lambda read: place.get(read.path, -1))
+        return [self._parsed(record, raw) for record, raw in zip(records, raws, strict=True)]
+
+    def _parsed(self, record: DatasetRecord, raw: np.ndarray) -> np.ndarray:
+        path = self.paths[record]
         try:
             array = _parse_npy(raw)
         # The header is a Python literal: garbage in it fails in as many ways as Python source.
@@ -716,7 +728,8 @@ def read_spikes(files: Files) -> Spikes:
     reader, named = _Reader(files), _by_name(files)
     records = [_need(reader, named, name) for name in SPIKE_FILES]
     paths = [reader.paths[record] for record in records]
-    arrays = [_vector(reader.array(record), reader.paths[record]) for record in records]
+    read = reader.arrays(records)
+    arrays = [_vector(array, path) for array, path in zip(read, paths, strict=True)]
     _check_lengths({path: len(array) for path, array in zip(paths, arrays, strict=True)})
     for k in (0, 2, 3):
         if arrays[k].dtype.kind != "f":
