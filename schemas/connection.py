@@ -66,6 +66,8 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
         with _one_at_a_time(connection, settings.prefix):
             activate(connection, settings.prefix)
     except dj.errors.DataJointError as error:
+        _detach()
+        connection.close()
         raise ServerError(f"the tables cannot be created ({error}).", settings.prefix) from error
     base.use_opener(lambda location: _open_source(location, settings))
     _active = settings
@@ -75,13 +77,18 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
 def disconnect() -> None:
     """Close the connection and detach all tables, so that another database can be used."""
     global _active
-    for module in _table_modules() if _active else ():
-        module.schema.database = None
-        module.schema.connection = None
     if _active:
+        _detach()
         dj.conn().close()
     base.use_opener(None)
     _active = None
+
+
+def _detach() -> None:
+    """Make the tables forget their database: DataJoint would refuse to activate another."""
+    for module in _table_modules():
+        module.schema.database = None
+        module.schema.connection = None
 
 
 def schema_name(module: str, prefix: str) -> str:

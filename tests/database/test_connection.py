@@ -1,0 +1,45 @@
+"""Connecting: once, again, elsewhere, and after it failed."""
+
+import datajoint as dj
+import pytest
+
+from schemas import atlas, connection, subject
+from schemas.errors import ServerError
+
+
+@pytest.fixture
+def other(database):
+    """Settings of a second database on the same server."""
+    settings = database.settings.model_copy(update={"prefix": f"{database.settings.prefix}x"})
+    yield settings
+    connection.connect(settings)
+    connection.drop(settings.prefix)
+    database.connect()
+
+
+def test_connecting_again_keeps_the_connection(database):
+    assert connection.connect(database.settings) is connection.connect(database.settings)
+
+
+def test_databases_under_two_prefixes_are_apart(database, other):
+    subject.Lab.insert1({"lab": "here"})
+    connection.connect(other)
+    assert len(subject.Lab()) == 0
+    database.connect()
+    assert subject.Lab.to_arrays("lab").tolist() == ["here"]
+
+
+def test_after_a_failed_activation_another_database_can_be_used(database, other, monkeypatch):
+    activate = connection.activate
+
+    def fail(server, prefix):
+        activate(server, prefix)
+        raise dj.errors.DataJointError("made up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "activate", fail)
+        with pytest.raises(ServerError, match=r"the tables cannot be created \(made up\)"):
+            connection.connect(other)
+    database.connect()
+    assert atlas.BrainRegion().full_table_name.strip('`"').startswith(database.settings.prefix)
+    assert len(atlas.BrainRegion()) == 1328
