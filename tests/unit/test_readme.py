@@ -29,8 +29,3 @@ def test_the_printed_query_is_that_of_the_demo():
 
     assert demo.RATES.code.strip() in README
     assert demo.RATES.title in README
-
-
-def test_the_python_in_the_readme_compiles():
-    for code in re.findall(r"```python\n(.*?)```", README, re.S):
-        compile(code, "README.md", "exec")
