@@ -161,14 +161,13 @@ class _State:
     @classmethod
     def fetch(cls) -> _State:
         mice = subject.Subject.proj("lab").to_dicts()
-        sessions = session.Session.proj("subject", "session_date", "session_number").to_dicts()
         names = ("pid", "probe_model", "probe_serial")
         insertions = probe.ProbeInsertion.proj(*names).to_dicts()
-        identity = {s["eid"]: _day(s) for s in sessions}
+        days = session.fetch_days()
         return cls(
             labs={mouse["subject"]: mouse["lab"] for mouse in mice},
-            sessions=identity,
-            dates={day: eid for eid, day in identity.items()},
+            sessions={eid: day for day, eid in days.items()},
+            dates=days,
             pids={i["pid"]: (i["eid"], i["probe_name"]) for i in insertions if i["pid"]},
             insertions={(i["eid"], i["probe_name"]): i for i in insertions},
             limits=_text_limits(
@@ -274,10 +273,6 @@ def _too_long(row: Mapping[str, Any], limits: Mapping[str, int]) -> str | None:
     return None
 
 
-def _day(row: Mapping[str, Any]) -> tuple:
-    return row["subject"], rows.as_date(row["session_date"]), row["session_number"]
-
-
 def _is_uuid(text: str) -> bool:
     try:
         return str(UUID(text)) == text
@@ -301,8 +296,7 @@ def _write(batch: Sequence[SessionRecord], location: str | None, report: Report)
         for s in record.sortings
     }
     with dj.conn().transaction:
-        eids = {"eid": [record.eid for record in batch]}
-        own = session.Session & [{"eid": eid} for eid in eids["eid"]]
+        own = session.Session & _in("eid", [record.eid for record in batch])
         labs = [{"lab": r.lab} for r in batch if r.lab]
         mice = [{"subject": r.subject, "lab": r.lab} for r in batch]
         names = [r.subject for r in batch]

@@ -202,12 +202,7 @@ def _one_at_a_time(connection: dj.Connection, prefix: str) -> Iterator[None]:
 
 
 def _open_source(location: str, settings: Settings) -> base.Source:
-    from schemas import rows, session
+    from schemas import session
     from schemas.sources import one_api
 
-    named = session.Session.proj("subject", "session_date", "session_number").to_dicts()
-    known = {
-        (row["subject"], rows.as_date(row["session_date"]), row["session_number"]): row["eid"]
-        for row in named
-    }
-    return one_api.open_source(location, settings.home, known)
+    return one_api.open_source(location, settings.home, session.fetch_days())

@@ -174,7 +174,7 @@ def frame(query: dj.expression.QueryExpression, *, order_by: str | None = None) 
     Parameters
     ----------
     query : dj.expression.QueryExpression
-        Any expression without stored objects (project them away first).
+        Any expression. Stored objects and JSON are left out: DataJoint's own fetch has them.
     order_by : str, optional
         Column names, comma-separated; default the primary key.
 

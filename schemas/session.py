@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import datajoint as dj
@@ -105,6 +106,15 @@ source_size     : int64        # (byte) size of the file that was read
 def available(kind: str) -> dj.expression.QueryExpression:
     """Return the sessions for which a source lists data of a kind."""
     return Session.proj() & (Dataset & {"data_kind": kind}).proj()
+
+
+def fetch_days() -> dict[tuple[str, date, int], str]:
+    """Fetch the eid of every session by subject, date and number, which name it as well."""
+    named = Session.proj("subject", "session_date", "session_number").to_dicts()
+    return {
+        (row["subject"], rows.as_date(row["session_date"]), row["session_number"]): row["eid"]
+        for row in named
+    }
 
 
 def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:

@@ -138,9 +138,8 @@ def region_rates(
     located = units(None, criterion, release_name, sorting).proj("region_id")
     of_window = activity.UnitRate.Unit & {"window_name": window}
     rates = rows.frame(of_window.proj("rate") * located).dropna(subset=["rate", "region_id"])
-    regions = rows.frame(atlas.BrainRegion()).set_index("region_id")
-    target = regions[atlas.REGION_COLUMN[mapping]] if mapping != "Allen" else regions.index
-    rates["region_id"] = rates.region_id.map(dict(zip(regions.index, target, strict=True)))
+    regions = rows.frame(atlas.BrainRegion()).set_index("region_id", drop=False)
+    rates["region_id"] = rates.region_id.map(regions[atlas.REGION_COLUMN[mapping]])
     rates = rates[~rates.region_id.isin(atlas.OUTSIDE)]
     summary = rates.groupby("region_id").rate.agg(["mean", "median", "count"])
     summary = summary.rename(columns={"count": "n"}).join(
