@@ -13,7 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from schemas.errors import SettingsError
 
@@ -29,6 +37,16 @@ ENVIRONMENT = {
     "BWM_HOME": "bwm.home",
     "BWM_PREFIX": "bwm.prefix",
     "BWM_STORE": "bwm.store",
+    "BWM_ALYX_URL": "alyx.url",
+    "BWM_ALYX_USER": "alyx.user",
+    "BWM_ALYX_PASSWORD": "alyx.password",
+    "BWM_ALYX_TOKEN": "alyx.token",
+    "BWM_ALYX_DATA_SERVER": "alyx.data_server",
+    "BWM_ALYX_CACHE": "alyx.cache",
+    "BWM_ALYX_CACHE_LIMIT": "alyx.cache_limit",
+    "BWM_ALYX_REQUESTS_AT_ONCE": "alyx.requests_at_once",
+    "BWM_ALYX_REQUESTS_PER_MINUTE": "alyx.requests_per_minute",
+    "BWM_ALYX_PAGE_SIZE": "alyx.page_size",
 }
 """Environment variables and the keys of the file that they overrule."""
 
@@ -57,6 +75,29 @@ class StoreSettings(BaseModel):
         }
 
 
+class AlyxSettings(BaseModel):
+    """How a metadata server (Alyx) is asked, and where its files are kept.
+
+    `user`, `password` and `token` log in at `url`. Files come from `data_server` (default: the
+    one that the server's replies name) into `cache`, a folder of ONE with cache tables. All
+    processes of this machine that share `cache` share its limits: `requests_at_once` in flight,
+    `requests_per_minute` to the REST interface.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
+    user: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+    data_server: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
+    cache: Path | None = None
+    cache_limit: ByteSize | None = Field(default=None, gt=0)
+    requests_at_once: int = Field(default=2, ge=1, le=16)
+    requests_per_minute: int = Field(default=60, ge=1)
+    page_size: int = Field(default=1000, ge=1, le=1000)
+
+
 class Settings(BaseModel):
     """Everything that can be configured.
 
@@ -75,6 +116,16 @@ class Settings(BaseModel):
     home: Path = Field(Path("~/.bwm"), alias="bwm.home", validate_default=True)
     prefix: str = Field("bwm", alias="bwm.prefix", pattern=r"^[a-z][a-z0-9_]{0,15}$")
     store: StoreSettings = Field(StoreSettings(), alias="bwm.store")
+    alyx: AlyxSettings = AlyxSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_alyx_belong_together(cls, values: dict[str, Any]) -> dict[str, Any]:
+        keys = [key for key in values if key.startswith("alyx.")]
+        if not keys:
+            return values
+        others = {key: value for key, value in values.items() if key not in keys}
+        return {**others, "alyx": {key[len("alyx.") :]: values[key] for key in keys}}
 
     @model_validator(mode="before")
     @classmethod
@@ -94,6 +145,8 @@ class Settings(BaseModel):
             location = Path(self.store.location or home / "store").expanduser().resolve()
             filled = self.store.model_copy(update={"location": str(location)})
             object.__setattr__(self, "store", filled)
+        cache = (self.alyx.cache or home / "ONE").expanduser().resolve()
+        object.__setattr__(self, "alyx", self.alyx.model_copy(update={"cache": cache}))
         return self
 
     def for_demo(self) -> Settings:
@@ -179,7 +232,8 @@ def _explained(error: ValidationError, origin: Mapping[str, str]) -> SettingsErr
     first = error.errors(include_input=False, include_url=False)[0]
     inner = ".".join(map(str, first["loc"]))
     # What contradicts each other has no place of its own, but its message names the keys.
-    keys = [str(first["loc"][0])] if inner else [key for key in origin if key in first["msg"]]
+    own = [inner if inner in origin else str(first["loc"][0])] if inner else []
+    keys = own or [key for key in origin if key in first["msg"]]
     places = dict.fromkeys(origin.get(key, "settings") for key in keys)
     return SettingsError(
         f"{inner or 'settings'} is not usable: {first['msg']}.", ", ".join(places) or "settings"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,12 +21,44 @@ from schemas.errors import SourceError
 
 QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
+CAMERAS = {"left": 60.0, "right": 150.0, "body": 30.0}
+"""Cameras, and their nominal frame rates (Hz)."""
+
+TRACKERS = ("dlc", "lightningPose")
+
+BANDS = {"ap": 30_000.0, "lf": 2_500.0}
+"""Bands of a raw recording, and their nominal sampling rates (Hz)."""
+
+PROVENANCES = (
+    "Planned",
+    "Micro-manipulator",
+    "Histology track",
+    "Ephys aligned histology track",
+)
+"""Where a trajectory comes from; each overrules the ones before it."""
+
+LEVELS = ("none", "traced", "aligned", "resolved", "alf")
+"""How far the location of a probe is settled, from not at all to released with the data."""
+
 DATA_KINDS = {
     "trials": "task events and outcome of each trial",
     "wheel": "position of the steering wheel",
     "channels": "recording sites of a probe and where they lie in the brain",
     "clusters": "units of a spike sort, with their metrics",
     "spikes": "spikes of a spike sort",
+    "frame_times": "times of the frames of a camera",
+    "pose": "points tracked on the frames of a camera",
+    "pupil": "diameter of the pupil on the frames of a camera",
+    "motion_energy": "motion energy in a region of interest of a camera",
+    "licks": "times of licks",
+    "passive_periods": "periods of the passive protocol after the task",
+    "receptive_field": "sparse noise for receptive fields, shown in the passive protocol",
+    "passive_stimuli": "valve, tone and noise, replayed in the passive protocol",
+    "passive_gabors": "Gabor patches, replayed in the passive protocol",
+    "rms": "root mean square of the raw recording of a probe, in windows",
+    "spectral_density": "power spectrum of the raw recording of a probe",
+    "raw_ephys": "raw recording of a probe: a pointer, fetched on request",
+    "raw_video": "raw video of a camera: a pointer, fetched on request",
     "other": "listed, but not imported by any table yet",
 }
 
@@ -62,6 +95,12 @@ class DatasetRecord:
         Probe whose folder the file is in.
     sorter : str or None
         For the files of a spike sort, the folder below the probe's (`''` for the probe's own).
+    camera : str or None
+        For the files of a camera, one of `CAMERAS`.
+    tracker : str or None
+        For poses, what tracked the points, one of `TRACKERS`.
+    band : str or None
+        For the files of a raw recording and its quality, one of `BANDS`.
     """
 
     eid: str
@@ -77,11 +116,66 @@ class DatasetRecord:
     is_default: bool | None = None
     probe_name: str | None = None
     sorter: str | None = None
+    camera: str | None = None
+    tracker: str | None = None
+    band: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """An entry of extended quality control, typed.
+
+    Numbers and booleans (as 0 and 1) are in `value`, names of `QC_OUTCOMES` in `outcome`, and
+    whatever else was released in `text`, as JSON; all are None for an entry that is not set.
+    """
+
+    name: str
+    value: float | None = None
+    outcome: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrajectoryRecord:
+    """An estimate of where a probe went in.
+
+    Attributes
+    ----------
+    provenance : str
+        One of `PROVENANCES`.
+    trajectory_id : str or None
+        UUID of Alyx.
+    x, y, z, depth : float or None
+        Entry into the brain from bregma (ML, AP, DV) and length along the probe, micrometres.
+    theta, phi, roll : float or None
+        Polar angle, azimuth and rotation about the probe, degrees.
+    is_current : bool
+        Whether it is the furthest of the insertion in the order of `PROVENANCES`.
+    sites : tuple of tuple
+        Located sites (axial, lateral, x, y, z, region id), lengths in micrometres, where the
+        source lists them.
+    """
+
+    provenance: str
+    trajectory_id: str | None = None
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    depth: float | None = None
+    theta: float | None = None
+    phi: float | None = None
+    roll: float | None = None
+    is_current: bool = False
+    sites: tuple[tuple[float | None, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class InsertionRecord:
-    """A probe in a session. `pid` is None where the source does not know it."""
+    """A probe in a session. `pid` is None where the source does not know it.
+
+    `level` tells how far its location is settled, one of `LEVELS`, None where not known; `picks`
+    are the points of the track in histology, (x, y, z) in micrometres from bregma.
+    """
 
     eid: str
     probe_name: str
@@ -89,6 +183,23 @@ class InsertionRecord:
     model: str | None = None
     serial: str | None = None
     qc: str | None = None
+    level: str | None = None
+    checks: tuple[CheckRecord, ...] = ()
+    picks: tuple[tuple[float, float, float], ...] = ()
+    trajectories: tuple[TrajectoryRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRecord:
+    """The public fields of a mouse; None where the source does not know them."""
+
+    nickname: str
+    sex: str | None = None
+    birth_date: date | None = None
+    death_date: date | None = None
+    strain: str | None = None
+    line: str | None = None
+    species: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +229,8 @@ class SessionRecord:
     task_protocol: str | None = None
     projects: str | None = None
     qc: str | None = None
+    mouse: SubjectRecord | None = None
+    checks: tuple[CheckRecord, ...] = ()
     datasets: tuple[DatasetRecord, ...] = ()
     insertions: tuple[InsertionRecord, ...] = ()
     sortings: tuple[SortingRecord, ...] = ()
@@ -202,6 +315,88 @@ class Spikes:
     files: tuple[FileRead, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class FrameTimes:
+    """Times of the frames of a camera: (n,) float64 seconds, ascending."""
+
+    time: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What was measured on each frame of a video: pose, pupil or motion energy.
+
+    There are often more times than frames, since the camera's clock starts before its video. The
+    first ones are then left out, so that the last frame has the last time.
+
+    Attributes
+    ----------
+    time : ndarray
+        (n,) float64 seconds, ascending, one a frame.
+    frame : DataFrame
+        n rows. Pose: `{point}_x`, `{point}_y` (px), `{point}_likelihood` for each point. Pupil:
+        `diameter_raw`, `diameter_smooth` (px), as far as released. Motion energy: `energy`
+        (a.u.).
+    n_dropped : int
+        Number of times that were left out.
+    region : tuple of int or None
+        Region of interest of the motion energy: x, y, width, height (px).
+    """
+
+    time: np.ndarray
+    frame: pd.DataFrame
+    n_dropped: int
+    region: tuple[int, int, int, int] | None = None
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Licks:
+    """Times of licks: (n,) float64 seconds, ascending."""
+
+    time: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Events of the passive protocol: one row each, in order of their start.
+
+    Columns of `frame`, all with `start` and `stop` (s): periods also `period`; stimuli also
+    `stimulus` (`'valve'`, `'tone'`, `'noise'`); Gabor patches also `position` (deg), `contrast`
+    (fraction), `phase` (as released).
+    """
+
+    frame: pd.DataFrame
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptiveField:
+    """Sparse noise: `time` (f,) float64 seconds, ascending; `pattern` (f, 225) uint8, or None.
+
+    A row of `pattern` holds the 15 x 15 squares of a frame, column 15 i + j being square (i, j);
+    None where the raw stimulus is not listed.
+    """
+
+    time: np.ndarray
+    pattern: np.ndarray | None
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RawQuality:
+    """Quality of a raw recording: `values` (n, channels) at `at` (n,).
+
+    Root mean square (V) at times (s), or power (V**2/Hz) at frequencies (Hz).
+    """
+
+    at: np.ndarray
+    values: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
 class Source(Protocol):
     """A place that offers recordings.
 
@@ -236,16 +431,80 @@ class Source(Protocol):
         """Load the wheel trace of a session."""
         ...
 
-    def load_channels(self, datasets: Sequence[DatasetRecord]) -> Channels:
-        """Load the recording sites of a probe."""
+    def load_channels(
+        self, datasets: Sequence[DatasetRecord], located: pd.DataFrame | None = None
+    ) -> Channels:
+        """Load the recording sites of a probe.
+
+        `located` are sites that the metadata locate (columns `axial_um`, `lateral_um`, `x_um`,
+        `y_um`, `z_um`, `region_id`): they are used where no file does, by their position.
+        """
         ...
 
-    def load_clusters(self, datasets: Sequence[DatasetRecord]) -> Clusters:
-        """Load the units of a sort, with metrics and site of the peak channel."""
+    def load_clusters(
+        self, datasets: Sequence[DatasetRecord], located: pd.DataFrame | None = None
+    ) -> Clusters:
+        """Load the units of a sort, with metrics and site of the peak channel.
+
+        `located` as in `load_channels`.
+        """
         ...
 
     def load_spikes(self, datasets: Sequence[DatasetRecord]) -> Spikes:
         """Load the spikes of a sort."""
+        ...
+
+    def load_frame_times(self, datasets: Sequence[DatasetRecord]) -> FrameTimes:
+        """Load the times of the frames of a camera."""
+        ...
+
+    def load_pose(self, datasets: Sequence[DatasetRecord]) -> Frames:
+        """Load the points that one tracker found on the frames of a camera."""
+        ...
+
+    def load_pupil(self, datasets: Sequence[DatasetRecord]) -> Frames:
+        """Load the diameter of the pupil on the frames of a camera."""
+        ...
+
+    def load_motion_energy(self, datasets: Sequence[DatasetRecord]) -> Frames:
+        """Load the motion energy of a camera."""
+        ...
+
+    def load_licks(self, datasets: Sequence[DatasetRecord]) -> Licks:
+        """Load the times of licks."""
+        ...
+
+    def load_passive_periods(self, datasets: Sequence[DatasetRecord]) -> Events:
+        """Load the periods of the passive protocol."""
+        ...
+
+    def load_receptive_field(self, datasets: Sequence[DatasetRecord]) -> ReceptiveField:
+        """Load the sparse noise and the times of its frames."""
+        ...
+
+    def load_passive_stimuli(self, datasets: Sequence[DatasetRecord]) -> Events:
+        """Load the valve openings, tones and noises of the passive protocol."""
+        ...
+
+    def load_passive_gabors(self, datasets: Sequence[DatasetRecord]) -> Events:
+        """Load the Gabor patches of the passive protocol."""
+        ...
+
+    def load_rms(self, datasets: Sequence[DatasetRecord]) -> RawQuality:
+        """Load the root mean square of one band of a raw recording."""
+        ...
+
+    def load_spectral_density(self, datasets: Sequence[DatasetRecord]) -> RawQuality:
+        """Load the power spectrum of one band of a raw recording."""
+        ...
+
+    def fetch(
+        self, datasets: Sequence[DatasetRecord], progress: Callable[[int], None] | None = None
+    ) -> tuple[Path, ...]:
+        """Make sure that files are there, whole, and return where: in the order asked for.
+
+        `progress` is called with the number of bytes that have come in since the last call.
+        """
         ...
 
 
