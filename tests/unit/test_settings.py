@@ -5,6 +5,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from schemas import settings
 from schemas.errors import SettingsError
@@ -72,9 +73,44 @@ def test_each_variable_sets_what_its_key_in_the_file_sets(tmp_path, variable):
 
 
 def test_every_variable_is_tried_and_sets_a_field():
-    assert {*EVERY, "DJ_PASS", "BWM_STORE"} == set(settings.ENVIRONMENT)
-    aliases = {field.alias for field in settings.Settings.model_fields.values()}
-    assert set(settings.ENVIRONMENT.values()) == aliases
+    assert {*EVERY, "DJ_PASS", "BWM_STORE", *OF_ALYX} == set(settings.ENVIRONMENT)
+    aliases = {field.alias for field in settings.Settings.model_fields.values()} - {None}
+    of_alyx = {f"alyx.{name}" for name in settings.AlyxSettings.model_fields}
+    assert set(settings.ENVIRONMENT.values()) == aliases | of_alyx
+
+
+OF_ALYX = {
+    "BWM_ALYX_URL": ("https://alyx.example", "https://alyx.example"),
+    "BWM_ALYX_USER": ("alice", "alice"),
+    "BWM_ALYX_PASSWORD": ("sesame", SecretStr("sesame")),
+    "BWM_ALYX_TOKEN": ("sesame", SecretStr("sesame")),
+    "BWM_ALYX_DATA_SERVER": ("http://files.example/public", "http://files.example/public"),
+    "BWM_ALYX_CACHE": ("/somewhere", Path("/somewhere")),
+    "BWM_ALYX_CACHE_LIMIT": ("50GB", 50_000_000_000),
+    "BWM_ALYX_REQUESTS_AT_ONCE": ("4", 4),
+    "BWM_ALYX_REQUESTS_PER_MINUTE": ("120", 120),
+    "BWM_ALYX_PAGE_SIZE": ("250", 250),
+}
+
+
+@pytest.mark.parametrize("variable", OF_ALYX)
+def test_each_variable_of_alyx_sets_what_its_key_sets_beside_the_others(tmp_path, variable):
+    text, value = OF_ALYX[variable]
+    key = settings.ENVIRONMENT[variable]
+    write(tmp_path, {"alyx.user": "bob", **{key: text}})
+    by_key = load(tmp_path).alyx
+    by_variable = load(tmp_path, {variable: text}).alyx
+    assert getattr(by_key, key[len("alyx.") :]) == value
+    assert by_key == by_variable
+    assert by_key.user == ("alice" if variable == "BWM_ALYX_USER" else "bob")
+
+
+def test_the_cache_of_alyx_is_below_home_and_its_secrets_are_not_shown(tmp_path):
+    secret = {"BWM_ALYX_PASSWORD": "sesame", "BWM_ALYX_TOKEN": "sesame"}
+    found = load(tmp_path, {"BWM_HOME": str(tmp_path), **secret})
+    assert found.alyx.cache == tmp_path.resolve() / "ONE"
+    for shown in (repr(found), str(found), found.model_dump_json()):
+        assert "sesame" not in shown
 
 
 def test_empty_variables_count_as_not_set(tmp_path):
@@ -164,8 +200,9 @@ def test_a_bucket_is_handed_on_as_it_is_given(tmp_path):
     [
         ("database.hots", "Did you mean 'database.host'?"),
         ("bwm.store_", "Did you mean 'bwm.store'?"),
-        ("DJ_HOST", "Known are bwm.home, bwm.prefix, bwm.store, database.backend, "),
-        ("quite.different", "Known are bwm.home, "),
+        ("DJ_HOST", "Known are alyx.cache, alyx.cache_limit, alyx.data_server, "),
+        ("alyx.usr", "Did you mean 'alyx.user'?"),
+        ("quite.different", "Known are alyx.cache, "),
     ],
 )
 def test_an_unknown_key_is_refused_with_what_was_meant(tmp_path, key, hint):
@@ -193,6 +230,13 @@ INVALID = [
     ("BWM_PREFIX", "b" * 17),
     ("BWM_PREFIX", "bwm`; DROP"),
     ("BWM_PREFIX", "bwm\n"),
+    ("BWM_ALYX_URL", "alyx.example"),
+    ("BWM_ALYX_DATA_SERVER", "ftp://files.example"),
+    ("BWM_ALYX_CACHE_LIMIT", "five apples"),
+    ("BWM_ALYX_CACHE_LIMIT", "0"),
+    ("BWM_ALYX_REQUESTS_AT_ONCE", "0"),
+    ("BWM_ALYX_REQUESTS_PER_MINUTE", "-1"),
+    ("BWM_ALYX_PAGE_SIZE", "1001"),
 ]
 
 
