@@ -97,7 +97,7 @@ OF_ALYX = {
 def test_each_variable_of_alyx_sets_what_its_key_sets_beside_the_others(tmp_path, variable):
     text, value = OF_ALYX[variable]
     key = settings.ENVIRONMENT[variable]
-    write(tmp_path, {"alyx.user": "bob", **{key: text}})
+    write(tmp_path, {"alyx.user": "bob", key: text})
     by_key = load(tmp_path).alyx
     by_variable = load(tmp_path, {variable: text}).alyx
     assert getattr(by_key, key[len("alyx.") :]) == value
