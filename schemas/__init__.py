@@ -18,6 +18,7 @@ MODULES = (
     "behavior",
     "wheel",
     "ephys",
+    "quality",
     "activity",
 )
 """The table modules in the order of their foreign keys: parents first."""

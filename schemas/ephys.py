@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from schemas import atlas, probe, rows, session, storage  # noqa: F401  (atlas: foreign keys)
-from schemas.errors import InconsistentData
+from schemas.errors import InconsistentData, MissingDataset
 from schemas.maths import ephys as maths
 from schemas.sources import base
 
@@ -121,16 +121,19 @@ class SpikeSorting(dj.Imported):
         return OfferedSorting.proj()
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
-        """Fetch the sort and what the source lists."""
-        listed = probe.fetch_datasets(key, "clusters", "channels")
-        return (Sorting & key).fetch1(), listed
+        """Fetch the sort, what the source lists, and the sites the insertion is known by."""
+        return *_fetch_sort(key, "clusters", "channels"), probe.fetch_sites(key)
 
     def make_compute(
-        self, key: dict[str, Any], sorting: dict[str, Any], listed: list[dict[str, Any]]
+        self,
+        key: dict[str, Any],
+        sorting: dict[str, Any],
+        listed: list[dict[str, Any]],
+        sites: list[dict[str, Any]],
     ) -> tuple:
         """Load the units."""
         source, datasets = _open_sort(sorting, listed)
-        return (source.load_clusters(datasets),)
+        return (source.load_clusters(datasets, probe.locate(sites)),)
 
     def make_insert(self, key: dict[str, Any], clusters: base.Clusters) -> None:
         """Insert the units and the files that they were read from."""
@@ -152,6 +155,27 @@ CLUSTER_COLUMNS = {
     "y_um": "unit_y",
     "z_um": "unit_z",
 }
+
+
+def _fetch_sort(key: dict[str, Any], *kinds: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Fetch a sort, and the datasets of its insertion that are of some kinds.
+
+    Raises
+    ------
+    MissingDataset
+        No file of that sorter and revision is listed: an older one is not read in its place.
+    """
+    sorting = (Sorting & key).fetch1()
+    offered = probe.fetch_datasets(key, "clusters", "spikes")
+    there = {(row["dataset_sorter"], row["revision"]) for row in offered}
+    if (sorting["sorter"], sorting["sorter_revision"]) not in there:
+        names = ", ".join(sorted(name_sorting(sorter or "", rev) for sorter, rev in there))
+        raise MissingDataset(
+            f"no files of the sort {sorting['sorting_name']} are listed.",
+            f"session {key['eid']}, {key['probe_name']}",
+            f"There are: {names or 'none'}.",
+        )
+    return sorting, probe.fetch_datasets(key, *kinds)
 
 
 def _open_sort(
@@ -204,16 +228,16 @@ class Spikes(dj.Imported):
         definition = session.SOURCE
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
-        """Fetch the sort, its number of units and what the source lists."""
+        """Fetch the sort, what the source lists, and its number of units."""
         n_clusters = (SpikeSorting & key).fetch1("n_clusters")
-        return (Sorting & key).fetch1(), n_clusters, probe.fetch_datasets(key, "spikes")
+        return *_fetch_sort(key, "spikes"), n_clusters
 
     def make_compute(
         self,
         key: dict[str, Any],
         sorting: dict[str, Any],
-        n_clusters: int,
         listed: list[dict[str, Any]],
+        n_clusters: int,
     ) -> tuple:
         """Load the spikes and sort them by cluster."""
         source, datasets = _open_sort(sorting, listed)

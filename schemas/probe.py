@@ -5,11 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 import datajoint as dj
+import numpy as np
+import pandas as pd
 
 from schemas import atlas, rows, session  # noqa: F401  (atlas: foreign keys)
 from schemas.sources import base
 
 schema = dj.Schema()
+
+
+@schema
+class Band(dj.Lookup):
+    """A band of the raw recording of a probe."""
+
+    definition = """
+    # one row per band of a raw recording
+    band          : varchar(2)  # name of the band
+    ---
+    sampling_rate : float64     # (Hz) nominal sampling rate
+    """
+    contents = rows.lookup("band, sampling_rate", *base.BANDS.items())
+
+
+@schema
+class LocationLevel(dj.Lookup):
+    """How far the location of a probe can be trusted."""
+
+    definition = """
+    # one row per level of localisation
+    location_level             : varchar(16)   # name of the level
+    ---
+    location_level_description : varchar(128)  # what the locations rest on
+    """
+    contents = rows.lookup(
+        "location_level, location_level_description",
+        ("none", "not located: sites have no region"),
+        ("traced", "not settled: the track is known from histology, the sites have no region"),
+        ("aligned", "not settled: aligned, but not agreed upon, the sites have no region"),
+        ("resolved", "final: the experimenters agree on the alignment"),
+        ("alf", "final: released with the data, equals resolved"),
+    )
 
 
 @schema
@@ -25,6 +60,7 @@ class ProbeInsertion(dj.Manual):
     probe_model = null  : varchar(16)  # model, e.g. 3B2, NP2.4
     probe_serial = null : varchar(32)  # serial number
     -> [nullable] session.QC.proj(insertion_qc="qc")
+    -> [nullable] LocationLevel.proj(insertion_level="location_level")
     unique index (pid)
     """
 
@@ -37,27 +73,100 @@ class ProbeInsertion(dj.Manual):
         -> session.Dataset
         ---
         dataset_sorter = null : varchar(32)  # spike sorter that wrote it; empty for the first
+        -> [nullable] Band
+        """
+
+    class Pick(dj.Part):
+        """The track that was followed in histology; axes as in `Channels.Channel`."""
+
+        definition = """
+        # one row per point of the track in histology
+        -> master
+        pick   : int16    # number of the point, from 0
+        ---
+        pick_x : float64  # (um) medio-lateral, right of bregma positive
+        pick_y : float64  # (um) antero-posterior, anterior of bregma positive
+        pick_z : float64  # (um) dorso-ventral, above bregma positive
         """
 
 
 @schema
-class LocationLevel(dj.Lookup):
-    """How far the location of a probe's sites can be trusted."""
+class Provenance(dj.Lookup):
+    """What a trajectory was estimated from."""
 
     definition = """
-    # one row per level of localisation
-    location_level             : varchar(16)   # name of the level
+    # one row per kind of estimate of a trajectory
+    provenance      : varchar(32)  # name of the kind
     ---
-    location_level_description : varchar(128)  # what the locations rest on
+    provenance_rank : int8         # rank; a higher one overrules a lower one
     """
-    contents = rows.lookup(
-        "location_level, location_level_description",
-        ("alf", "final: released with the data, equals resolved"),
-        ("resolved", "final: the experimenters agree on the alignment"),
-        ("aligned", "provisional: at least one alignment, none agreed"),
-        ("traced", "provisional: histology track only, depths may be off"),
-        ("none", "not located: sites have no region"),
-    )
+    contents = rows.lookup("provenance_rank, provenance", *enumerate(base.PROVENANCES))
+
+
+@schema
+class Trajectory(dj.Manual):
+    """An estimate of where a probe went in; axes as in `Channels.Channel`."""
+
+    definition = """
+    # one row per insertion and kind of estimate
+    -> ProbeInsertion
+    -> Provenance
+    ---
+    trajectory_id = null   : char(36)  # trajectory UUID, lower case; null where not known
+    is_current_trajectory  : bool      # the one that overrules the others of the insertion
+    entry_x = null         : float64   # (um) entry into the brain, medio-lateral
+    entry_y = null         : float64   # (um) entry into the brain, antero-posterior
+    entry_z = null         : float64   # (um) entry into the brain, dorso-ventral
+    insertion_depth = null : float64   # (um) from the entry to the tip
+    theta = null           : float64   # (deg) polar angle, 0 vertical
+    phi = null             : float64   # (deg) azimuth, anticlockwise from the right
+    roll = null            : float64   # (deg) rotation about the axis of the probe
+    """
+
+    class Site(dj.Part):
+        """A site that the source locates by the trajectory."""
+
+        definition = """
+        # one row per located site of a trajectory
+        -> master
+        site                : int16    # number in order of position along the probe, from 0
+        ---
+        -> [nullable] atlas.BrainRegion.proj(site_region_id="region_id")
+        site_axial = null   : float64  # (um) along the probe, from the tip
+        site_lateral = null : float64  # (um) across the probe
+        site_x = null       : float64  # (um) medio-lateral, right of bregma positive
+        site_y = null       : float64  # (um) antero-posterior, anterior of bregma positive
+        site_z = null       : float64  # (um) dorso-ventral, above bregma positive
+        """
+
+
+SITE_COLUMNS = {
+    "site_axial": "axial_um",
+    "site_lateral": "lateral_um",
+    "site_x": "x_um",
+    "site_y": "y_um",
+    "site_z": "z_um",
+    "site_region_id": "region_id",
+}
+
+
+def fetch_sites(key: dict[str, Any]) -> list[dict[str, Any]]:
+    """Fetch the sites that the current trajectory of a resolved insertion locates.
+
+    Below that level the alignment may still move, and its regions would be a guess: the list is
+    empty then, as it is where no site is known.
+    """
+    resolved = (ProbeInsertion & key & {"insertion_level": "resolved"}).proj()
+    current = (Trajectory & key & {"is_current_trajectory": True}).proj()
+    return (Trajectory.Site & resolved & current).to_dicts(order_by="site")
+
+
+def locate(sites: list[dict[str, Any]]) -> pd.DataFrame | None:
+    """Make of what `fetch_sites` returns what the loaders of a source take."""
+    if not sites:
+        return None
+    table = pd.DataFrame(sites)[list(SITE_COLUMNS)].rename(columns=SITE_COLUMNS)
+    return table.astype(dict.fromkeys(table.columns[:-1], float) | {"region_id": "Int64"})
 
 
 @schema
@@ -78,16 +187,17 @@ class Channels(dj.Imported):
         definition = """
         # one row per recording site
         -> master
-        channel                : int16    # row in the released arrays, from 0
+        channel                : int16       # row in the released arrays, from 0
         ---
         -> [nullable] atlas.BrainRegion.proj(channel_region_id="region_id")
-        channel_x = null       : float64  # (um) medio-lateral, right of bregma positive
-        channel_y = null       : float64  # (um) antero-posterior, anterior of bregma positive
-        channel_z = null       : float64  # (um) dorso-ventral, above bregma positive
-        channel_axial = null   : float64  # (um) along the probe, from the tip
-        channel_lateral = null : float64  # (um) across the probe
-        raw_index = null       : int16    # channel in the raw file
-        channel_label = null   : int8     # 0 good, 1 dead, 2 noisy, 3 outside the brain
+        channel_x = null       : float64     # (um) medio-lateral, right of bregma positive
+        channel_y = null       : float64     # (um) antero-posterior, anterior of bregma positive
+        channel_z = null       : float64     # (um) dorso-ventral, above bregma positive
+        hemisphere = null      : varchar(5)  # left or right; null on the midline or not located
+        channel_axial = null   : float64     # (um) along the probe, from the tip
+        channel_lateral = null : float64     # (um) across the probe
+        raw_index = null       : int16       # channel in the raw file
+        channel_label = null   : int8        # 0 good, 1 dead, 2 noisy, 3 outside the brain
         """
 
     class Source(dj.Part):
@@ -102,23 +212,30 @@ class Channels(dj.Imported):
     def key_source(self) -> dj.expression.QueryExpression:
         """Insertions with released sites."""
         # Projected: the job table has a pid of its own, that of a process.
-        return ProbeInsertion.proj() & (ProbeInsertion.Dataset & _released("channels")).proj()
+        return ProbeInsertion.proj() & listed_insertions("channels")
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
-        """Fetch what the source lists."""
-        return (fetch_datasets(key, "channels"),)
+        """Fetch what the source lists, the level of the insertion and the sites it is known by."""
+        level = (ProbeInsertion & key).fetch1("insertion_level")
+        return fetch_datasets(key, "channels"), fetch_sites(key), level
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
+    def make_compute(
+        self,
+        key: dict[str, Any],
+        listed: list[dict[str, Any]],
+        sites: list[dict[str, Any]],
+        level: str | None,
+    ) -> tuple:
         """Load the sites."""
         source, datasets = session.open_datasets(listed)
-        return (source.load_channels(datasets),)
+        channels = source.load_channels(datasets, locate(sites))
+        return channels, channels.level or level or "none"
 
-    def make_insert(self, key: dict[str, Any], channels: base.Channels) -> None:
+    def make_insert(self, key: dict[str, Any], channels: base.Channels, level: str) -> None:
         """Insert the sites and the files that they were read from."""
         sites = channels.frame.rename(columns=CHANNEL_COLUMNS).rename_axis("channel").reset_index()
-        level = channels.level or "none"
         rows.insert1(self, {**key, "n_channels": len(sites), "location_level": level})
-        rows.insert(self.Channel(), sites, key)
+        rows.insert(self.Channel(), _with_hemisphere(sites), key)
         session.insert_sources(self.Source(), key, channels.files)
 
 
@@ -132,8 +249,19 @@ CHANNEL_COLUMNS = {
 }
 
 
-def _released(kind: str) -> dj.expression.QueryExpression:
-    return (session.Dataset & {"data_kind": kind}).proj()
+def _with_hemisphere(sites: pd.DataFrame) -> pd.DataFrame:
+    if "channel_x" not in sites:
+        return sites
+    side = np.sign(sites.channel_x.to_numpy(float))
+    return sites.assign(hemisphere=[SIDES.get(sign) for sign in side])
+
+
+SIDES = {-1.0: "left", 1.0: "right"}
+
+
+def listed_insertions(kind: str) -> dj.expression.QueryExpression:
+    """Return the datasets of insertions for which a source lists data of a kind."""
+    return (ProbeInsertion.Dataset & session.listed(kind).proj()).proj("band")
 
 
 def fetch_datasets(key: dict[str, Any], *kinds: str) -> list[dict[str, Any]]:

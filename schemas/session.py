@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import datajoint as dj
 
 from schemas import rows, subject  # noqa: F401  (subject: foreign keys)
+from schemas.errors import InconsistentData, MissingDataset
 from schemas.sources import base
 
 schema = dj.Schema()
@@ -74,7 +77,7 @@ class Dataset(dj.Manual):
     """A file, as its source lists it: a pointer, never a copy."""
 
     definition = """
-    # one row per file that a source lists for a session
+    # one row per file that a source lists, or has listed, for a session
     -> Session
     dataset_path      : varchar(255)  # path below the session folder, revision included
     ---
@@ -87,25 +90,46 @@ class Dataset(dj.Manual):
     file_size = null  : int64         # (byte) size
     md5 = null        : varchar(32)   # hash as listed
     is_default = null : bool          # flagged as the default revision; null where none is
+    is_listed         : bool          # whether its source still lists it
     -> [nullable] QC.proj(dataset_qc="qc")
     """
 
 
 SOURCE = """
-# one row per file that was really read
+# one row per file that was on offer; with its hash where it was really read
 -> master
 -> session.Dataset
 ---
-source_revision : varchar(64)  # revision that was read; empty for the original
-source_md5      : varchar(32)  # hash of the bytes that were read
-source_size     : int64        # (byte) size of the file that was read
+source_revision    : varchar(64)  # revision on offer; empty for the original
+source_md5 = null  : varchar(32)  # hash of the bytes that were read; null where not needed
+source_size = null : int64        # (byte) size of the file that was read; null where not needed
 """
 """Definition of the part `Source` that every imported table has."""
 
 
+class Crossed:
+    """Keys of several tables, crossed.
+
+    The query is made when it is asked for: tables know no server while they are defined.
+    """
+
+    def __init__(self, *tables: type[dj.Table]) -> None:
+        self._tables = tables
+
+    def proj(self) -> dj.expression.QueryExpression:
+        """Return every combination of the keys."""
+        first, *others = (table.proj() for table in self._tables)
+        return functools.reduce(operator.mul, others, first)
+
+
+def listed(*kinds: str) -> dj.expression.QueryExpression:
+    """Return the datasets of some kinds that a source lists."""
+    return Dataset & {"is_listed": True} & [{"data_kind": kind} for kind in kinds]
+
+
 def available(kind: str) -> dj.expression.QueryExpression:
     """Return the sessions for which a source lists data of a kind."""
-    return Session.proj() & (Dataset & {"data_kind": kind}).proj()
+    return Session.proj() & listed(kind).proj()
 
 
 def fetch_days() -> dict[tuple[str, date, int], str]:
@@ -118,8 +142,8 @@ def fetch_days() -> dict[tuple[str, date, int], str]:
 
 
 def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:
-    """Fetch rows of `Dataset` (joined or not), in order of their paths."""
-    return datasets.to_dicts(order_by="dataset_path")
+    """Fetch the listed ones of rows of `Dataset` (joined or not), in order of their paths."""
+    return (datasets & {"is_listed": True}).to_dicts(order_by="dataset_path")
 
 
 def open_datasets(
@@ -133,6 +157,13 @@ def open_datasets(
         As `fetch_datasets` returns them.
     revision : str, optional
         As in `schemas.sources.base.select_revision`.
+
+    Raises
+    ------
+    MissingDataset
+        No file is listed, or none of that revision or an older one.
+    InconsistentData
+        The files are listed by different sources, of which each would read its own.
     """
     records = [
         base.DatasetRecord(
@@ -149,16 +180,39 @@ def open_datasets(
             is_default=row["is_default"],
             probe_name=row.get("probe_name"),
             sorter=row.get("dataset_sorter"),
+            camera=row.get("camera"),
+            tracker=row.get("tracker"),
+            band=row.get("band"),
         )
         for row in listed
     ]
     chosen = base.select_revision(records, revision)
+    if not chosen:
+        raise _missing(records, revision)
     locations = {row["dataset_path"]: row["data_source"] for row in listed}
-    return base.open_source(locations[chosen[0].path]), chosen
+    sources = sorted({locations[record.path] for record in chosen})
+    if len(sources) > 1:
+        raise InconsistentData(
+            f"the {chosen[0].kind} are split between the sources {' and '.join(sources)}.",
+            f"session {chosen[0].eid}",
+            "Register again the one that has all their files.",
+        )
+    return base.open_source(sources[0]), chosen
+
+
+def _missing(records: Sequence[base.DatasetRecord], revision: str | None) -> MissingDataset:
+    if not records:
+        return MissingDataset("no source lists the files any more.", None, "Register it again.")
+    there = ", ".join(sorted({record.revision or "the original" for record in records}))
+    return MissingDataset(
+        f"no {records[0].kind} of revision {revision!r} or older are listed.",
+        f"session {records[0].eid}",
+        f"There are: {there}.",
+    )
 
 
 def insert_sources(part: dj.Part, key: Mapping[str, Any], files: Sequence[base.FileRead]) -> None:
-    """Record the files that a row was read from."""
+    """Record the files that a row was read from, and those that were not needed for it."""
     rows.insert(
         part,
         [

@@ -28,6 +28,8 @@ class Subject(dj.Manual):
     -> [nullable] Lab
     sex = null        : varchar(1)    # M, F, or U for unknown
     birth_date = null : date          # date of birth
+    death_date = null : date          # date of death
     strain = null     : varchar(128)  # strain
     line = null       : varchar(128)  # transgenic line
+    species = null    : varchar(64)   # species, e.g. Mus musculus
     """

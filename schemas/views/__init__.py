@@ -3,9 +3,11 @@
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import reaction_times
 from schemas.views.ephys import region_rates, sorts, unit_table, units
+from schemas.views.quality import bwm_candidates
 
 __all__ = [
     "below",
+    "bwm_candidates",
     "find_region",
     "reaction_times",
     "region_rates",
