@@ -238,12 +238,16 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file that was really read: path, revision, md5 of its bytes on disk, size (bytes)."""
+    """A file that was on offer: with the md5 and the size (bytes) of what was really read of it.
+
+    Both are None for a file that was not needed, and so not opened: it is told all the same, so
+    that it can be recognised later whether files were replaced or newly offered.
+    """
 
     path: str
     revision: str
-    md5: str
-    file_size: int
+    md5: str | None
+    file_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +278,8 @@ class Channels:
 
     Columns of `frame`: `axial_um`, `lateral_um`; `x_um`, `y_um`, `z_um` (ML, AP, DV from bregma)
     and `region_id` (nullable integer) where located; `raw_index`, `channel_label` where released.
-    `level` says how far the location can be trusted (`'alf'`, or `''` for none).
+    `level` says how far the location can be trusted: `'alf'` where files give it, `'resolved'`
+    where the metadata do, `''` where neither does.
     """
 
     frame: pd.DataFrame

@@ -1,0 +1,160 @@
+"""Behaviour: trials, wheel and licks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from schemas.errors import InconsistentData
+from schemas.sources.alf.names import (
+    INTEGER_TRIAL_COLUMNS,
+    LICK_TIMES,
+    TRIAL_COLUMNS,
+    TRIAL_FILES,
+    TRIAL_TABLE_FILES,
+    TRIALS_TABLE,
+    WHEEL_FILES,
+)
+from schemas.sources.alf.reading import (
+    REPORT,
+    Files,
+    Reader,
+    by_name,
+    check_lengths,
+    check_times,
+    floats,
+    integers,
+    need,
+    read_times,
+    refuse,
+    split_columns,
+    vector,
+)
+from schemas.sources.base import DatasetRecord, Licks, Trials, Wheel
+
+
+def read_trials(files: Files) -> Trials:
+    """Read the task events of a session.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        The trials table and the arrays beside it; the arrays alone where there is no table. A
+        column that is in the table is not read from an array.
+
+    Returns
+    -------
+    Trials
+        One row a trial; times in seconds of the session clock (but `bpod_*` in that of the
+        Bpod), contrasts as fractions, reward in microlitres.
+    """
+    reader, named = Reader(files), by_name(files)
+    if not any(name in named for name in TRIAL_TABLE_FILES):
+        need(reader, named, TRIALS_TABLE)
+    columns, origin = _released_trials(reader, named)
+    known = {
+        ours: _trial_column(theirs, columns[theirs], origin[theirs])
+        for theirs, ours in TRIAL_COLUMNS.items()
+        if theirs in columns
+    }
+    extra = {name: values for name, values in columns.items() if name not in TRIAL_COLUMNS}
+    rows = pd.RangeIndex(len(next(iter(columns.values()), ())))
+    return Trials(pd.DataFrame(known, rows), pd.DataFrame(extra, rows), reader.files)
+
+
+def _released_trials(
+    reader: Reader, named: Mapping[str, DatasetRecord]
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Gather table and arrays under their released names, with the file each came from."""
+    columns: dict[str, Any] = {}
+    origin: dict[str, Path] = {}
+    lengths: dict[Path, int] = {}
+    if TRIALS_TABLE in named:
+        table = reader.table(named[TRIALS_TABLE])
+        path = reader.path(named[TRIALS_TABLE])
+        columns = {str(name): values for name, values in table.items()}
+        origin, lengths = dict.fromkeys(columns, path), {path: len(table)}
+    for name, released in TRIAL_FILES.items():
+        if name not in named or columns.keys() >= set(released):
+            continue
+        array, path = reader.array(named[name]), reader.path(named[name])
+        columns = split_columns(array, released, path) | columns
+        origin = dict.fromkeys(released, path) | origin
+        lengths[path] = len(array)
+    check_lengths(lengths)
+    return columns, origin
+
+
+def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndarray:
+    ours = TRIAL_COLUMNS[released]
+    if ours in INTEGER_TRIAL_COLUMNS:
+        return integers(values, path, released)
+    numbers = floats(values, path, released)
+    if ours == "trial_included":
+        refuse(~np.isin(numbers, (0, 1)), numbers, "neither true nor false", path, released)
+        return numbers.astype(bool)
+    # The clock of the Bpod has an origin of its own; that of the session starts at 0.
+    if ours.endswith("_time") and not ours.startswith("bpod_"):
+        refuse((numbers < 0) | np.isinf(numbers), numbers, "not a time", path, released)
+    return numbers
+
+
+def read_wheel(files: Files) -> Wheel:
+    """Read the wheel trace of a session.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        Positions (n,) and timestamps: (n,), or k x 2 points (sample, time) to interpolate between.
+
+    Returns
+    -------
+    Wheel
+        Time (n,) in seconds, ascending; position (n,) in radians, + counter-clockwise.
+    """
+    reader, named = Reader(files), by_name(files)
+    records = [need(reader, named, name) for name in WHEEL_FILES]
+    reader.read_ahead(records)
+    released, position = (reader.array(record) for record in records)
+    times_path, position_path = (reader.path(record) for record in records)
+    position = floats(vector(position, position_path), position_path)
+    refuse(~np.isfinite(position), position, "not a position", position_path)
+    if released.ndim == 2:
+        released = _interpolate(released, len(position), times_path)
+    times = floats(vector(released, times_path), times_path)
+    check_lengths({times_path: len(times), position_path: len(position)})
+    check_times(times, times_path)
+    return Wheel(times, position, reader.files)
+
+
+def _interpolate(points: np.ndarray, count: int, path: Path) -> np.ndarray:
+    vectors = split_columns(points, ("sample", "time"), path).values()
+    sample, time = (floats(values, path) for values in vectors)
+    # Beyond the points, interpolation would repeat the first or the last time.
+    covered = len(sample) > 0 and sample[0] <= 0 and sample[-1] >= count - 1
+    if not (covered and (np.diff(sample) > 0).all()):
+        what = f"Its {len(sample)} points (sample, time) do not cover samples 0 to {count - 1}."
+        raise InconsistentData(what, path, REPORT)
+    check_times(time, path)
+    return np.interp(np.arange(count), sample, time)
+
+
+def read_licks(files: Files) -> Licks:
+    """Read the times of licks.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        Times (n,), seconds.
+
+    Raises
+    ------
+    InconsistentData
+        Times are not finite, negative or not ascending.
+    """
+    reader, named = Reader(files), by_name(files)
+    return Licks(read_times(reader, need(reader, named, LICK_TIMES)), reader.files)

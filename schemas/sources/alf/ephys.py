@@ -1,0 +1,312 @@
+"""Electrophysiology: recording sites, units and spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from schemas.errors import InconsistentData
+from schemas.sources.alf.names import (
+    CLUSTER_COLUMNS,
+    METRIC_COLUMNS,
+    PEAK_COLUMNS,
+    SITE_COLUMNS,
+    SPIKE_FILES,
+)
+from schemas.sources.alf.paths import sorter_rank
+from schemas.sources.alf.reading import (
+    REPORT,
+    Files,
+    Reader,
+    by_name,
+    check_lengths,
+    check_times,
+    floats,
+    integers,
+    need,
+    refuse,
+    split_columns,
+    vector,
+)
+from schemas.sources.base import Channels, Clusters, DatasetRecord, Spikes
+from schemas.sources.ontology import region_ids
+
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_POSITION = ["axial_um", "lateral_um"]
+_LOCATION = ["x_um", "y_um", "z_um", "region_id"]
+
+
+def read_channels(files: Files, located: pd.DataFrame | None = None) -> Channels:
+    """Read the recording sites of a probe, and where they lie.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        `channels.*` of one or more sorts of the probe, of which the preferred one is read, and
+        `electrodeSites.*`, which override them.
+    located : DataFrame, optional
+        Sites that the metadata locate, as in `base.Source.load_channels`.
+
+    Returns
+    -------
+    Channels
+        One row a site; lengths in micrometres, region ids without a side. The level is `'alf'`
+        where files locate the sites, `'resolved'` where `located` does (a site that it lacks
+        has nulls), and `''` where neither does.
+
+    Raises
+    ------
+    InconsistentData
+        A region id is not in the ontology, or `located` has two places for one site.
+    """
+    reader = Reader(files)
+    records = _site_records(files)
+    if "localCoordinates" not in records:
+        need(reader, {}, "channels.localCoordinates.npy")
+    frame, level = _read_sites(reader, records, located)
+    return Channels(frame, level, reader.files)
+
+
+def _site_records(
+    files: Iterable[DatasetRecord], collection: str | None = None
+) -> dict[str, DatasetRecord]:
+    """Choose the file of each attribute; `collection` is the sort to prefer to all others."""
+    sites = [d for d in files if d.kind == "channels" and _attribute(d) in SITE_COLUMNS]
+    of_probe = [d for d in sites if d.sorter is None]
+    of_sorts = sorted(
+        (d for d in sites if d.sorter is not None),
+        key=lambda d: (
+            d.collection != collection,
+            # A sort that lacks its geometry is no use, however good.
+            not any(o.collection == d.collection and "local" in o.name for o in sites),
+            sorter_rank(d.sorter or ""),
+        ),
+    )
+    chosen = [d for d in of_sorts if d.collection == of_sorts[0].collection]
+    return {_attribute(d): d for d in (*by_name(chosen).values(), *by_name(of_probe).values())}
+
+
+def _attribute(record: DatasetRecord) -> str:
+    parts = record.name.split(".")
+    return parts[1] if len(parts) == 3 and parts[2] == "npy" else ""
+
+
+def _read_sites(
+    reader: Reader, records: Mapping[str, DatasetRecord], located: pd.DataFrame | None
+) -> tuple[pd.DataFrame, str]:
+    """Read the sites, locate them if need be, and tell how far the location is settled."""
+    reader.read_ahead([records[attribute] for attribute in SITE_COLUMNS if attribute in records])
+    columns: dict[str, pd.Series | np.ndarray] = {}
+    lengths: dict[Path, int] = {}
+    for attribute, names in SITE_COLUMNS.items():
+        if attribute not in records:
+            continue
+        array, path = reader.array(records[attribute]), reader.path(records[attribute])
+        for name, values in split_columns(array, names, path).items():
+            columns[name] = _site_column(name, values, path)
+        lengths[path] = len(array)
+    check_lengths(lengths)
+    frame = pd.DataFrame(columns)
+    if frame.columns.isin(_LOCATION).any():
+        return frame, "alf"
+    if located is None or not frame.columns.isin(_POSITION).any():
+        return frame, ""
+    found = _locate(frame, located, next(iter(lengths)))
+    if not found.notna().any(axis=None):
+        return frame, ""
+    return pd.concat([frame, found], axis=1), "resolved"
+
+
+def _locate(frame: pd.DataFrame, located: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Find the location of each site by its position on the probe, to the nanometre."""
+    places = pd.DataFrame({n: floats(located[n], path, n) for n in (*_POSITION, *_LOCATION[:3])})
+    places["region_id"] = _regions(located["region_id"].reset_index(drop=True), path)
+    places[_POSITION] = places[_POSITION].round(3)
+    places = places.dropna(subset=_POSITION).drop_duplicates()
+    doubled = places[places.duplicated(_POSITION)]
+    if len(doubled):
+        axial, lateral = doubled.iloc[0][_POSITION]
+        what = f"The site at {axial} um, {lateral} um is located in two places by the metadata."
+        raise InconsistentData(what, path, "Register the session again from its source.")
+    return frame[_POSITION].round(3).merge(places, how="left", on=_POSITION)[_LOCATION]
+
+
+def _site_column(name: str, values: np.ndarray, path: Path) -> pd.Series | np.ndarray:
+    if name == "region_id":
+        return _regions(values, path)
+    if name in ("raw_index", "channel_label"):
+        return integers(values, path, name)
+    return floats(values, path, name)
+
+
+def _regions(values: pd.Series | np.ndarray, path: Path) -> pd.Series:
+    """Give region ids without a side, and make sure that the ontology knows each of them."""
+    ids = integers(values, path, "region id").abs()
+    unknown = np.flatnonzero(ids.notna() & ~ids.isin(list(region_ids())))
+    if len(unknown):
+        what = f"Row {unknown[0]}: region id {values[unknown[0]]} is not in the Allen ontology."
+        remedy = "Ask for the probe to be aligned again, or leave this file out and register again."
+        raise InconsistentData(what, path, remedy)
+    return ids
+
+
+def read_clusters(files: Files, located: pd.DataFrame | None = None) -> Clusters:
+    """Read the units of a sort, their metrics, and the site of their peak channel.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        `clusters.*` of the sort, `channels.*` of its collection, and `electrodeSites.*` of the
+        probe, which override them.
+    located : DataFrame, optional
+        As in `read_channels`.
+
+    Returns
+    -------
+    Clusters
+        One row a cluster, as many as `clusters.channels` has. Metrics are joined by cluster id,
+        whatever order they were released in; all are float64, but for `ks2_label`.
+    """
+    reader = Reader(files)
+    named = by_name(d for d in files if d.kind == "clusters")
+    peak = need(reader, named, "clusters.channels.npy")
+    reader.read_ahead(list(named.values()))
+    frame = _read_cluster_arrays(reader, named, peak)
+    metrics: dict[str, np.ndarray] = {}
+    if "clusters.metrics.pqt" in named:
+        metrics = _read_metrics(reader, named["clusters.metrics.pqt"], len(frame))
+    records = _site_records(files, peak.collection)
+    if records:
+        sites, _ = _read_sites(reader, records, located)
+        sites = _at_peak(sites, frame["channel"], reader.path(peak))
+        frame = pd.concat([frame, sites], axis=1)
+    frame = pd.concat([frame, pd.DataFrame(metrics, frame.index)], axis=1)
+    return Clusters(frame, tuple(metrics), reader.files)
+
+
+def _read_cluster_arrays(
+    reader: Reader, named: Mapping[str, DatasetRecord], peak: DatasetRecord
+) -> pd.DataFrame:
+    array, path = reader.array(peak), reader.path(peak)
+    channel = integers(vector(array, path), path, "channel")
+    refuse(channel.isna().to_numpy(), channel.to_numpy(), "not a channel", path)
+    columns: dict[str, Any] = {"channel": channel.astype(np.int64)}
+    lengths = {path: len(channel)}
+    if "clusters.uuids.csv" in named:
+        table = reader.csv(named["clusters.uuids.csv"])
+        path = reader.path(named["clusters.uuids.csv"])
+        columns["cluster_uuid"] = _uuids(table, path)
+        lengths[path] = len(columns["cluster_uuid"])
+    for name, ours in CLUSTER_COLUMNS.items():
+        if name in named:
+            array, path = reader.array(named[name]), reader.path(named[name])
+            columns[ours] = floats(vector(array, path), path)
+            lengths[path] = len(columns[ours])
+    check_lengths(lengths)
+    return pd.DataFrame(columns)
+
+
+def _uuids(table: pd.DataFrame, path: Path) -> pd.Series:
+    if "uuids" not in table:
+        raise InconsistentData("It has no column uuids.", path, REPORT)
+    uuids = table["uuids"].str.lower()
+    wrong = ~uuids.str.fullmatch(_UUID).fillna(False).to_numpy(dtype=bool)
+    refuse(wrong, table["uuids"].to_numpy(), "not a UUID", path, "uuids")
+    return uuids
+
+
+def _at_peak(sites: pd.DataFrame, channel: pd.Series, path: Path) -> pd.DataFrame:
+    outside = np.flatnonzero((channel < 0) | (channel >= len(sites)))
+    if len(outside):
+        row = outside[0]
+        what = f"Cluster {row} has channel {channel[row]}, and there are {len(sites)} channels."
+        raise InconsistentData(what, path, REPORT)
+    columns = [name for name in PEAK_COLUMNS if name in sites]
+    return sites[columns].iloc[channel.to_numpy()].reset_index(drop=True)
+
+
+def _read_metrics(reader: Reader, record: DatasetRecord, count: int) -> dict[str, np.ndarray]:
+    table, path = reader.table(record), reader.path(record)
+    rows = _metric_rows(table, count, path)
+    metrics = {}
+    for released, ours in METRIC_COLUMNS.items():
+        if released not in table:
+            continue
+        if ours == "ks2_label":
+            column = np.full(count, None, dtype=object)
+            column[rows] = table[released].to_numpy(dtype=object)
+        else:
+            column = np.full(count, np.nan)
+            column[rows] = floats(table[released], path, released)
+        metrics[ours] = column
+    return metrics
+
+
+def _metric_rows(table: pd.DataFrame, count: int, path: Path) -> np.ndarray:
+    """Tell which cluster each row of the metrics is about."""
+    if "cluster_id" not in table:
+        if len(table) != count:
+            what = f"{len(table)} rows without cluster_id, and there are {count} clusters."
+            raise InconsistentData(what, path, REPORT)
+        return np.arange(count)
+    ids = integers(table["cluster_id"], path, "cluster_id")
+    for bad, fault in (
+        (ids.isna(), "missing"),
+        (ids.duplicated(), "repeated"),
+        ((ids < 0) | (ids >= count), f"not among the {count} clusters"),
+    ):
+        if bad.any():
+            named = ", ".join(map(str, ids[bad.fillna(True)].unique()[:10]))
+            raise InconsistentData(f"Metrics whose cluster_id is {fault}: {named}.", path, REPORT)
+    return ids.to_numpy(dtype=np.int64)
+
+
+def read_spikes(files: Files) -> Spikes:
+    """Read the spikes of a sort.
+
+    Nothing is copied but the clusters, where a smaller type holds them.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        The four `spikes.*` arrays (S,).
+
+    Returns
+    -------
+    Spikes
+        In order of time: float64 seconds; clusters as uint16, or uint32 where they do not fit;
+        amplitudes (V) and depths (um) in the type they were released in.
+
+    Raises
+    ------
+    InconsistentData
+        Lengths differ, or times are not finite, negative or not ascending.
+    """
+    reader, named = Reader(files), by_name(files)
+    records = [need(reader, named, name) for name in SPIKE_FILES]
+    reader.read_ahead(records)
+    read = [reader.array(record) for record in records]
+    paths = [reader.path(record) for record in records]
+    arrays = [vector(array, path) for array, path in zip(read, paths, strict=True)]
+    check_lengths({path: len(array) for path, array in zip(paths, arrays, strict=True)})
+    for k in (0, 2, 3):
+        if arrays[k].dtype.kind != "f":
+            raise InconsistentData(f"Values of type {arrays[k].dtype}.", paths[k], REPORT)
+    times = arrays[0].astype(np.float64, copy=False)
+    check_times(times, paths[0])
+    return Spikes(times, _cluster_numbers(arrays[1], paths[1]), arrays[2], arrays[3], reader.files)
+
+
+def _cluster_numbers(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.dtype.kind not in "iu":
+        raise InconsistentData(f"Cluster numbers of type {values.dtype}.", path, REPORT)
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    if low < 0 or high > np.iinfo(np.uint32).max:
+        wrong = (values < 0) | (values > np.iinfo(np.uint32).max)
+        refuse(wrong, values, "not a cluster number", path)
+    small = np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32
+    return values.astype(small, copy=False)

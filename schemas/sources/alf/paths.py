@@ -1,0 +1,184 @@
+"""What a path says: kind of data, probe, sorter, camera, tracker, band and revision."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from schemas.sources.alf import names
+from schemas.sources.base import BANDS, CAMERAS, TRACKERS, DatasetRecord, SortingRecord
+
+SORTERS = ("iblsorter", "pykilosort")
+
+_TASK = r"alf(?:/task_\d+)?"
+_SORT = r"alf/probe[\w-]+(?:/.+)?"
+_QUALITY = r"(?:raw_ephys_data|alf)/probe[\w-]+"
+_CAMERA = f"(?P<camera>{'|'.join(CAMERAS)})"
+_BAND = f"(?P<band>{'|'.join(BANDS)})"
+
+
+def _any_of(*files: str) -> str:
+    return "|".join(map(re.escape, files))
+
+
+# Kind, its folder, its file name: the first that fits.
+_RULES = tuple(
+    (kind, re.compile(folder), re.compile(name))
+    for kind, folder, name in (
+        ("trials", _TASK, _any_of(names.TRIALS_TABLE, *names.TRIAL_FILES)),
+        ("wheel", _TASK, _any_of(*names.WHEEL_FILES)),
+        ("channels", _SORT, r"(?:channels|electrodeSites)\..*"),
+        ("clusters", _SORT, _any_of(*names.CLUSTER_FILES)),
+        ("spikes", _SORT, _any_of(*names.SPIKE_FILES)),
+        ("frame_times", _TASK, rf"_ibl_{_CAMERA}Camera\.times\.npy"),
+        ("pose", _TASK, rf"_ibl_{_CAMERA}Camera\.(?P<tracker>{'|'.join(TRACKERS)})\.pqt"),
+        ("pupil", _TASK, r"_ibl_(?P<camera>left|right)Camera\.features\.pqt"),
+        (
+            "motion_energy",
+            _TASK,
+            rf"{_CAMERA}(?:Camera\.ROIMotionEnergy|ROIMotionEnergy\.position)\.npy",
+        ),
+        ("licks", _TASK, _any_of(names.LICK_TIMES)),
+        ("passive_periods", _TASK, _any_of(names.PASSIVE_PERIODS)),
+        ("passive_stimuli", _TASK, _any_of(names.PASSIVE_STIMULI)),
+        ("passive_gabors", _TASK, _any_of(names.PASSIVE_GABORS)),
+        ("receptive_field", _TASK, _any_of(names.NOISE_TIMES)),
+        ("receptive_field", "raw_passive_data", _any_of(names.NOISE_FRAMES)),
+        ("rms", _QUALITY, r"_iblqc_ephysTimeRms(?P<band>AP|LF)\.(?:rms|timestamps)\.npy"),
+        (
+            "spectral_density",
+            _QUALITY,
+            r"_iblqc_ephysSpectralDensity(?P<band>AP|LF)\.(?:power|freqs)\.npy",
+        ),
+        (
+            "raw_ephys",
+            r"raw_ephys_data/probe[\w-]+",
+            rf"(?!_iblqc_).+\.(?:{_BAND}\.(?:cbin|ch|meta|bin)|(?:sync|timestamps)\.npy)",
+        ),
+        ("raw_video", "raw_video_data", rf"_iblrig_{_CAMERA}Camera\.raw\.mp4"),
+    )
+)
+# What is of the probe, and of none of its sorts, though it may lie beside one.
+_OF_NO_SORT = ("rms", "spectral_density")
+_PROBE = re.compile(r"(?:raw_ephys_data|alf)/(?P<probe>probe[\w-]+)(?:/(?P<below>.+))?")
+
+
+class _Place(NamedTuple):
+    kind: str
+    collection: str
+    name: str
+    revision: str
+    probe_name: str | None
+    sorter: str | None
+    camera: str | None
+    tracker: str | None
+    band: str | None
+
+
+@lru_cache(maxsize=65536)
+def place(path: str) -> _Place:
+    """Take a path below the session folder apart."""
+    folder, _, name = path.rpartition("/")
+    above, _, last = folder.rpartition("/")
+    revised = re.fullmatch(r"#([^#]+)#", last)
+    collection, revision = (above, revised[1]) if revised else (folder, "")
+    kind, found = _kind(collection, name)
+    probe = _PROBE.fullmatch(collection)
+    sorter = None
+    # Electrode sites belong to the probe: they hold for every sort, so they are of none.
+    in_sort = probe and collection.startswith("alf/") and kind not in _OF_NO_SORT
+    if probe and in_sort and not name.startswith("electrodeSites."):
+        sorter = probe["below"] or ""
+    return _Place(
+        kind,
+        collection,
+        name,
+        revision,
+        probe_name=probe["probe"] if probe else None,
+        sorter=sorter,
+        camera=found.get("camera"),
+        tracker=found.get("tracker"),
+        band=(found.get("band") or "").lower() or None,
+    )
+
+
+def _kind(collection: str, name: str) -> tuple[str, dict[str, str | None]]:
+    """Tell the kind of a file, and what else its name says."""
+    for kind, folder, file in _RULES:
+        if folder.fullmatch(collection) and (match := file.fullmatch(name)):
+            return kind, match.groupdict()
+    return "other", {}
+
+
+def classify(path: str) -> str:
+    """Tell which kind of data a file belongs to.
+
+    Parameters
+    ----------
+    path : str
+        POSIX path below the session folder.
+
+    Returns
+    -------
+    str
+        A key of `base.DATA_KINDS`; `'other'` for files that no reader here uses.
+    """
+    return place(path).kind
+
+
+def dataset_record(eid: str, path: str, **facts: Any) -> DatasetRecord:
+    """Describe a file by its path.
+
+    Parameters
+    ----------
+    eid : str
+        Session UUID.
+    path : str
+        POSIX path below the session folder, its revision folder included.
+    **facts
+        What the source says besides: the other attributes of `DatasetRecord`.
+    """
+    return DatasetRecord(eid=eid, path=path, **place(path)._asdict(), **facts)
+
+
+def sorter_rank(sorter: str) -> tuple[int, int, str]:
+    """Order of preference of sorters: the lower, the rather used where nobody asks."""
+    known = SORTERS.index(sorter) if sorter in SORTERS else len(SORTERS)
+    return known, len(sorter), sorter
+
+
+def sortings(datasets: Iterable[DatasetRecord]) -> tuple[SortingRecord, ...]:
+    """Tell which spike sorts a session offers, one of each probe being the default.
+
+    Parameters
+    ----------
+    datasets : iterable of DatasetRecord
+        All datasets of one or more sessions.
+
+    Returns
+    -------
+    tuple of SortingRecord
+        One for each sorter and revision of the spike times, ordered by session, probe, sorter
+        and revision.
+    """
+    times = [d for d in datasets if d.kind == "spikes" and d.name == "spikes.times.npy"]
+    default: dict[tuple[str, str | None], DatasetRecord] = {}
+    latest_first = sorted(times, key=lambda d: d.revision, reverse=True)
+    for record in sorted(
+        latest_first, key=lambda d: (sorter_rank(d.sorter or ""), not d.is_default)
+    ):
+        default.setdefault((record.eid, record.probe_name), record)
+    return tuple(
+        SortingRecord(
+            eid=record.eid,
+            probe_name=record.probe_name or "",
+            sorter=record.sorter or "",
+            revision=record.revision,
+            is_default=record is default[record.eid, record.probe_name],
+        )
+        for record in sorted(
+            times, key=lambda d: (d.eid, d.probe_name or "", d.sorter or "", d.revision)
+        )
+    )

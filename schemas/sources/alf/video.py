@@ -1,0 +1,198 @@
+"""Video: times of frames, and what was measured on each frame."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from schemas.errors import InconsistentData, MissingDataset
+from schemas.sources.alf.names import PUPIL_COLUMNS
+from schemas.sources.alf.paths import place
+from schemas.sources.alf.reading import (
+    GET_IT,
+    REPORT,
+    Files,
+    Reader,
+    by_name,
+    integers,
+    measured,
+    need,
+    read_times,
+    vector,
+)
+from schemas.sources.base import DatasetRecord, Frames, FrameTimes
+
+_OF_A_POINT = ("x", "y", "likelihood")
+_TOO_SHORT = (
+    "Which frame each time belongs to cannot be told: download both again; if it stays so, leave "
+    "the camera out and report it to those who released it."
+)
+
+
+def read_frame_times(files: Files) -> FrameTimes:
+    """Read the times of the frames of a camera.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        Times (n,) of one camera, seconds.
+
+    Raises
+    ------
+    InconsistentData
+        Times are not finite, negative or not ascending.
+    """
+    reader = Reader(files)
+    return FrameTimes(read_times(reader, _the_file(reader, "frame_times")), reader.files)
+
+
+def read_pose(files: Files) -> Frames:
+    """Read the points that one tracker found on the frames of a camera.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        The table of one tracker, and the times of the frames.
+
+    Returns
+    -------
+    Frames
+        `{point}_x`, `{point}_y` (px) and `{point}_likelihood` of every point of the table, in
+        the float type of the release. Columns that are of no point are left out.
+
+    Raises
+    ------
+    InconsistentData
+        There are fewer times than frames, or a point lacks one of its columns.
+    """
+    reader = Reader(files)
+    record = _the_file(reader, "pose")
+    times = _times_of(reader, record)
+    reader.read_ahead([record, times])
+    table, path = reader.table(record), reader.path(record)
+    columns = {name: measured(table[name], path, name) for name in _point_columns(table, path)}
+    return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
+
+
+def read_pupil(files: Files) -> Frames:
+    """Read the diameter of the pupil on the frames of a camera.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        The table of features of one camera, and the times of its frames.
+
+    Returns
+    -------
+    Frames
+        `diameter_raw` and `diameter_smooth` (px), as far as released.
+
+    Raises
+    ------
+    InconsistentData
+        There are fewer times than frames, or neither diameter is there.
+    """
+    reader = Reader(files)
+    record = _the_file(reader, "pupil")
+    times = _times_of(reader, record)
+    reader.read_ahead([record, times])
+    table, path = reader.table(record), reader.path(record)
+    columns = {
+        ours: measured(table[theirs], path, theirs)
+        for theirs, ours in PUPIL_COLUMNS.items()
+        if theirs in table
+    }
+    if not columns:
+        raise InconsistentData(f"It has no column of {', '.join(PUPIL_COLUMNS)}.", path, REPORT)
+    return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
+
+
+def read_motion_energy(files: Files) -> Frames:
+    """Read the motion energy of a camera, and the region that it was measured in.
+
+    Parameters
+    ----------
+    files : mapping of DatasetRecord to Path
+        Energies (n,) of one camera, the times of its frames, and the region (4,) if released.
+
+    Returns
+    -------
+    Frames
+        `energy` (a.u.); `region` is None where it was not released.
+
+    Raises
+    ------
+    InconsistentData
+        There are fewer times than frames, or the region is none of a picture.
+    """
+    reader = Reader(files)
+    named = by_name(d for d in files if d.kind == "motion_energy")
+    energies = [d for d in named.values() if d.name.endswith("Camera.ROIMotionEnergy.npy")]
+    regions = [d for d in named.values() if d.name.endswith("ROIMotionEnergy.position.npy")]
+    record = energies[0] if energies else need(reader, {}, "Camera.ROIMotionEnergy.npy")
+    times = _times_of(reader, record)
+    reader.read_ahead([record, times, *regions])
+    array, path = reader.array(record), reader.path(record)
+    frame = pd.DataFrame({"energy": measured(vector(array, path), path, "energy")})
+    region = _read_region(reader, regions[0]) if regions else None
+    return _on_frames(reader, record, times, frame, region)
+
+
+def _the_file(reader: Reader, kind: str) -> DatasetRecord:
+    """Choose the one file of a kind."""
+    named = by_name(d for d in reader.offered if d.kind == kind)
+    if not named:
+        where = next((f"session {d.eid}, {d.collection}" for d in reader.offered), None)
+        raise MissingDataset(f"No {kind} is among its datasets.", where, GET_IT)
+    return next(iter(named.values()))
+
+
+def _times_of(reader: Reader, record: DatasetRecord) -> DatasetRecord:
+    named = by_name(d for d in reader.offered if d.kind == "frame_times")
+    return need(reader, named, f"_ibl_{place(record.path).camera}Camera.times.npy")
+
+
+def _point_columns(table: pd.DataFrame, path: Path) -> list[str]:
+    names = [str(name) for name in table]
+    pattern = f"(.+)_(?:{'|'.join(_OF_A_POINT)})"
+    points = dict.fromkeys(match[1] for n in names if (match := re.fullmatch(pattern, n)))
+    if not points:
+        raise InconsistentData("It has no column of a point, as nose_tip_x is.", path, REPORT)
+    wanted = [f"{point}_{part}" for point in points for part in _OF_A_POINT]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise InconsistentData(f"It lacks the column {missing[0]}.", path, REPORT)
+    return wanted
+
+
+def _read_region(reader: Reader, record: DatasetRecord) -> tuple[int, int, int, int]:
+    array, path = reader.array(record), reader.path(record)
+    if array.shape != (4,):
+        what = f"An array of {array.shape} instead of 4: x, y, width, height."
+        raise InconsistentData(what, path, REPORT)
+    numbers = integers(array, path, "region")
+    if numbers.isna().any() or (numbers < [0, 0, 1, 1]).any():
+        what = f"Region {array.tolist()} is not x, y, width, height in pixels."
+        raise InconsistentData(what, path, REPORT)
+    x, y, width, height = numbers.tolist()
+    return x, y, width, height
+
+
+def _on_frames(
+    reader: Reader,
+    record: DatasetRecord,
+    times_record: DatasetRecord,
+    frame: pd.DataFrame,
+    region: tuple[int, int, int, int] | None = None,
+) -> Frames:
+    """Give each frame its time: the last times are those of the frames."""
+    times = read_times(reader, times_record)
+    n_dropped = len(times) - len(frame)
+    if n_dropped < 0:
+        what = f"{len(frame)} frames, and only {len(times)} times in {reader.path(times_record)}."
+        raise InconsistentData(what, reader.path(record), _TOO_SHORT)
+    kept: np.ndarray = times[n_dropped:]
+    return Frames(kept, frame, n_dropped, region, reader.files)
