@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from schemas.sources.simulator import passive
 from schemas.sources.simulator.plan import FAULTS, Session
 from schemas.sources.simulator.truth import Fault
 from schemas.sources.simulator.writing import Content
@@ -20,7 +21,10 @@ CUT = {
     "truncated_spike_times": ("spikes.times.npy", False),
     "truncated_metrics": ("clusters.metrics.pqt", True),
     "truncated_trials": (TRIALS, False),
+    "truncated_pose": ("alf/_ibl_rightCamera.dlc.pqt", True),
 }
+# Imports that concern a probe; the others concern the session.
+OF_PROBES = ("channels", "clusters", "spikes")
 
 
 def damage(plan: Session, files: dict[str, Content], cut: dict[str, bool]) -> Fault:
@@ -37,7 +41,7 @@ def damage(plan: Session, files: dict[str, Content], cut: dict[str, bool]) -> Fa
     """
     kind = str(plan.fault)
     fails, detail = FAULTS[kind]
-    probe = None if fails in ("trials", "wheel") else plan.probes[0].name
+    probe = plan.probes[0].name if fails in OF_PROBES else None
     base = f"alf/{probe}/pykilosort/" if probe else ""
     if kind in CUT:
         name, agrees = CUT[kind]
@@ -81,6 +85,18 @@ def _repeated_id(metrics: pd.DataFrame) -> pd.DataFrame:
     return metrics.assign(cluster_id=ids)
 
 
+def _longer(pose: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([pose, pose.tail(3)], ignore_index=True)
+
+
+def _other_columns(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[""]].assign(quietProtocol=1.0)
+
+
+def _more_noise(pattern: bytes) -> bytes:
+    return pattern + pattern[: 2 * passive.SQUARES**2]
+
+
 CHANGES: dict[str, tuple[str, Callable]] = {
     "wheel_lengths": ("alf/_ibl_wheel.position.npy", _shorter(1)),
     "trials_extra_length": ("alf/_ibl_trials.stimOff_times.npy", _shorter(2)),
@@ -93,4 +109,7 @@ CHANGES: dict[str, tuple[str, Callable]] = {
     "nan_spike_time": ("spikes.times.npy", _with_value(150, np.nan)),
     "negative_spike_time": ("spikes.times.npy", _with_value(0, -0.25)),
     "repeated_metrics": ("clusters.metrics.pqt", _repeated_id),
+    "pose_beyond_times": ("alf/_ibl_leftCamera.dlc.pqt", _longer),
+    "passive_columns": ("alf/_ibl_passivePeriods.intervalsTable.csv", _other_columns),
+    "receptive_field_lengths": ("raw_passive_data/_iblrig_RFMapStim.raw.bin", _more_noise),
 }

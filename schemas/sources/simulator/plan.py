@@ -13,6 +13,22 @@ RESORT = "2024-05-06"
 TRIALS_REVISION = "2024-07-10"
 FIRST_DATE = date(2021, 1, 11)
 LABS = ("eastlab", "northlab", "southlab")
+PROJECT, MOCK_PROJECT = "ibl_neuropixel_brainwide_01", "practice_mock_sessions"
+
+POINTS = (
+    "nose_tip",
+    "paw_l",
+    "paw_r",
+    "pupil_top_r",
+    "pupil_bottom_r",
+    "pupil_left_r",
+    "pupil_right_r",
+    "tongue_end_l",
+    "tongue_end_r",
+    "tube_top",
+    "tube_bottom",
+)
+FEW_POINTS = ("nose_tip", "paw_r", "pupil_top_r", "pupil_bottom_r", "tongue_end_l")
 
 # Fault sessions are counted from here, so that asking for them changes no other session.
 FIRST_FAULT = 1000
@@ -40,6 +56,13 @@ class Size:
         Upper bound of probes in a session.
     revisions : tuple of str
         Sorts of an insertion, oldest first; `''` is the unrevised one.
+    frame_rate_factor : float
+        Rates of the cameras and of the sparse noise, and number of windows of a raw recording,
+        over the real ones.
+    points : tuple of str
+        Points tracked on the frames of the left and the right camera.
+    n_frequencies : int
+        Of the power spectra; 513 in real ones.
     """
 
     n_subjects: int
@@ -52,12 +75,26 @@ class Size:
     unit_rate: float = 1.0
     max_probes: int = 2
     revisions: tuple[str, ...] = ("", RESORT)
+    frame_rate_factor: float = 0.02
+    points: tuple[str, ...] = FEW_POINTS
+    n_frequencies: int = 17
 
 
 SIZES: Mapping[str, Size] = MappingProxyType(
     {
         "tiny": Size(3, 2, 7, 32, 600.0, 100, good_fraction=0.35),
-        "small": Size(4, 3, 10, 64, 1500.0, 320, good_fraction=0.3),
+        "small": Size(
+            4,
+            3,
+            10,
+            64,
+            1500.0,
+            320,
+            good_fraction=0.3,
+            frame_rate_factor=0.03,
+            points=POINTS,
+            n_frequencies=65,
+        ),
         "full": Size(
             1,
             1,
@@ -69,6 +106,9 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             unit_rate=1.66,
             max_probes=1,
             revisions=(RESORT,),
+            frame_rate_factor=1.0,
+            points=POINTS,
+            n_frequencies=513,
         ),
     }
 )
@@ -82,26 +122,70 @@ class Role:
     resorted: bool = True
     wheel: bool = True
     training: bool = False
+    # Whether the alignment of the probes is resolved; else it is only begun.
     located: bool = True
+    # Probes whose sites are located in the metadata alone, of unknown state, withheld by their qc.
+    sites_in_metadata: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    critical: tuple[str, ...] = ()
     # Channels released again with the re-sort; else those of the original serve both.
     own_channels: bool = True
     odd_units: bool = False
     odd_events: bool = False
     iti: bool = False
     revised_trials: bool = False
-    raw_pointers: bool = False
     integer_choice: bool = False
+    cameras: tuple[str, ...] = ("left", "right", "body")
+    lightning_pose: bool = False
+    # Times before the first frame, by which the left camera has more times than frames.
+    n_early: int = 0
+    passive: bool = True
+    gabors: bool = True
+    # Raw files are `there`, listed but `absent`, or `unlisted`.
+    raw: str = "there"
     number: int = 1
+    project: str = PROJECT
+    qc: str = "PASS"
+    # Whether quality control was extended; what it says of the behaviour, of one task check, and
+    # what the experimenter says of the task.
+    extended: bool = True
+    behavior: int = 1
+    failed_check: bool = False
+    experimenter_task: str | None = None
 
 
+# One flaw each keeps sessions and probes from a release: see `metadata.satisfies_bwm_rule`.
 ROLES = (
-    Role(probes=("probe00", "probe01"), odd_units=True, odd_events=True, raw_pointers=True),
-    Role(resorted=False, integer_choice=True),
-    Role(wheel=False, own_channels=False),
-    Role(probes=(), training=True),
-    Role(probes=("probe00a", "probe01"), number=2),
-    Role(located=False),
-    Role(probes=("probe01",), iti=True, revised_trials=True, number=3),
+    Role(
+        probes=("probe00", "probe01"),
+        odd_units=True,
+        odd_events=True,
+        raw="absent",
+        lightning_pose=True,
+        critical=("probe01",),
+        failed_check=True,
+        experimenter_task="PASS",
+    ),
+    Role(resorted=False, integer_choice=True, n_early=7, gabors=False, failed_check=True),
+    Role(wheel=False, own_channels=False, cameras=("left", "right"), qc="CRITICAL"),
+    Role(probes=(), training=True, cameras=("left",), passive=False, qc="NOT_SET", extended=False),
+    Role(
+        probes=("probe00a", "probe01"),
+        passive=False,
+        unknown=("probe00a",),
+        sites_in_metadata=("probe01",),
+        number=2,
+    ),
+    Role(located=False, cameras=(), raw="unlisted", qc="WARNING"),
+    Role(
+        probes=("probe01",),
+        iti=True,
+        revised_trials=True,
+        lightning_pose=True,
+        behavior=0,
+        number=3,
+    ),
+    Role(probes=("probe00", "probe01"), project=MOCK_PROJECT),
 )
 
 FAULTS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -117,6 +201,10 @@ FAULTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "repeated_metrics": ("clusters", "a cluster id is twice in the metrics, another never"),
         "truncated_metrics": ("clusters", "half the file was listed: md5 agrees, unreadable"),
         "truncated_trials": ("trials", "half the table is there, the md5 is of all of it"),
+        "pose_beyond_times": ("pose", "the pose has three frames more than the camera has times"),
+        "truncated_pose": ("pose", "half the file was listed: md5 agrees, unreadable"),
+        "passive_columns": ("passive_periods", "the table has other columns"),
+        "receptive_field_lengths": ("receptive_field", "the noise has two frames without a time"),
     }
 )
 

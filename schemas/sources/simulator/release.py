@@ -12,8 +12,9 @@ import pandas as pd
 from schemas.errors import SettingsError
 from schemas.sources.simulator import behaviour, ephys, writing
 from schemas.sources.simulator.faults import damage
+from schemas.sources.simulator.metadata import Metadata, gather_metadata, level
 from schemas.sources.simulator.plan import SIZES, Session, Size, plan_release
-from schemas.sources.simulator.session import Made, make_session
+from schemas.sources.simulator.session import CAMERA_COLUMNS, Made, make_session
 from schemas.sources.simulator.truth import Fault, Truth
 
 RELEASE_NAME = "simulated_bwm_release.csv"
@@ -89,10 +90,14 @@ def simulate(
         parts.append(_write(folder, plan, chosen, seed))
         if progress is not None:
             progress(done, len(plans))
-    datasets = writing.write_tables(folder, plans, [p[2] for p in parts])
+    made = [p[0] for p in parts]
+    said = gather_metadata(made, oddities)
+    said.write(folder)
+    texts = [said.insertion_text(pid) for pid in said.insertions]
+    datasets = writing.write_tables(folder, plans, [p[2] for p in parts], texts)
     writing.write_release(folder / RELEASE_NAME, plans)
     found = [p[1] for p in parts if p[1] is not None]
-    return _truth(folder, [p[0] for p in parts], found, datasets)
+    return _truth(folder, made, said, found, datasets)
 
 
 def _size(size: str | Size, changes: dict[str, Any]) -> Size:
@@ -123,26 +128,53 @@ def _write(
     return made, fault, datasets
 
 
-def _truth(folder: Path, made: list[Made], found: list[Fault], datasets: pd.DataFrame) -> Truth:
+def _truth(
+    folder: Path, made: list[Made], said: Metadata, found: list[Fault], datasets: pd.DataFrame
+) -> Truth:
     """Gather what is true of all sessions."""
-    plans = [m.plan for m in made]
-    insertions = writing.insertions_frame(plans)
-    located = [p.role.located for p in plans for _ in p.probes]
     units = pd.concat([u for m in made for u in m.units], ignore_index=True)
     return Truth(
         folder=folder,
         release=folder / RELEASE_NAME,
+        subjects=said.frame("subjects"),
         sessions=pd.DataFrame([_session_truth(m) for m in made]),
-        insertions=insertions.assign(located=located),
+        insertions=_insertion_truth([m.plan for m in made], said),
         sortings=pd.DataFrame([s for m in made for s in m.sortings]),
         units=units,
         regions=_region_truth(units),
         trials={m.plan.eid: m.trials for m in made},
+        cameras=pd.DataFrame([c for m in made for c in m.cameras], columns=list(CAMERA_COLUMNS)),
+        passive=pd.DataFrame([{"eid": m.plan.eid, **m.passive} for m in made if m.passive]),
+        trajectories=said.frame("trajectories"),
+        checks=said.checks(),
         reaction_time=behaviour.reaction_time_truth(),
         psychometric=behaviour.PSYCHOMETRIC,
         oddities=tuple(o for m in made for o in m.oddities),
         faults=tuple(found),
         datasets=datasets,
+    )
+
+
+def _insertion_truth(plans: list[Session], said: Metadata) -> pd.DataFrame:
+    """Rows of `Truth.insertions`."""
+    frame = writing.insertions_frame(plans)
+    roles = [p.role for p in plans for _ in p.probes]
+    in_metadata = [
+        name in role.sites_in_metadata
+        for name, role in zip(frame["probe_name"], roles, strict=True)
+    ]
+    located = pd.Series([role.located for role in roles], dtype=bool)
+    contents = [said.insertions[pid] for pid in frame["pid"]]
+    trajectories = said.frame("trajectories").groupby(["eid", "probe_name"]).size()
+    keys = list(zip(frame["eid"], frame["probe_name"], strict=True))
+    return frame.assign(
+        located=located,
+        sites_in_files=located & ~pd.Series(in_metadata, dtype=bool),
+        level=pd.Series([level(c) for c in contents], dtype=object),
+        qc=pd.Series([c and c["qc"] for c in contents], dtype=object),
+        n_picks=[len(c["xyz_picks"]) if c else 0 for c in contents],
+        n_trajectories=[int(trajectories[key]) for key in keys],
+        satisfies_bwm_rule=[said.satisfied[pid] for pid in frame["pid"]],
     )
 
 
@@ -158,6 +190,9 @@ def _session_truth(made: Made) -> dict[str, object]:
         "n_trials": len(made.trials),
         "n_probes": len(plan.probes),
         "n_wheel": made.n_wheel,
+        "n_licks": made.n_licks,
+        "qc": plan.role.qc,
+        "project": plan.role.project,
         "training": plan.role.training,
         "fault": plan.fault,
     }

@@ -1,4 +1,4 @@
-"""One session: its trials, wheel and sorts as files, and what is true of them."""
+"""One session: what was recorded as files, and what is true of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from schemas.sources.simulator import behaviour, ephys, metrics
+from schemas.sources.base import CAMERAS, TRACKERS
+from schemas.sources.simulator import behaviour, ephys, metrics, passive, raw, video
 from schemas.sources.simulator.plan import TRIALS_REVISION, Probe, Session, Size
 from schemas.sources.simulator.truth import Oddity
 from schemas.sources.simulator.writing import Content
 
 # A session ends well before its recording, as passive stimuli follow.
 TASK_SHARE = 0.93
+CAMERA_COLUMNS = ("eid", "camera", "n_times", "n_frames", *TRACKERS, "pupil", "motion_energy")
 # Planted in the first session, where oddities are wanted: cluster ids.
 SILENT_CLUSTER, ONE_SPIKE_CLUSTER = 3, 7
 
@@ -31,7 +33,13 @@ class Made:
     pointers: dict[str, int] = field(default_factory=dict)
     oddities: list[Oddity] = field(default_factory=list)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    movements: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_wheel: int = 0
+    n_licks: int = 0
+    cameras: list[dict[str, object]] = field(default_factory=list)
+    passive: dict[str, int] = field(default_factory=dict)
+    # Sites of each probe, by its name.
+    channels: dict[str, pd.DataFrame] = field(default_factory=dict)
     units: list[pd.DataFrame] = field(default_factory=list)
     sortings: list[dict[str, object]] = field(default_factory=list)
 
@@ -55,6 +63,8 @@ def make_session(plan: Session, size: Size, seed: int) -> Made:
     """Simulate a session, without writing it."""
     made = Made(plan, size, seed)
     _behave(made)
+    _film(made)
+    _show_passive_stimuli(made)
     for probe in plan.probes:
         _record(made, probe)
     if plan.probes:
@@ -64,8 +74,10 @@ def make_session(plan: Session, size: Size, seed: int) -> Made:
         ]
     if len(plan.probes) > 1 and plan.role.odd_units:
         made.odd("two_probes")
-    if plan.role.raw_pointers:
+    if plan.role.raw == "absent" and plan.probes:
         _point_to_raw_files(made)
+    elif plan.role.raw == "there":
+        _raw_files(made)
     return made
 
 
@@ -76,7 +88,7 @@ def _behave(made: Made) -> None:
     trials, movements = behaviour.simulate_trials(
         rng, size.n_trials, TASK_SHARE * size.duration, no_go
     )
-    made.trials = trials[list(behaviour.COLUMNS)]
+    made.trials, made.movements = trials[list(behaviour.COLUMNS)], movements
     if role.odd_events:
         made.odd("no_go", rows=tuple(np.flatnonzero(trials["choice"] == 0).tolist()))
     blank, rows = behaviour.blank_events(rng, trials, role.odd_events)
@@ -121,6 +133,96 @@ def _trials_files(made: Made, rng: np.random.Generator, trials: pd.DataFrame) ->
         made.odd("iti_length", path=path)
 
 
+def _film(made: Made) -> None:
+    """Simulate the cameras, and the licks that they show."""
+    role, rng = made.plan.role, made.rng(3)
+    if not role.cameras:
+        made.odd("no_video")
+        return
+    last = made.size.duration - 1
+    feedback = made.trials["feedback_times"].to_numpy()
+    rewards = feedback[made.trials["feedbackType"] == 1]
+    licks = video.simulate_licks(rng, rewards, last)
+    phases = rng.uniform(0, 2 * np.pi, len(video.PUPIL_PERIODS))
+    scene = video.Scene(made.movements, feedback, licks, phases)
+    made.files["alf/licks.times.npy"], made.n_licks = licks, len(licks)
+    for number, camera in enumerate(CAMERAS):
+        if camera in role.cameras:
+            _film_with(made, scene, number, camera)
+        else:
+            made.odd(f"no_{camera}_camera")
+
+
+def _film_with(made: Made, scene: video.Scene, number: int, camera: str) -> None:
+    """Simulate one camera: times, pose by each tracker, pupil and motion energy."""
+    role, size, rng = made.plan.role, made.size, made.rng(2, number)
+    times = video.frame_times(rng, CAMERAS[camera] * size.frame_rate_factor, size.duration)
+    path = f"alf/_ibl_{camera}Camera.times.npy"
+    made.files[path] = times
+    n_early = role.n_early if camera == "left" else 0
+    if n_early:
+        made.odd("early_camera_times", path=path)
+    frames = times[n_early:]
+    trackers = TRACKERS if role.lightning_pose else TRACKERS[:1]
+    for k, tracker in enumerate(trackers, 1):
+        pose = video.simulate_pose(made.rng(2, number, k), scene, frames, camera, size.points)
+        made.files[f"alf/_ibl_{camera}Camera.{tracker}.pqt"] = pose
+    if camera != "body":
+        features = video.simulate_features(rng, scene, frames, camera)
+        made.files[f"alf/_ibl_{camera}Camera.features.pqt"] = features
+    energy = video.simulate_motion_energy(rng, scene, frames)
+    made.files[f"alf/{camera}Camera.ROIMotionEnergy.npy"] = energy
+    made.files[f"alf/{camera}ROIMotionEnergy.position.npy"] = np.array(video.REGIONS[camera])
+    made.cameras.append(
+        {
+            "eid": made.plan.eid,
+            "camera": camera,
+            "n_times": len(times),
+            "n_frames": len(frames),
+            **{tracker: tracker in trackers for tracker in TRACKERS},
+            "pupil": camera != "body",
+            "motion_energy": True,
+        }
+    )
+
+
+def _show_passive_stimuli(made: Made) -> None:
+    """Simulate the passive protocol."""
+    role, size, rng = made.plan.role, made.size, made.rng(4)
+    if not role.passive:
+        made.odd("no_passive")
+        return
+    times, pattern = passive.simulate_sparse_noise(rng, size.duration, size.frame_rate_factor)
+    gabors, stimuli = passive.simulate_replay(rng, size.duration)
+    periods = passive.simulate_periods(size.duration)
+    made.files["alf/_ibl_passivePeriods.intervalsTable.csv"] = periods
+    made.files["alf/_ibl_passiveRFM.times.npy"] = times
+    made.files["raw_passive_data/_iblrig_RFMapStim.raw.bin"] = pattern.tobytes(order="F")
+    made.files["alf/_ibl_passiveStims.table.csv"] = stimuli
+    if role.gabors:
+        made.files["alf/_ibl_passiveGabor.table.csv"] = gabors
+    else:
+        made.odd("no_gabors")
+    made.passive = {
+        "n_periods": len(passive.PERIODS),
+        "n_noise_frames": len(times),
+        "n_stimuli": len(passive.STIMULI) * len(stimuli),
+        "n_gabors": len(gabors) if role.gabors else 0,
+    }
+
+
+def _raw_files(made: Made) -> None:
+    """Write small files where the raw recordings of probes and cameras are."""
+    for number, probe in enumerate(made.plan.probes):
+        rng, base = made.rng(6, probe.tag), f"raw_ephys_data/{probe.name}/"
+        files = raw.recording_files(rng, number, probe.serial, made.size.duration)
+        made.files.update({base + name: content for name, content in files.items()})
+    for number, camera in enumerate(CAMERAS):
+        if camera in made.plan.role.cameras:
+            path = f"raw_video_data/_iblrig_{camera}Camera.raw.mp4"
+            made.files[path] = raw.video_bytes(made.rng(7, number))
+
+
 def _point_to_raw_files(made: Made) -> None:
     """List raw files that are too large to be here."""
     probe = made.plan.probes[0].name
@@ -136,6 +238,7 @@ def _record(made: Made, probe: Probe) -> None:
     """Simulate the sorts of a probe."""
     role = made.plan.role
     channels = ephys.simulate_channels(probe.tag % len(ephys.CHAINS), probe.model)
+    made.channels[probe.name] = channels
     for number, revision in enumerate(probe.revisions):
         is_last = revision == probe.revisions[-1]
         n_units = made.size.n_units if is_last else round(0.6 * made.size.n_units)
@@ -144,8 +247,11 @@ def _record(made: Made, probe: Probe) -> None:
         else:
             made.odd("channels_of_original", probe.name, revision)
         _make_sort(made, probe, revision, n_units, channels)
+    _quality_files(made, probe, channels)
     if not role.located:
         made.odd("not_located", probe.name)
+    if probe.name in role.sites_in_metadata:
+        made.odd("sites_in_metadata", probe.name)
     if not role.resorted:
         made.odd("unrevised_only", probe.name)
     if len(probe.revisions) > 1 and role.odd_units:
@@ -165,10 +271,25 @@ def _channel_files(made: Made, probe: Probe, revision: str, channels: pd.DataFra
     made.files[base + "rawInd.npy"] = channels["raw_index"].to_numpy()
     if revision:
         made.files[base + "labels.npy"] = channels["label"].to_numpy()
-    if made.plan.role.located:
+    role = made.plan.role
+    if role.located and probe.name not in role.sites_in_metadata:
         made.files[base + "mlapdv.npy"] = channels[["x", "y", "z"]].to_numpy()
         ids = channels["region_id"].to_numpy(np.int32)
         made.files[base + "brainLocationIds_ccf_2017.npy"] = ids
+
+
+def _quality_files(made: Made, probe: Probe, channels: pd.DataFrame) -> None:
+    """Simulate the quality of the raw recording of a probe."""
+    size = made.size
+    files = raw.quality_files(
+        made.rng(5, probe.tag),
+        size.duration,
+        size.frame_rate_factor,
+        size.n_frequencies,
+        dead=int(channels.index[channels["label"] == 1][0]),
+    )
+    base = f"raw_ephys_data/{probe.name}/"
+    made.files.update({base + name: values for name, values in files.items()})
 
 
 def _make_sort(

@@ -50,7 +50,7 @@ class Fault:
     probe_name : str or None
         Probe, where it concerns one.
     fails : str
-        Which import fails: `'trials'`, `'wheel'`, `'channels'`, `'clusters'` or `'spikes'`.
+        Which import fails: a key of `base.DATA_KINDS`.
     path : str
         The file at fault, below the session folder.
     detail : str
@@ -75,11 +75,16 @@ class Truth:
         The ONE cache.
     release : Path
         Release list (CSV), all insertions of the folder.
+    subjects : DataFrame
+        The subjects table as written: nickname, lab, sex, birth_date, death_date, strain, line,
+        species (text or null).
     sessions : DataFrame
         One row a session: eid, lab, subject, date, number, n_trials, n_probes, n_wheel (samples,
-        0 without wheel), training, fault (kind or None).
+        0 without wheel), n_licks (0 without video), qc, project, training, fault (kind or None).
     insertions : DataFrame
-        pid, eid, probe_name, model, serial, located.
+        pid, eid, probe_name, model, serial, located (by files or metadata), sites_in_files (by
+        files), level (of its metadata alone, null where unknown), qc, n_picks, n_trajectories,
+        satisfies_bwm_rule.
     sortings : DataFrame
         eid, pid, probe_name, revision, is_default, n_clusters, n_spikes, n_metrics (rows).
     units : DataFrame
@@ -96,6 +101,16 @@ class Truth:
         and mean of their planted rates, Hz).
     trials : Mapping of str to DataFrame
         By eid: the trials as simulated, before any value was blanked, all 13 columns.
+    cameras : DataFrame
+        One row a camera of a session: eid, camera, n_times, n_frames, and whether there is dlc,
+        lightningPose, pupil, motion_energy.
+    passive : DataFrame
+        One row a session with the passive protocol: eid, n_periods, n_noise_frames, n_stimuli
+        (valve, tone and noise together), n_gabors (0 without their table).
+    trajectories : DataFrame
+        The trajectories table as written.
+    checks : DataFrame
+        One row an entry of extended quality control: eid or pid, name, json (its value as text).
     reaction_time : Mapping of str to float
         Of firstMovement - stimOn: median (s) and sigma of the lognormal part, early_fraction
         (uniform in EARLY), slow_fraction (SLOW_FROM s plus an exponential), fraction_below_80ms
@@ -112,12 +127,17 @@ class Truth:
 
     folder: Path
     release: Path
+    subjects: pd.DataFrame
     sessions: pd.DataFrame
     insertions: pd.DataFrame
     sortings: pd.DataFrame
     units: pd.DataFrame
     regions: pd.DataFrame
     trials: Mapping[str, pd.DataFrame]
+    cameras: pd.DataFrame
+    passive: pd.DataFrame
+    trajectories: pd.DataFrame
+    checks: pd.DataFrame
     reaction_time: Mapping[str, float]
     psychometric: Mapping[float, Mapping[str, float]]
     oddities: tuple[Oddity, ...]
@@ -136,6 +156,11 @@ class Truth:
             "trials": int(self.sessions["n_trials"].sum()),
             "clusters": int(self.sortings["n_clusters"].sum()),
             "spikes": int(self.sortings["n_spikes"].sum()),
+            "cameras": len(self.cameras),
+            "frames": int(self.cameras["n_frames"].sum()),
+            "licks": int(self.sessions["n_licks"].sum()),
+            "passive_sessions": len(self.passive),
+            "trajectories": len(self.trajectories),
             "datasets": len(self.datasets),
         }
 

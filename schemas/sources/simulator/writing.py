@@ -111,11 +111,12 @@ def write_session(
         rows.append((path, len(listed), md5(listed), True))
     rows += [(path, size, md5(path.encode()), False) for path, size in pointers.items()]
     frame = pd.DataFrame(rows, columns=["rel_path", "file_size", "hash", "exists"])
-    passed = frame["rel_path"].str.contains("_ibl_trials", regex=False)
+    trials, left = (frame["rel_path"].str.contains(n) for n in ("_ibl_trials", "/_ibl_leftCamera"))
+    outcome = np.select([trials, left], ["PASS", "WARNING"], "NOT_SET")
     return frame.assign(
         eid=session.eid,
         id=[identifier(session.eid, path) for path in frame["rel_path"]],
-        qc=pd.Categorical(np.where(passed, "PASS", "NOT_SET"), dtype=QC_TYPE),
+        qc=pd.Categorical(outcome, dtype=QC_TYPE),
         default_revision=_default_flags(frame["rel_path"].tolist()),
     )
 
@@ -138,12 +139,19 @@ def _default_flags(paths: Sequence[str]) -> list[bool]:
 
 
 def write_tables(
-    folder: Path, sessions: Sequence[Session], datasets: Sequence[pd.DataFrame]
+    folder: Path,
+    sessions: Sequence[Session],
+    datasets: Sequence[pd.DataFrame],
+    insertion_texts: Sequence[str | None],
 ) -> pd.DataFrame:
-    """Write the three tables of the cache; return the datasets, index as columns."""
+    """Write the three tables of the cache; return the datasets, index as columns.
+
+    `insertion_texts` are the JSON of the insertions in the order of the sessions.
+    """
     tables = {
         "sessions": _sessions_table(sessions),
         "insertions": insertions_frame(sessions)
+        .assign(json=pd.Series(insertion_texts, dtype=object))
         .rename(columns={"pid": "id", "probe_name": "name"})
         .set_index(["eid", "id"]),
     }
@@ -168,7 +176,7 @@ def _sessions_table(sessions: Sequence[Session]) -> pd.DataFrame:
                 "_iblrig_tasks_trainingChoiceWorld6.4.2" if s.role.training else protocol
                 for s in sessions
             ],
-            "projects": "ibl_neuropixel_brainwide_01",
+            "projects": [s.role.project for s in sessions],
         }
     )
     frame.index = pd.Index([s.eid for s in sessions], name="id")
