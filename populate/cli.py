@@ -5,42 +5,23 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Column, Table
 from typer.core import TyperGroup
 
+from populate import show
+from populate.show import err, out
 from schemas.errors import BwmError
 
 if TYPE_CHECKING:
     import click
     import pandas as pd
 
-    from populate.register import Report
     from schemas.settings import Settings
-
-WIDE = 160
-"""Columns of what is printed into a file or pipe: nothing is cut there."""
-
-# Folders and names may hold [brackets], which are markup unless it is off.
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False)
 
 
 class _OneMessage(TyperGroup):
@@ -53,8 +34,7 @@ class _OneMessage(TyperGroup):
         except BwmError as error:
             if ctx.params.get("debug"):
                 raise
-            err.print(f"[bold red]{type(error).__name__}:[/]", end=" ")
-            err.print(str(error), markup=False)
+            show.error(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             err.print("Stopped. What is done is kept; the same command goes on from there.")
@@ -69,6 +49,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The Brain-Wide Map of the International Brain Laboratory as a relational database.",
 )
+release_app = typer.Typer(no_args_is_help=True, help="Releases: named lists of insertions.")
+app.add_typer(release_app, name="release")
 server_app = typer.Typer(
     no_args_is_help=True, help="The embedded server, used when no host is configured."
 )
@@ -95,10 +77,12 @@ def _settings() -> Settings:
     return loaded.for_demo() if _use_demo else loaded
 
 
-def _connect() -> Settings:
+def _connect(cache_limit: str | None = None) -> Settings:
     from schemas import connection
 
     settings = _settings()
+    if cache_limit is not None:
+        settings = settings.with_cache_limit(cache_limit)
     connection.connect(settings)
     return settings
 
@@ -115,30 +99,44 @@ def demo() -> None:
 
     settings = _settings()
     started = time.monotonic()
-    with _bars() as bars:
-        written = steps.simulate(settings, _bar(bars, "simulate"))
+    with show.bars() as bars:
+        written = steps.simulate(settings, show.bar(bars, "simulate"))
     said = "Simulated a release in" if written else "The simulated release is there already:"
     out.print(f"{said} {steps.folder(settings)}", soft_wrap=True)
-    with _step("Starting the embedded server") as say:
+    with show.step("Starting the embedded server") as say:
         _connect()
         say("running")
-    with _bars() as bars:
-        report = steps.register_release(settings, _bar(bars, "register"))
-        outcomes = steps.populate(_table_bars(bars))
-    _print_report(report)
-    _print_outcomes(outcomes)
-    if not (written or report.changed or any(o.made for o in outcomes)):
+    with show.bars() as bars:
+        reports = steps.register(settings, lambda title: show.bar(bars, title))
+        outcomes = steps.populate(show.table_bars(bars))
+    for report in reports:
+        show.report(report)
+    show.outcomes(outcomes)
+    _exit_with([p for r in reports for p in r.problems], "refused of the demo's own release.")
+    if not (written or any(r.changed for r in reports) or any(o.made for o in outcomes)):
         out.print("Everything was there already: nothing was done twice.\n")
-    _print_contents()
+    show.contents()
     for question in (steps.RATES, steps.REACTIONS):
-        _print_question(question.title, question.code, question.ask())
+        show.question(question.title, question.code, question.ask())
     figure = steps.draw(settings.home / "demo" / "overview.png")
     out.print(f"Figure: {figure}\n", soft_wrap=True)
     out.print("To go on with this database, in Python or a notebook:\n")
     lines = "\nconnection.connect(demo=True)\n"
-    _print_code(steps.IMPORTS + lines)
+    show.code(steps.IMPORTS + lines)
     out.print("and in the shell: bwm --demo units --region TH\n")
     out.print(f"Done in {time.monotonic() - started:.0f} s. `bwm server stop` stops the server.")
+
+
+class Format(str, Enum):
+    """How a table is written."""
+
+    table = "table"
+    csv = "csv"
+    parquet = "parquet"
+
+
+SHOWN = 50
+"""Rows of a table that are printed."""
 
 
 @app.command()
@@ -146,37 +144,68 @@ def register(
     one: Annotated[
         Path | None, typer.Option("--one", help="Folder of a ONE cache, or of bare ALF sessions.")
     ] = None,
+    alyx: Annotated[
+        str | None,
+        typer.Option("--alyx", help="URL of a metadata server; default the one that is set."),
+    ] = None,
     release: Annotated[
         Path | None, typer.Option("--release", help="CSV file that lists a release.")
     ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Only what has this tag; makes a release.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Only this mouse.")] = None,
+    lab: Annotated[str | None, typer.Option(help="Only this laboratory.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    eid: Annotated[
+        list[str] | None, typer.Option("--eid", help="Only this session; may be repeated.")
+    ] = None,
+    pid: Annotated[
+        list[str] | None, typer.Option("--pid", help="Only this insertion; may be repeated.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Only insertions through this region or a part of it.")
+    ] = None,
+    bwm_query: Annotated[
+        bool, typer.Option("--bwm-query", help="Only what the rule of the releases selects.")
+    ] = False,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the release; default the file's.")
+        str | None,
+        typer.Option("--name", help="Name of the release; default that of the list or tag."),
     ] = None,
 ) -> None:
-    """Register the sessions of a ONE folder, of a release list, or of both.
+    """Register what a ONE folder, a metadata server or a release list names.
 
-    Registering again adds what is new and changes nothing else.
+    Registering again adds what is new, and notices files that were replaced or withdrawn.
 
     Example: bwm register --one ~/Downloads/ONE --release 2022_10_bwm_release.csv
-    """
-    if one is None and release is None:
-        raise typer.BadParameter("give --one FOLDER, --release FILE.csv, or both")
-    _connect()
-    from populate import register as registration
-    from schemas.sources import base
 
-    problems: list[BwmError] = []
-    with _bars() as bars:
-        reports = []
-        if release is not None:
-            bar = _bar(bars, release.name)
-            reports.append(registration.register_release(release, name, bar))
-        if one is not None:
-            source = base.open_source(str(one))
-            reports.append(registration.register_source(source, _bar(bars, one.name)))
+    Example: bwm register --alyx https://openalyx.internationalbrainlab.org --region TH --name TH
+    """
+    from schemas.sources.base import Selection
+
+    selection = Selection(
+        tag, subject, lab, project, tuple(eid or ()), tuple(pid or ()), region, bwm_query
+    )
+    if one is not None and alyx is not None:
+        raise typer.BadParameter("give --one FOLDER or --alyx URL, not both")
+    if one is None and alyx is None and release is None and selection == Selection():
+        raise typer.BadParameter(
+            "give --one FOLDER, --alyx URL, --release FILE.csv, or two of them"
+        )
+    settings = _connect()
+    location = str(one) if one is not None else alyx
+    if location is None and selection != Selection():
+        location = settings.alyx.url
+        if location is None:
+            raise typer.BadParameter("give --one FOLDER or --alyx URL to select from")
+    from populate.intake import intake
+
+    with show.bars() as bars:
+        reports = intake(location, release, selection, name, lambda title: show.bar(bars, title))
     for report in reports:
-        _print_report(report)
-        problems += report.problems
+        show.report(report)
+    problems = [problem for report in reports for problem in report.problems]
     _exit_with(problems, "refused; everything else is registered.")
 
 
@@ -185,18 +214,32 @@ def populate(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this table; may be repeated.")
     ] = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only rows whose files were replaced, and dependants.")
+    ] = False,
+    cache_limit: Annotated[
+        str | None,
+        typer.Option(help="Keep downloads below this size, e.g. 50GB; default the setting."),
+    ] = None,
 ) -> None:
     """Import and compute everything that is registered and not there yet.
 
     Example: bwm populate --only Trials --only ReactionTime
     """
-    _connect()
-    from populate import plan, worker
+    settings = _connect(cache_limit)
+    from populate import cache, plan, worker
+    from populate import stale as replaced
 
     tables = plan.find(only)
-    with _bars() as bars:
-        outcomes = worker.run(tables, _table_bars(bars))
-    _print_outcomes(outcomes)
+    keep = cache.keeper(settings.alyx)
+    with show.bars() as bars:
+        run = replaced.remake if stale else worker.run
+        outcomes = run(tables, show.table_bars(bars), keep)
+    show.outcomes(outcomes)
+    for outcome in outcomes:
+        for key, reason in outcome.kept:
+            _print_row("kept", "yellow", outcome.table, key)
+            out.print(f"  {reason}", soft_wrap=True)
     failed = sum(len(outcome.failed) for outcome in outcomes)
     if failed:
         err.print(
@@ -204,14 +247,21 @@ def populate(
             "`bwm populate`."
         )
         raise typer.Exit(1)
+    if any(outcome.kept for outcome in outcomes):
+        err.print("What is kept cannot be made again now, and is as it was.")
+        raise typer.Exit(1)
     if not any(outcome.made for outcome in outcomes):
-        out.print("Nothing to do: everything that can be made is there. See `bwm status`.")
+        what = "no row is out of date" if stale else "everything that can be made is there"
+        out.print(f"Nothing to do: {what}. See `bwm status`.")
 
 
 @app.command()
 def retry(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this table; may be repeated.")
+    ] = None,
+    recording: Annotated[
+        str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
     ] = None,
 ) -> None:
     """Forget recorded failures, so that `bwm populate` tries them again.
@@ -221,47 +271,147 @@ def retry(
     _connect()
     from populate import plan, worker
 
-    forgotten = worker.retry(plan.find(only))
+    forgotten = worker.retry(plan.find(only), _eid(recording))
     out.print(f"Failures forgotten: {forgotten}. `bwm populate` tries their keys again.")
 
 
 @app.command()
 def status(
+    recording: Annotated[
+        str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Show what is done, pending, failed (and why), and what no source lists.
+    """Show what is done, pending, failed (and why), stale, and what no source lists.
 
     Example: bwm status --json
     """
     _connect()
+    from populate import stale
     from populate import status as state
 
-    tables, failures = state.status(), state.failures()
+    eid = _eid(recording)
+    replaced = stale.find(eid=eid)
+    tables, failures = state.status(eid=eid, replaced=replaced), state.failures(eid=eid)
     if as_json:
-        found = {"tables": [asdict(t) for t in tables], "failures": [asdict(f) for f in failures]}
+        found = {
+            "tables": [asdict(t) for t in tables],
+            "failures": [asdict(f) for f in failures],
+            "stale": [asdict(s) for s in replaced],
+        }
         print(json.dumps(found, indent=2))
         return
-    shown = _table(
-        "table", *(_right(n) for n in ("done", "running", "pending", "failed", "absent"))
-    )
+    names = ("done", "running", "pending", "failed", "absent", "stale")
+    shown = show.grid("table", *(show.right(name) for name in names))
     for row in tables:
-        counts = (row.done, row.running, row.pending, row.failed, row.absent)
-        shown.add_row(row.table, *map(str, counts))
+        shown.add_row(row.table, *(str(getattr(row, name)) for name in names))
     out.print(shown)
     out.print("absent: no source lists the data, so there is nothing to import.")
+    if replaced:
+        out.print("stale: the files were replaced since; `bwm populate --stale` makes them again.")
+    for found_stale in replaced:
+        _print_row("stale", "yellow", found_stale.table, found_stale.key)
+        out.print(f"  {found_stale.reason}: {', '.join(found_stale.paths)}", soft_wrap=True)
     for failure in failures:
-        key = ", ".join(f"{name} {value}" for name, value in failure.key.items())
-        out.print("\nfailed", style="bold red", end=" ")
-        out.print(f"{failure.table} ({key})", soft_wrap=True)
+        _print_row("failed", "bold red", failure.table, failure.key)
         out.print(f"  {failure.error}", soft_wrap=True)
 
 
-class Format(str, Enum):
-    """How `bwm units` writes its answer."""
+def _print_row(state: str, style: str, table: str, key: dict[str, Any]) -> None:
+    named = ", ".join(f"{name} {value}" for name, value in key.items())
+    out.print(f"\n{state}", style=style, end=" ")
+    out.print(f"{table} ({named})", soft_wrap=True)
 
-    table = "table"
-    csv = "csv"
-    parquet = "parquet"
+
+def _eid(recording: str | None) -> str | None:
+    from schemas import views
+
+    return views.find_recording(recording)["eid"] if recording else None
+
+
+@app.command()
+def fetch(
+    recording: Annotated[str, typer.Argument(help="eid of a session, or pid of an insertion.")],
+    like: Annotated[
+        str, typer.Option(help="Pattern of the path below the session, or of the file name.")
+    ],
+    revision: Annotated[
+        str | None, typer.Option(help="That revision and no other; default the current one.")
+    ] = None,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Say what and how much it would be, and stop.")
+    ] = False,
+) -> None:
+    """Download files that no table holds, such as raw recordings, into the ONE cache.
+
+    Example: bwm fetch 56f2a378-78d2-4132-b3c8-8c1ba82be598 --like 'raw_ephys_data/*lf*'
+    """
+    _connect()
+    from populate import fetch as files
+
+    found = files.find(recording, like, revision)
+    n_bytes, n_unknown = files.size(found)
+    out.print(f"{len(found)} files, {show.size(n_bytes, n_unknown)}:")
+    for row in found:
+        size = "?" if row["file_size"] is None else show.size(row["file_size"])
+        out.print(f"  {size:>9}  {row['dataset_path']}", soft_wrap=True)
+    if only_list:
+        return
+    with show.download("fetch", n_bytes if not n_unknown else None) as progress:
+        paths = files.fetch(found, progress)
+    out.print("They are at:")
+    for path in paths:
+        out.print(f"  {path}", soft_wrap=True)
+
+
+@release_app.command("list")
+def list_releases() -> None:
+    """List the releases that are registered.
+
+    Example: bwm release list
+    """
+    _connect()
+    from populate import releases
+
+    show.frame(None, releases.summary())
+
+
+@release_app.command("show")
+def show_release(name: Annotated[str, typer.Argument(help="Name of the release.")]) -> None:
+    """Count what a release holds, by laboratory.
+
+    Example: bwm release show 2022_10_bwm_release
+    """
+    _connect()
+    from populate import releases
+
+    table = releases.by_lab(name)
+    show.frame(f"{name}: {releases.describe(name)}", table)
+
+
+@release_app.command("diff")
+def diff_releases(
+    old: Annotated[str, typer.Argument(help="Name of a release.")],
+    new: Annotated[str, typer.Argument(help="Name of another.")],
+    form: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.table,
+    target: Annotated[Path | None, typer.Option("--out", help="File to write to.")] = None,
+) -> None:
+    """Tell what one release added to another, and what it left out.
+
+    Example: bwm release diff 2022_10_bwm_release 2023_12_bwm_release
+    """
+    _check_format(form, target)
+    _connect()
+    from populate import releases
+
+    table = releases.diff(old, new)
+    if form is not Format.table or target is not None:
+        _write_frame(table, form, target)
+        return
+    show.frame(f"From {old} to {new}", releases.diff_by_lab(table))
+    show.frame(None, table.head(SHOWN))
+    if len(table) > SHOWN:
+        out.print(f"The first {SHOWN}; --format csv prints all of them.")
 
 
 @app.command()
@@ -281,18 +431,17 @@ def units(
 
     Example: bwm units --region TH --criterion ibl_2022 --format csv --out thalamus.csv
     """
-    if form is Format.parquet and target is None:
-        raise typer.BadParameter("--format parquet needs --out FILE")
+    _check_format(form, target)
     _connect()
     from schemas import views
 
     table = views.unit_table(views.units(region, criterion, release, sorting))
     if form is Format.table and target is None:
         title = f"{len(table):,} units of {region}"
-        shown = table.head(50).assign(amp_median=1e6 * table.amp_median)
-        _print_frame(title, shown, UNIT_LABELS)
-        if len(table) > 50:
-            out.print("The first 50; --format csv prints all of them.")
+        shown = table.head(SHOWN).assign(amp_median=1e6 * table.amp_median)
+        show.frame(title, shown, UNIT_LABELS)
+        if len(table) > SHOWN:
+            out.print(f"The first {SHOWN}; --format csv prints all of them.")
         return
     _write_frame(table, form, target)
 
@@ -329,9 +478,9 @@ def simulate(
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not empty: give a new folder")
-    with _bars() as bars:
+    with show.bars() as bars:
         truth = simulator.simulate(
-            folder, size, seed=seed, faults=faults, progress=_bar(bars, "simulate")
+            folder, size, seed=seed, faults=faults, progress=show.bar(bars, "simulate")
         )
     counts = ", ".join(f"{n:,} {kind}" for kind, n in truth.counts.items())
     out.print(f"{folder}: {counts}", soft_wrap=True)
@@ -393,106 +542,9 @@ def url() -> None:
     out.print(server.url(_settings().home), soft_wrap=True)
 
 
-@contextmanager
-def _step(title: str) -> Iterator[Callable[[str], None]]:
-    """Show a step that takes a while, and how it ended."""
-    ended = [""]
-    with err.status(f"{title} ..."):
-        yield lambda text: ended.__setitem__(0, text)
-    out.print(f"{title}: {ended[0]}", soft_wrap=True)
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<24}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bars:
-        yield bars
-
-
-def _bar(bars: Progress, title: str) -> Callable[[int, int], None]:
-    task = bars.add_task(title, total=None)
-    return lambda done, total: bars.update(task, completed=done, total=total)
-
-
-def _table_bars(bars: Progress) -> Callable[[str, int, int], None]:
-    tasks: dict[str, Any] = {}
-
-    def update(table: str, done: int, total: int) -> None:
-        if table not in tasks:
-            tasks[table] = bars.add_task(table, total=total)
-        bars.update(tasks[table], completed=done, total=total)
-
-    return update
-
-
-def _right(title: str) -> Column:
-    return Column(title, justify="right", no_wrap=True)
-
-
-def _table(*columns: str | Column, title: str | None = None) -> Table:
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-
-
-def _print_report(report: Report) -> None:
-    shown = _table("registered", *(_right(n) for n in ("new", "known", "updated")))
-    for kind in report.new:
-        counts = (report.new[kind], report.known[kind], report.updated[kind])
-        shown.add_row(kind, *map(str, counts))
-    out.print(shown)
-
-
-def _print_outcomes(outcomes: list[Any]) -> None:
-    busy = [outcome for outcome in outcomes if outcome.made or outcome.failed]
-    if not busy:
-        return
-    shown = _table("populated", _right("made"), _right("failed"))
-    for outcome in busy:
-        shown.add_row(outcome.table, str(outcome.made), str(len(outcome.failed)))
-    out.print(shown)
-
-
-def _print_contents() -> None:
-    from populate.contents import contents
-
-    shown = _table("in the database", _right("rows"))
-    for title, n in contents().items():
-        shown.add_row(title, f"{n:,}")
-    out.print(shown)
-
-
-def _print_question(title: str, code: str, answer: pd.DataFrame) -> None:
-    named = answer.reset_index() if answer.index.name else answer
-    _print_frame(title, named, {})
-    _print_code(code)
-
-
-def _print_code(code: str) -> None:
-    """Print lines that can be copied whole, however narrow the terminal."""
-    out.print(code.rstrip(), style="cyan", soft_wrap=True)
-    out.print()
-
-
-def _print_frame(title: str, table: pd.DataFrame, labels: dict[str, str]) -> None:
-    names = [name for name in table.columns if not labels or name in labels]
-    numeric = {name for name in names if table[name].dtype.kind in "iuf"}
-    columns = [labels.get(n, n) for n in names]
-    titled = zip(names, columns, strict=True)
-    shown = _table(*(_right(c) if n in numeric else c for n, c in titled), title=title)
-    for row in table[names].itertuples(index=False):
-        shown.add_row(*(_plain(value) for value in row))
-    out.print(shown)
-
-
-def _plain(value: Any) -> str:
-    if value is None or value != value:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _check_format(form: Format, target: Path | None) -> None:
+    if form is Format.parquet and target is None:
+        raise typer.BadParameter("--format parquet needs --out FILE")
 
 
 def _write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
@@ -504,13 +556,12 @@ def _write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None
         write(target, index=False)
     except OSError as error:
         raise typer.BadParameter(f"{target} cannot be written ({error})") from None
-    err.print(f"{len(table)} units written to {target}", markup=False, soft_wrap=True)
+    err.print(f"{len(table)} rows written to {target}", markup=False, soft_wrap=True)
 
 
 def _exit_with(problems: list[BwmError], text: str) -> None:
     for problem in problems:
-        err.print(f"[bold red]{type(problem).__name__}:[/]", end=" ")
-        err.print(str(problem), markup=False)
+        show.error(problem)
     if problems:
         err.print(f"{len(problems)} {text}")
         raise typer.Exit(1)

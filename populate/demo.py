@@ -11,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from populate import register, worker
+from populate import register as registration
+from populate import worker
+from populate.intake import Bar, intake
+from populate.registry import Report
 from schemas.settings import Settings
-from schemas.sources import base
 
 SEED = 2026
 
@@ -63,7 +65,7 @@ def folder(settings: Settings) -> Path:
     return settings.home / "demo" / f"release-{SEED}"
 
 
-def simulate(settings: Settings, progress: register.Progress | None = None) -> bool:
+def simulate(settings: Settings, progress: registration.Progress | None = None) -> bool:
     """Write the simulated release, unless it is there.
 
     Returns
@@ -82,19 +84,10 @@ def simulate(settings: Settings, progress: register.Progress | None = None) -> b
     return True
 
 
-def register_release(
-    settings: Settings, progress: register.Progress | None = None
-) -> register.Report:
+def register(settings: Settings, bar: Bar | None = None) -> list[Report]:
     """Register the simulated folder and its release list."""
-    source = base.open_source(str(folder(settings)))
-    report = register.register_source(source, progress)
     (listing,) = folder(settings).glob("*.csv")
-    listed = register.register_release(listing)
-    report.problems += listed.problems
-    for kind in listed.new:
-        if kind not in report.new:
-            report.count(kind, new=listed.new[kind], known=listed.known[kind])
-    return report
+    return intake(str(folder(settings)), listing, bar=bar)
 
 
 def populate(progress: worker.Progress | None = None) -> list[worker.Outcome]:

@@ -21,11 +21,24 @@ from populate import plan
 
 @dataclass
 class Outcome:
-    """What was done for a table: the number of keys made, and those that failed with why."""
+    """What was done for a table.
+
+    Attributes
+    ----------
+    table : str
+        Name, e.g. `behavior.Trials`.
+    made : int
+        Number of keys made.
+    failed : list of tuple
+        Keys that failed, with why.
+    kept : list of tuple
+        Keys that were to be made again and stay as they are, with why.
+    """
 
     table: str
     made: int = 0
     failed: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    kept: list[tuple[dict[str, Any], str]] = field(default_factory=list)
 
 
 BATCH_SECONDS = 0.5
@@ -34,9 +47,14 @@ BATCH_SECONDS = 0.5
 Progress = Callable[[str, int, int], None]
 """Called with the table, the number of keys tried and the number of keys to try."""
 
+Keep = Callable[[], None]
+"""Called between jobs, to keep house."""
+
 
 def run(
-    tables: Sequence[type[dj.Table]] | None = None, progress: Progress | None = None
+    tables: Sequence[type[dj.Table]] | None = None,
+    progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> list[Outcome]:
     """Make every key that can be made now, table after table.
 
@@ -46,17 +64,26 @@ def run(
         Default: all, in the order of the plan.
     progress : callable, optional
         See `Progress`.
+    keep : callable, optional
+        See `Keep`.
 
     Raises
     ------
     KeyboardInterrupt, SystemExit
         Asked to stop. What is made stays, the job in hand is released.
     """
-    return [_fill(table, progress) for table in tables or plan.tables()]
+    return [fill(table, progress, keep=keep) for table in tables or plan.tables()]
 
 
-def retry(tables: Sequence[type[dj.Table]] | None = None) -> int:
+def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None) -> int:
     """Forget recorded failures, so that the next run tries their keys again.
+
+    Parameters
+    ----------
+    tables : sequence of tables, optional
+        Default: all.
+    eid : str, optional
+        Only those of one session.
 
     Returns
     -------
@@ -65,25 +92,33 @@ def retry(tables: Sequence[type[dj.Table]] | None = None) -> int:
     """
     forgotten = 0
     for table in tables or plan.tables():
-        failed = table().jobs.errors
+        failed = table().jobs.errors & ({"eid": eid} if eid else {})
         forgotten += len(failed)
         failed.delete_quick()
     return forgotten
 
 
-def _fill(table: type[dj.Table], progress: Progress | None) -> Outcome:
+def fill(
+    table: type[dj.Table],
+    progress: Progress | None = None,
+    only: Sequence[dict[str, Any]] | None = None,
+    keep: Keep | None = None,
+) -> Outcome:
+    """Make every key of a table that can be made now, or only some of them."""
     target = table()
     jobs = target.jobs
+    restriction = () if only is None else (list(only),)
     _release_dead(jobs)
-    jobs.refresh(delay=-1)
+    jobs.refresh(*restriction, delay=-1)
     outcome = Outcome(plan.name_of(table))
-    total, tried, batch = len(jobs.pending), 0, 1
+    total, tried, batch = len(jobs.pending & (only or {})), 0, 1
     while tried < total:
         if progress:
             progress(outcome.table, tried, total)
         started = time.monotonic()
         try:
             result = target.populate(
+                *restriction,
                 reserve_jobs=True,
                 refresh=False,
                 max_calls=batch,
@@ -100,6 +135,8 @@ def _fill(table: type[dj.Table], progress: Progress | None) -> Outcome:
             _stop_if_asked(jobs, key, error)
             outcome.failed.append((key, f"{type(error).__name__}: {error}"))
         tried += batch
+        if keep:
+            keep()
         each = (time.monotonic() - started) / batch
         batch = max(1, min(int(BATCH_SECONDS / each), total - tried))
     if progress and total:

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import datajoint as dj
 
-from schemas import probe  # noqa: F401  (foreign keys)
+from schemas import probe, rows  # noqa: F401  (probe: foreign keys)
 
 schema = dj.Schema()
+
+
+@schema
+class Origin(dj.Lookup):
+    """How the members of a release were told."""
+
+    definition = """
+    # one row per way to tell the members of a release
+    release_origin             : varchar(8)    # name of the way
+    ---
+    release_origin_description : varchar(128)  # what names the members
+    """
+    contents = rows.lookup(
+        "release_origin, release_origin_description",
+        ("list", "a published list of insertions"),
+        ("tag", "a tag of the metadata server, on the day of its registration"),
+        ("query", "a rule over the metadata, on the day of its registration"),
+    )
 
 
 @schema
@@ -15,10 +33,11 @@ class Release(dj.Manual):
 
     definition = """
     # one row per release
-    release_name        : varchar(64)   # name, e.g. 2022_10_bwm_release
+    release_name       : varchar(64)   # name, e.g. 2022_10_bwm_release
     ---
-    release_file = null : varchar(255)  # name of the list that it was registered from
-    release_md5 = null  : varchar(32)   # hash of that list
+    -> Origin
+    release_rule       : varchar(512)  # name of the list, tag, or selection
+    release_md5 = null : varchar(32)   # hash of the list
     """
 
     class Insertion(dj.Part):

@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -154,6 +155,15 @@ class Settings(BaseModel):
         away = dict.fromkeys(("host", "port", "user", "password", "backend", "use_tls"))
         return self.model_copy(update={**away, "prefix": "demo"})
 
+    def with_cache_limit(self, text: str) -> Settings:
+        """Return the settings with another limit of the cache, e.g. `'50GB'`."""
+        try:
+            limit = TypeAdapter(ByteSize).validate_python(text)
+        except ValidationError as error:
+            raise _explained(error, {}, "--cache-limit") from None
+        alyx = self.alyx.model_copy(update={"cache_limit": limit})
+        return self.model_copy(update={"alyx": alyx})
+
     @property
     def embedded(self) -> bool:
         """Whether the embedded server is used."""
@@ -228,7 +238,9 @@ def _refuse_unknown(name: str, known: Any, where: object, exempt: tuple[str, ...
     raise SettingsError(f"unknown setting {name!r}.", where, hint)
 
 
-def _explained(error: ValidationError, origin: Mapping[str, str]) -> SettingsError:
+def _explained(
+    error: ValidationError, origin: Mapping[str, str], name: str = "settings"
+) -> SettingsError:
     first = error.errors(include_input=False, include_url=False)[0]
     inner = ".".join(map(str, first["loc"]))
     # What contradicts each other has no place of its own, but its message names the keys.
@@ -236,5 +248,5 @@ def _explained(error: ValidationError, origin: Mapping[str, str]) -> SettingsErr
     keys = own or [key for key in origin if key in first["msg"]]
     places = dict.fromkeys(origin.get(key, "settings") for key in keys)
     return SettingsError(
-        f"{inner or 'settings'} is not usable: {first['msg']}.", ", ".join(places) or "settings"
+        f"{inner or name} is not usable: {first['msg']}.", ", ".join(places) or "settings"
     )

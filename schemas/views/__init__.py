@@ -4,10 +4,12 @@ from schemas.views.atlas import below, find_region
 from schemas.views.behavior import reaction_times
 from schemas.views.ephys import region_rates, sorts, unit_table, units
 from schemas.views.quality import bwm_candidates
+from schemas.views.session import find_recording
 
 __all__ = [
     "below",
     "bwm_candidates",
+    "find_recording",
     "find_region",
     "reaction_times",
     "region_rates",

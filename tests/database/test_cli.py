@@ -19,7 +19,7 @@ import pytest
 from datajoint.gc import GarbageCollector
 from typer.testing import CliRunner
 
-from populate import cli
+from populate import cli, show
 from schemas import connection, ephys, server, views, wheel
 from schemas.errors import BwmError
 from tests.support.databases import Database
@@ -426,7 +426,7 @@ class TestDemo:
             table = asked("\n".join(code))
             table = table.reset_index() if table.index.name else table
             assert len(table) > 5
-            shown = [[cli._plain(value) for value in row] for row in table.itertuples(index=False)]
+            shown = [[show.plain(value) for value in row] for row in table.itertuples(index=False)]
             assert cells == shown
 
     @pytest.mark.usefixtures("asked")

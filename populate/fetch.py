@@ -1,0 +1,106 @@
+"""Files on request: what is listed for a recording, and where it is once it is fetched."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from schemas import probe as probes
+from schemas import session, views
+from schemas.errors import MissingDataset
+from schemas.sources import base
+
+Row = dict[str, Any]
+
+
+def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
+    """Find the files of a session or an insertion.
+
+    Parameters
+    ----------
+    name : str
+        eid or pid.
+    like : str
+        Pattern (`*`, `?`, `[]`) of the path below the session, or of the file name alone.
+    revision : str, optional
+        That revision and no other (`''`: the originals); default the one that the source flags,
+        or the last one, of each file.
+
+    Returns
+    -------
+    list of dict
+        Rows of `session.Dataset`, in order of their paths.
+
+    Raises
+    ------
+    QueryError
+        Nothing of that id is registered.
+    MissingDataset
+        No file is like that, or none has that revision; says what there is.
+    """
+    key = views.find_recording(name)
+    listed = session.fetch_datasets(session.Dataset & _of(key))
+    alike = [row for row in listed if _is_like(row, like)]
+    if not alike:
+        folders = ", ".join(sorted({row["collection"] for row in listed})) or "no file"
+        raise MissingDataset(f"no file is like {like!r}.", name, f"There is: {folders}.")
+    if revision is None:
+        chosen = {record.path for record in base.select_revision(session.as_records(alike))}
+        return [row for row in alike if row["dataset_path"] in chosen]
+    exact = [row for row in alike if row["revision"] == revision]
+    if not exact:
+        there = ", ".join(sorted({row["revision"] or "the original" for row in alike}))
+        what = f"no file like {like!r} has the revision {revision!r}."
+        raise MissingDataset(what, name, f"There are: {there}.")
+    return exact
+
+
+def _of(key: Row) -> Any:
+    if "probe_name" not in key:
+        return key
+    return (probes.ProbeInsertion.Dataset & key).proj()
+
+
+def _is_like(row: Row, like: str) -> bool:
+    names = (row["dataset_path"], f"{row['collection']}/{row['dataset_name']}", row["dataset_name"])
+    return any(fnmatch.fnmatchcase(name, like) for name in names)
+
+
+def size(listed: list[Row]) -> tuple[int, int]:
+    """Return the bytes of files, and the number of files whose size is not known."""
+    sizes = [row["file_size"] for row in listed]
+    return sum(filter(None, sizes)), sizes.count(None)
+
+
+def fetch(listed: list[Row], progress: Callable[[int], None] | None = None) -> list[Path]:
+    """Fetch files from the sources that list them.
+
+    Parameters
+    ----------
+    listed : list of dict
+        As `find` returns them.
+    progress : callable, optional
+        Called with the number of bytes that have come in since the last call.
+
+    Returns
+    -------
+    list of Path
+        Where they are, in the order of `listed`.
+
+    Raises
+    ------
+    MissingDataset, DamagedFile
+        A file is not there, or not as it is listed. Those that are whole stay.
+    """
+    of_source: dict[str, list[Row]] = defaultdict(list)
+    for row in listed:
+        of_source[row["data_source"]].append(row)
+    places: dict[str, Path] = {}
+    for location, rows in of_source.items():
+        records = session.as_records(rows)
+        paths = base.open_source(location).fetch(records, progress)
+        places.update({record.path: path for record, path in zip(records, paths, strict=True)})
+    return [places[row["dataset_path"]] for row in listed]

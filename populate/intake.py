@@ -1,0 +1,90 @@
+"""What one `bwm register` brings in: a list, a source, or a source as far as a list goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+from populate import register, releases
+from populate.registry import Report
+from schemas.errors import RegistrationError
+from schemas.sources import base
+from schemas.sources.base import Selection
+
+Bar = Callable[[str], register.Progress]
+"""Makes what is called with the numbers of sessions done and of all, for a part by its title."""
+
+
+def intake(
+    location: str | None,
+    listing: Path | None = None,
+    selection: Selection | None = None,
+    name: str | None = None,
+    bar: Bar | None = None,
+) -> list[Report]:
+    """Register a release list, a source, or both.
+
+    Parameters
+    ----------
+    location : str or None
+        Folder of ONE, or URL of Alyx. Of a server, what the list or the selection names is
+        registered; of a folder without a selection, everything.
+    listing : Path, optional
+        Release list.
+    selection : Selection, optional
+        Which recordings of the source.
+    name : str, optional
+        Name of the release that the list or the selection makes. Default: that of the list or
+        tag; what other selections find becomes a release only under a name.
+    bar : callable, optional
+        Makes a progress bar.
+
+    Returns
+    -------
+    list of Report
+        One for the list, one for the source.
+
+    Raises
+    ------
+    RegistrationError
+        A server without a list or selection: nobody wants all of it.
+    """
+    chosen = selection if selection != Selection() else None
+    online = location is not None and base.is_url(location)
+    if online and chosen is None and listing is None:
+        what = "nothing of this server is selected."
+        raise RegistrationError(what, location, "Say which recordings, e.g. by --tag or --release.")
+    reports = []
+    if listing is not None:
+        reports.append(releases.register_list(listing, name, bar and bar(listing.name)))
+        if online:
+            chosen = replace(chosen or Selection(), eids=releases.sessions_of(listing))
+    if location is None:
+        return reports
+    source = base.open_source(location)
+    report, found = register.register_source(source, chosen, bar and bar(_title(location)))
+    reports.append(report)
+    if found is not None and chosen is not None and listing is None:
+        named = name or chosen.tag
+        if named:
+            origin = "tag" if chosen == Selection(tag=chosen.tag) else "query"
+            releases.register_found(named, origin, describe(chosen), found, report)
+    return reports
+
+
+def describe(selection: Selection) -> str:
+    """Write a selection in a line, e.g. `lab=cortexlab, region=TH`; a tag alone as itself."""
+    given = {
+        field.name: getattr(selection, field.name)
+        for field in fields(selection)
+        if getattr(selection, field.name) != field.default
+    }
+    if list(given) == ["tag"]:
+        return str(given["tag"])
+    texts = {n: " ".join(v) if isinstance(v, tuple) else str(v) for n, v in given.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items())
+
+
+def _title(location: str) -> str:
+    return location if base.is_url(location) else Path(location).name

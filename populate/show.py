@@ -1,0 +1,175 @@
+"""What the command prints: tables, progress bars, errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from populate.registry import Report
+    from populate.worker import Outcome
+
+WIDE = 160
+"""Columns of what is printed into a file or pipe: nothing is cut there."""
+
+# Folders and names may hold [brackets], which are markup unless it is off.
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False)
+
+
+# --- what takes a while -------------------------------------------------------------------------
+
+
+@contextmanager
+def step(title: str) -> Iterator[Callable[[str], None]]:
+    """Show a step that takes a while, and how it ended."""
+    ended = [""]
+    with err.status(f"{title} ..."):
+        yield lambda text: ended.__setitem__(0, text)
+    out.print(f"{title}: {ended[0]}", soft_wrap=True)
+
+
+@contextmanager
+def bars(*columns: ProgressColumn) -> Iterator[Progress]:
+    """Show bars, by default of things that are counted, until the block ends."""
+    shown = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<24}", markup=False),
+        BarColumn(),
+        *(columns or (MofNCompleteColumn(),)),
+        TimeElapsedColumn(),
+    )
+    with Progress(*shown, console=err, transient=True) as progress:
+        yield progress
+
+
+def bar(progress: Progress, title: str) -> Callable[[int, int], None]:
+    """Add a bar; return what moves it to so many of so many."""
+    task = progress.add_task(title, total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def table_bars(progress: Progress) -> Callable[[str, int, int], None]:
+    """Return what moves the bar of a table, and adds it when it is first heard of."""
+    tasks: dict[str, Any] = {}
+
+    def update(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = progress.add_task(name, total=total)
+        progress.update(tasks[name], completed=done, total=total)
+
+    return update
+
+
+@contextmanager
+def download(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar of bytes; yields what adds to it."""
+    with bars(DownloadColumn(), TransferSpeedColumn()) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda n_bytes: progress.advance(task, n_bytes)
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def right(title: str) -> Column:
+    """Make a column of numbers."""
+    return Column(title, justify="right", no_wrap=True)
+
+
+def grid(*columns: str | Column, title: str | None = None) -> Table:
+    """Make an empty table."""
+    return Table(*columns, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+
+
+def frame(title: str | None, table: pd.DataFrame, labels: dict[str, str] | None = None) -> None:
+    """Print a frame; with labels, only the columns that have one."""
+    labels = labels or {}
+    names = [name for name in table.columns if not labels or name in labels]
+    numeric = {name for name in names if table[name].dtype.kind in "iuf"}
+    titled = zip(names, [labels.get(n, n) for n in names], strict=True)
+    shown = grid(*(right(c) if n in numeric else c for n, c in titled), title=title)
+    for row in table[names].itertuples(index=False):
+        shown.add_row(*(plain(value) for value in row))
+    out.print(shown)
+
+
+def plain(value: Any) -> str:
+    """Write a value as it stands in a table."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def size(n_bytes: int, n_unknown: int = 0) -> str:
+    """Write a number of bytes, and how many files are not in it."""
+    unknown = f" and {n_unknown} of unknown size" if n_unknown else ""
+    return decimal(n_bytes) + unknown
+
+
+def report(done: Report) -> None:
+    """Print what a registration did."""
+    shown = grid("registered", *(right(n) for n in ("new", "known", "updated")))
+    for kind in done.new:
+        counts = (done.new[kind], done.known[kind], done.updated[kind])
+        shown.add_row(kind, *map(str, counts))
+    out.print(shown)
+
+
+def outcomes(done: Sequence[Outcome]) -> None:
+    """Print what was made and what failed, by table."""
+    busy = [outcome for outcome in done if outcome.made or outcome.failed]
+    if not busy:
+        return
+    shown = grid("populated", right("made"), right("failed"))
+    for outcome in busy:
+        shown.add_row(outcome.table, str(outcome.made), str(len(outcome.failed)))
+    out.print(shown)
+
+
+def contents() -> None:
+    """Print what is in the database."""
+    from populate.contents import contents
+
+    shown = grid("in the database", right("rows"))
+    for title, n in contents().items():
+        shown.add_row(title, f"{n:,}")
+    out.print(shown)
+
+
+def question(title: str, lines: str, answer: pd.DataFrame) -> None:
+    """Print a question, its answer, and the lines that ask it."""
+    frame(title, answer.reset_index() if answer.index.name else answer)
+    code(lines)
+
+
+def code(lines: str) -> None:
+    """Print lines that can be copied whole, however narrow the terminal."""
+    out.print(lines.rstrip(), style="cyan", soft_wrap=True)
+    out.print()
+
+
+def error(problem: Exception) -> None:
+    """Print an error as one message."""
+    err.print(f"[bold red]{type(problem).__name__}:[/]", end=" ")
+    err.print(str(problem), markup=False)
