@@ -205,4 +205,4 @@ def _open_source(location: str, settings: Settings) -> base.Source:
     from schemas import session
     from schemas.sources import one_api
 
-    return one_api.open_source(location, settings.home, session.fetch_days())
+    return one_api.open_source(location, settings.home, session.fetch_days(), settings.alyx)

@@ -237,6 +237,50 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which recordings of a source are meant: all criteria that are given must hold.
+
+    Names are exact. `eids` and `pids` name sessions and insertions themselves; where both are
+    given, either is enough. Nothing given means everything.
+
+    Attributes
+    ----------
+    tag : str or None
+        Name of a release of data that some dataset of the recording belongs to.
+    subject, lab, project : str or None
+        Nickname of the mouse, name of the laboratory, one of the projects of the session.
+    eids, pids : tuple of str
+        UUIDs of sessions and of insertions.
+    region : str or None
+        Acronym of a region of the Allen atlas in which a site of the insertion lies, in it or in
+        any part of it.
+    bwm_rule : bool
+        Only insertions that the rule of the Brain-Wide Map's releases selects.
+    """
+
+    tag: str | None = None
+    subject: str | None = None
+    lab: str | None = None
+    project: str | None = None
+    eids: tuple[str, ...] = ()
+    pids: tuple[str, ...] = ()
+    region: str | None = None
+    bwm_rule: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a selection names: eids of sessions, and insertions as (eid, probe name, pid).
+
+    The sessions of all insertions are among `eids`, which are in order of subject, date, number.
+    Where the selection speaks of insertions (`pids`, `region`, `bwm_rule`), there are no others.
+    """
+
+    eids: tuple[str, ...]
+    insertions: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FileRead:
     """A file that was on offer: with the md5 and the size (bytes) of what was really read of it.
 
@@ -424,8 +468,32 @@ class Source(Protocol):
         """Folder or URL: enough for `open_source` to open it again in another process."""
         ...
 
-    def sessions(self) -> Iterable[SessionRecord]:
-        """List every session with what it has, in order of subject, date, number."""
+    @property
+    def problems(self) -> Sequence[SourceError]:
+        """What the last `sessions` left out, and why."""
+        ...
+
+    def find(self, selection: Selection) -> Found:
+        """Tell which sessions and insertions a selection names.
+
+        Raises
+        ------
+        QueryError
+            A name or id of the selection is unknown here, or the source cannot tell.
+        """
+        ...
+
+    def sessions(
+        self,
+        eids: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterable[SessionRecord]:
+        """List sessions (default: every one) with what they have.
+
+        They come in order of subject, date, number, or in the order of `eids`. What cannot be
+        used is left out, and told in `problems`. `progress` is called with the number of
+        sessions that are done, and of all.
+        """
         ...
 
     def load_trials(self, datasets: Sequence[DatasetRecord]) -> Trials:

@@ -122,7 +122,7 @@ def test_a_bare_tree_tells_its_files_probes_and_sorts(tree, home):
         (
             "raw_ephys_data/probe01/_spikeglx_ephysData_g0_t0.imec1.ap.cbin.npy",
             "other",
-            None,
+            "probe01",
             None,
         ),
     ]
@@ -332,7 +332,7 @@ def test_insertions_come_from_their_table_and_from_folders_that_it_lacks(tmp_pat
     listed = OneSource(tmp_path / "ONE", home).sessions()
     assert listed[0].insertions == (
         InsertionRecord(EIDS[0], "probe00", pids[1]),
-        InsertionRecord(EIDS[0], "probe01", pids[0], "3B2", "19011", "PASS"),
+        InsertionRecord(EIDS[0], "probe01", pids[0], "3B2", "19011", "PASS", "none"),
         InsertionRecord(EIDS[0], "probe02"),
     )
     assert listed[1].insertions == (InsertionRecord(EIDS[1], "probe00", pids[2]),)

@@ -1,0 +1,279 @@
+"""Cache tables: read, merged and written in ONE's own form, with tables of ours beside them.
+
+ONE knows sessions, datasets and insertions. What Alyx knows besides (`ALYX_TABLES`) is in the
+folder `alyx/` below, as plain Parquet, so that ONE does not take it for its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import SourceError
+from schemas.sources.base import QC_OUTCOMES
+
+Tables = dict[str, pd.DataFrame]
+"""Tables by name; ids are columns of text, and missing values are null."""
+
+TABLES = ("sessions", "datasets", "insertions")
+KEYS = {"sessions": ("eid",), "datasets": ("eid", "id"), "insertions": ("eid", "id")}
+COLUMNS = {
+    "sessions": ("lab", "subject", "date", "number"),
+    "datasets": ("rel_path",),
+    "insertions": ("name",),
+}
+ALYX_TABLES = {
+    "subjects": (
+        "nickname",
+        "lab",
+        "sex",
+        "birth_date",
+        "death_date",
+        "strain",
+        "line",
+        "species",
+    ),
+    "sessions": ("eid", "start_time", "qc", "extended_qc"),
+    "trajectories": (
+        "id",
+        "eid",
+        "probe_name",
+        "provenance",
+        "x",
+        "y",
+        "z",
+        "depth",
+        "theta",
+        "phi",
+        "roll",
+    ),
+    "channels": ("trajectory_id", "axial", "lateral", "x", "y", "z", "brain_region"),
+}
+"""Columns of the tables in `alyx/`; they are `alyx/subjects` and so on among `Tables`."""
+
+_NUMBERS = frozenset(["x", "y", "z", "depth", "theta", "phi", "roll", "axial", "lateral"])
+
+REBUILD = "Download the tables again, or remove them: the folder is then listed as it is."
+
+
+def empty_tables() -> Tables:
+    """Return all tables, without rows."""
+    ones = {name: (*KEYS[name], *COLUMNS[name]) for name in TABLES}
+    ours = {f"alyx/{name}": columns for name, columns in ALYX_TABLES.items()}
+    return {
+        name: pd.DataFrame({c: [] for c in columns}, dtype=object)
+        for name, columns in (ones | ours).items()
+    }
+
+
+def has_tables(folder: Path) -> bool:
+    """Tell whether a folder has cache tables, which then must be readable."""
+    there = [table for table in TABLES if (folder / f"{table}.pqt").is_file()]
+    for table in there:
+        with explained(folder / f"{table}.pqt"):
+            pq.read_schema(folder / f"{table}.pqt")
+    missing = [f"{table}.pqt" for table in TABLES[:2] if table not in there]
+    if there and missing:
+        what = f"It has {there[0]}.pqt, but no {' and no '.join(missing)}."
+        raise SourceError(what, folder, REBUILD)
+    return bool(there)
+
+
+def read_tables(folder: Path) -> Tables:
+    """Read the tables of a folder; those that it may lack are empty."""
+    tables = empty_tables()
+    for name in TABLES:
+        path = folder / f"{name}.pqt"
+        if name != "insertions" or path.is_file():
+            tables[name] = _read_one(path, KEYS[name], COLUMNS[name])
+    for name, columns in ALYX_TABLES.items():
+        path = folder / "alyx" / f"{name}.pqt"
+        if path.is_file():
+            tables[f"alyx/{name}"] = _read_ours(path, columns)
+    sessions = tables["sessions"]
+    if sessions.empty:
+        raise SourceError("It lists no session.", folder / "sessions.pqt", REBUILD)
+    days = pd.to_datetime(sessions["date"], format="ISO8601", errors="coerce").dt.date
+    numbers = pd.to_numeric(sessions["number"], errors="coerce")
+    tables["sessions"] = sessions.assign(date=days, number=numbers)
+    return tables
+
+
+def _read_one(path: Path, keys: tuple[str, ...], columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a cache table as ONE reads it, its index as columns of text."""
+    from one.alf.cache import load_tables
+
+    with quiet(), explained(path):
+        tables = load_tables(path.parent, glob_pattern=path.name)
+        if tables["_meta"]["loaded_time"] is None:
+            raise ValueError("it was not saved by ONE: its metadata are missing")
+        table = tables[path.stem]
+        if table.index.nlevels != len(keys):
+            raise ValueError(f"its index is not {', '.join(keys)}")
+        _require(table, columns)
+        levels = {key: table.index.get_level_values(k) for k, key in enumerate(keys)}
+        table = table.reset_index(drop=True)
+        return table.assign(**{key: level.map(str).to_numpy() for key, level in levels.items()})
+
+
+def _read_ours(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    with explained(path):
+        table = pq.read_table(path).to_pandas()
+        _require(table, columns)
+        return table
+
+
+def _require(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = sorted(set(columns) - set(table.columns))
+    if missing:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def merge(held: Tables, new: Tables) -> Tables:
+    """Replace everything that is held of the sessions and mice in `new`."""
+    eids = set(new["sessions"]["eid"])
+    gone = held["alyx/trajectories"]["eid"].isin(eids)
+    trajectories = set(held["alyx/trajectories"]["id"][gone]) | set(new["alyx/trajectories"]["id"])
+    mice = set(_mice(new["alyx/subjects"]))
+    merged = {}
+    for name, table in held.items():
+        if name == "alyx/channels":
+            replaced = table["trajectory_id"].isin(trajectories)
+        elif name == "alyx/subjects":
+            replaced = pd.Series([mouse in mice for mouse in _mice(table)], table.index, bool)
+        else:
+            replaced = table["eid"].isin(eids)
+        parts = [part for part in (table[~replaced], new[name]) if len(part)]
+        merged[name] = pd.concat(parts, ignore_index=True) if parts else table.iloc[:0]
+    return merged
+
+
+def _mice(subjects: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
+    return zip(subjects["nickname"], subjects["lab"], strict=True)
+
+
+def write_tables(tables: Tables, target: Path, origin: str, names: Collection[str]) -> None:
+    """Write tables in ONE's form, each at once: whoever reads sees the old one or the new one.
+
+    Sessions come last: what is listed in part, after a kill, is of sessions that are not listed.
+    """
+    from iblutil.io import parquet
+
+    meta = {"date_created": pd.Timestamp.now().isoformat(" ", "minutes"), "origin": origin}
+    try:
+        for name in sorted(names, key=lambda name: (name == "sessions", name)):
+            path = target / f"{name}.pqt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.stem}.{os.getpid()}")
+            if name in TABLES:
+                parquet.save(partial, _in_form(name, tables[name]), meta)
+            else:
+                pq.write_table(
+                    _plain(tables[name], ALYX_TABLES[name.removeprefix("alyx/")]), partial
+                )
+            partial.replace(path)
+    except OSError as error:
+        what = f"The tables of {origin} cannot be written there ({error})."
+        raise SourceError(what, target, "Make room, or choose another home.") from error
+
+
+def _in_form(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Give a table the columns, types and index that ONE expects."""
+    form = {"sessions": _sessions_form, "datasets": _datasets_form}.get(name)
+    table = form(table) if form else table.astype(object)
+    index = ["id"] if name == "sessions" else list(KEYS[name])
+    return table.set_index(index).sort_index()
+
+
+def _sessions_form(table: pd.DataFrame) -> pd.DataFrame:
+    table = table[table["date"].notna() & ~table["eid"].duplicated()]
+    texts = {name: _texts(table, name) for name in ("lab", "subject", "task_protocol", "projects")}
+    return pd.DataFrame(
+        {
+            "id": table["eid"].to_numpy(object),
+            **texts,
+            "date": table["date"].to_numpy(object),
+            "number": table["number"].to_numpy(np.uint16),
+        }
+    )
+
+
+def _datasets_form(table: pd.DataFrame) -> pd.DataFrame:
+    outcomes = pd.CategoricalDtype(list(QC_OUTCOMES), ordered=True)
+    sizes = table["file_size"].astype("UInt64")
+    qc = table["qc"].astype(object) if "qc" in table else pd.Series("NOT_SET", table.index)
+    table = table.assign(
+        file_size=sizes,
+        hash=table.get("hash"),
+        exists=table["exists"].astype(bool) if "exists" in table else sizes.notna(),
+        qc=qc.where(qc.isin(QC_OUTCOMES), "NOT_SET").astype(outcomes),
+    )
+    if "default_revision" in table:
+        table = table.assign(default_revision=table["default_revision"].astype("boolean"))
+    return table
+
+
+def _texts(table: pd.DataFrame, name: str) -> list[str]:
+    if name not in table:
+        return [""] * len(table)
+    return [text if isinstance(text, str) else "" for text in table[name]]
+
+
+def _plain(table: pd.DataFrame, columns: Collection[str]) -> pa.Table:
+    """Give a table of ours the same types, whatever rows it has; other columns are text too."""
+    names = [*columns, *(name for name in table if name not in columns)]
+    types = {name: pa.float64() if name in _NUMBERS else pa.string() for name in names}
+    types |= {"brain_region": pa.int64()} if "brain_region" in names else {}
+    arrays = [pa.array(table[name].astype(object), types[name], from_pandas=True) for name in names]
+    return pa.Table.from_arrays(arrays, names=names)
+
+
+# --- what ONE says meanwhile --------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what ONE says of tables: not its own ones, large ones, how it reads them."""
+    log = logging.getLogger("one.alf.cache")
+    was = log.disabled
+    log.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Large cache tables affect performance")
+            # Its own use of pandas is for its makers to mend.
+            for category in (DeprecationWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=category, module=r"one\.")
+            yield
+    finally:
+        log.disabled = was
+
+
+@contextlib.contextmanager
+def explained(where: Path) -> Iterator[None]:
+    """Turn the ways in which tables fail to be read into one."""
+    try:
+        yield
+    # The client takes keys and types for granted: it has no error of its own for a bad table.
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:
+        what = f"Not a readable cache table of ONE ({type(error).__name__}: {error})."
+        raise SourceError(what, where, REBUILD) from error
