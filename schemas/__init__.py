@@ -17,6 +17,7 @@ MODULES = (
     "release",
     "behavior",
     "wheel",
+    "video",
     "ephys",
     "quality",
     "activity",

@@ -39,7 +39,7 @@ class TrialEvent(dj.Lookup):
 
 
 @schema
-class Trials(dj.Imported):
+class Trials(session.FromFiles, dj.Imported):
     """The task of a session."""
 
     definition = """
@@ -87,17 +87,7 @@ class Trials(dj.Imported):
 
         definition = session.SOURCE
 
-    candidates = session.Session
-    """Keys that a complete release would have."""
-
-    @property
-    def key_source(self) -> dj.expression.QueryExpression:
-        """Sessions with released trials."""
-        return session.available("trials")
-
-    def make_fetch(self, key: dict[str, Any]) -> tuple:
-        """Fetch what the source lists."""
-        return (session.fetch_datasets(session.Dataset & key & {"data_kind": "trials"}),)
+    kinds = ("trials",)
 
     def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
         """Load the trials."""

@@ -120,9 +120,15 @@ class SpikeSorting(dj.Imported):
         """Every sort that is offered."""
         return OfferedSorting.proj()
 
+    @property
+    def listed(self) -> dj.expression.QueryExpression:
+        """Datasets on offer for each sort, older revisions included."""
+        return _listed_sorts("clusters", "channels")
+
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and the sites the insertion is known by."""
-        return *_fetch_sort(key, "clusters", "channels"), probe.fetch_sites(key)
+        sorting = _fetch_sorting(key)
+        return sorting, session.fetch_datasets(self.listed & key), probe.fetch_sites(key)
 
     def make_compute(
         self,
@@ -132,7 +138,7 @@ class SpikeSorting(dj.Imported):
         sites: list[dict[str, Any]],
     ) -> tuple:
         """Load the units."""
-        source, datasets = _open_sort(sorting, listed)
+        source, datasets = session.open_datasets(listed, sorting["sorter_revision"])
         return (source.load_clusters(datasets, probe.locate(sites)),)
 
     def make_insert(self, key: dict[str, Any], clusters: base.Clusters) -> None:
@@ -157,38 +163,34 @@ CLUSTER_COLUMNS = {
 }
 
 
-def _fetch_sort(key: dict[str, Any], *kinds: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Fetch a sort, and the datasets of its insertion that are of some kinds.
+def _listed_sorts(*kinds: str) -> dj.expression.QueryExpression:
+    """Return the files of each sort; sites of the probe's own folder belong to every sort."""
+    files = session.listed(*kinds) * probe.ProbeInsertion.Dataset
+    return (OfferedSorting.proj() * Sorting * files) & [
+        "dataset_sorter = sorter",
+        "data_kind = 'channels' AND dataset_sorter IS NULL",
+    ]
+
+
+def _fetch_sorting(key: dict[str, Any]) -> dict[str, Any]:
+    """Fetch a sort.
 
     Raises
     ------
     MissingDataset
-        No file of that sorter and revision is listed: an older one is not read in its place.
+        No spikes of that sorter and revision are listed: older ones are not read in their place.
     """
     sorting = (Sorting & key).fetch1()
-    offered = probe.fetch_datasets(key, "clusters", "spikes")
-    there = {(row["dataset_sorter"], row["revision"]) for row in offered}
+    spikes = session.listed("spikes") * probe.ProbeInsertion.Dataset & key
+    there = {(row["dataset_sorter"], row["revision"]) for row in spikes.to_dicts()}
     if (sorting["sorter"], sorting["sorter_revision"]) not in there:
-        names = ", ".join(sorted(name_sorting(sorter or "", rev) for sorter, rev in there))
+        names = ", ".join(sorted(name_sorting(*sort) for sort in there))
         raise MissingDataset(
-            f"no files of the sort {sorting['sorting_name']} are listed.",
+            f"the files of the sort {sorting['sorting_name']} are not listed.",
             f"session {key['eid']}, {key['probe_name']}",
             f"There are: {names or 'none'}.",
         )
-    return sorting, probe.fetch_datasets(key, *kinds)
-
-
-def _open_sort(
-    sorting: dict[str, Any], listed: list[dict[str, Any]]
-) -> tuple[base.Source, tuple[base.DatasetRecord, ...]]:
-    """Open the files of one sort; sites of the probe's own folder belong to every sort."""
-    own = [
-        row
-        for row in listed
-        if row["dataset_sorter"] == sorting["sorter"]
-        or (row["data_kind"] == "channels" and row["dataset_sorter"] is None)
-    ]
-    return session.open_datasets(own, sorting["sorter_revision"])
+    return sorting
 
 
 @schema
@@ -227,10 +229,15 @@ class Spikes(dj.Imported):
 
         definition = session.SOURCE
 
+    @property
+    def listed(self) -> dj.expression.QueryExpression:
+        """Datasets on offer for each sort, older revisions included."""
+        return _listed_sorts("spikes")
+
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and its number of units."""
         n_clusters = (SpikeSorting & key).fetch1("n_clusters")
-        return *_fetch_sort(key, "spikes"), n_clusters
+        return _fetch_sorting(key), session.fetch_datasets(self.listed & key), n_clusters
 
     def make_compute(
         self,
@@ -240,7 +247,7 @@ class Spikes(dj.Imported):
         n_clusters: int,
     ) -> tuple:
         """Load the spikes and sort them by cluster."""
-        source, datasets = _open_sort(sorting, listed)
+        source, datasets = session.open_datasets(listed, sorting["sorter_revision"])
         spikes = source.load_spikes(datasets)
         if len(spikes.cluster) and (highest := int(spikes.cluster.max())) >= n_clusters:
             path = next(file.path for file in spikes.files if "clusters" in file.path)

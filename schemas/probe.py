@@ -169,8 +169,19 @@ def locate(sites: list[dict[str, Any]]) -> pd.DataFrame | None:
     return table.astype(dict.fromkeys(table.columns[:-1], float) | {"region_id": "Int64"})
 
 
+class FromProbeFiles(session.FromFiles):
+    """What the tables have in common that are read from the files of a probe."""
+
+    candidates: Any = ProbeInsertion
+
+    @property
+    def listed(self) -> dj.expression.QueryExpression:
+        """Datasets on offer for each key, every revision of them."""
+        return session.listed(*self.kinds) * ProbeInsertion.Dataset
+
+
 @schema
-class Channels(dj.Imported):
+class Channels(FromProbeFiles, dj.Imported):
     """The recording sites of an insertion, from electrodeSites or the channels of its sort."""
 
     definition = """
@@ -205,19 +216,12 @@ class Channels(dj.Imported):
 
         definition = session.SOURCE
 
-    candidates = ProbeInsertion
-    """Keys that a complete release would have."""
-
-    @property
-    def key_source(self) -> dj.expression.QueryExpression:
-        """Insertions with released sites."""
-        # Projected: the job table has a pid of its own, that of a process.
-        return ProbeInsertion.proj() & listed_insertions("channels")
+    kinds = ("channels",)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch what the source lists, the level of the insertion and the sites it is known by."""
         level = (ProbeInsertion & key).fetch1("insertion_level")
-        return fetch_datasets(key, "channels"), fetch_sites(key), level
+        return session.fetch_datasets(self.listed & key), fetch_sites(key), level
 
     def make_compute(
         self,
@@ -257,14 +261,3 @@ def _with_hemisphere(sites: pd.DataFrame) -> pd.DataFrame:
 
 
 SIDES = {-1.0: "left", 1.0: "right"}
-
-
-def listed_insertions(kind: str) -> dj.expression.QueryExpression:
-    """Return the datasets of insertions for which a source lists data of a kind."""
-    return (ProbeInsertion.Dataset & session.listed(kind).proj()).proj("band")
-
-
-def fetch_datasets(key: dict[str, Any], *kinds: str) -> list[dict[str, Any]]:
-    """Fetch the datasets of an insertion that are of some kinds, in order of their paths."""
-    of_probe = session.Dataset * ProbeInsertion.Dataset & key
-    return session.fetch_datasets(of_probe & [{"data_kind": kind} for kind in kinds])

@@ -127,9 +127,37 @@ def listed(*kinds: str) -> dj.expression.QueryExpression:
     return Dataset & {"is_listed": True} & [{"data_kind": kind} for kind in kinds]
 
 
-def available(kind: str) -> dj.expression.QueryExpression:
-    """Return the sessions for which a source lists data of a kind."""
-    return Session.proj() & listed(kind).proj()
+class FromFiles:
+    """What the tables have in common that are read from the files of a session.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        Kinds of data that are read, one of `DataKind` each. A key can be made where a source
+        lists the first of them.
+    candidates
+        Keys that a complete release would have.
+    """
+
+    kinds: tuple[str, ...]
+    candidates: Any = Session
+
+    @property
+    def listed(self) -> dj.expression.QueryExpression:
+        """Datasets on offer for each key, every revision of them."""
+        return listed(*self.kinds)
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Keys for which a source lists the data."""
+        offered = self.listed & {"data_kind": self.kinds[0]}
+        every = self.candidates.proj()
+        finer = [name for name in every.primary_key if name not in offered.primary_key]
+        return every & offered.proj(*finer)
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch what the source lists."""
+        return (fetch_datasets(self.listed & key),)
 
 
 def fetch_days() -> dict[tuple[str, date, int], str]:
@@ -142,8 +170,8 @@ def fetch_days() -> dict[tuple[str, date, int], str]:
 
 
 def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:
-    """Fetch the listed ones of rows of `Dataset` (joined or not), in order of their paths."""
-    return (datasets & {"is_listed": True}).to_dicts(order_by="dataset_path")
+    """Fetch rows of `listed` (joined or not), in order of their paths."""
+    return datasets.to_dicts(order_by="dataset_path")
 
 
 def open_datasets(
@@ -181,7 +209,7 @@ def open_datasets(
             probe_name=row.get("probe_name"),
             sorter=row.get("dataset_sorter"),
             camera=row.get("camera"),
-            tracker=row.get("tracker"),
+            tracker=row.get("dataset_tracker"),
             band=row.get("band"),
         )
         for row in listed

@@ -13,7 +13,7 @@ schema = dj.Schema()
 
 
 @schema
-class Wheel(dj.Imported):
+class Wheel(session.FromFiles, dj.Imported):
     """The trace of the wheel: `time` (s, uneven), `position` (rad, + counter-clockwise)."""
 
     definition = f"""
@@ -31,17 +31,7 @@ class Wheel(dj.Imported):
 
         definition = session.SOURCE
 
-    candidates = session.Session
-    """Keys that a complete release would have."""
-
-    @property
-    def key_source(self) -> dj.expression.QueryExpression:
-        """Sessions with a released wheel."""
-        return session.available("wheel")
-
-    def make_fetch(self, key: dict[str, Any]) -> tuple:
-        """Fetch what the source lists."""
-        return (session.fetch_datasets(session.Dataset & key & {"data_kind": "wheel"}),)
+    kinds = ("wheel",)
 
     def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
         """Load the trace."""
