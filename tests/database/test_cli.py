@@ -177,7 +177,7 @@ def test_in_the_end_everything_is_done(bwm):
     assert done["ephys.GoodUnits"] == 2 * counts["sortings"]
     shown = counts_of(bwm("status").stdout, "table")
     assert shown == {
-        name: [row[n] for n in ("done", "running", "pending", "failed", "absent")]
+        name: [row[n] for n in ("done", "running", "pending", "failed", "absent", "stale")]
         for name, row in found.items()
     }
 
@@ -227,7 +227,7 @@ def test_units_as_csv(bwm, expected):
     target = bwm.folder / "th [red] é.csv"
     written = bwm("units", "--region", "TH", "--format", "csv", "--out", str(target))
     assert (written.exit_code, written.stdout) == (0, "")
-    assert written.stderr.replace("\n", "") == f"{len(expected)} units written to {target}"
+    assert written.stderr.replace("\n", "") == f"{len(expected)} rows written to {target}"
     assert target.read_text() == printed.stdout
 
 

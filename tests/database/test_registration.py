@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import register, worker
+from populate import register, releases, worker
 from schemas import behavior, ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError, SourceError
 from schemas.sources.base import DatasetRecord, InsertionRecord, SessionRecord, SortingRecord
 from tests.support.databases import Database
 
-COLUMNS = list(register.RELEASE_COLUMNS)
+COLUMNS = list(releases.COLUMNS)
 TABLES = (
     subject.Lab,
     subject.Subject,
@@ -81,7 +81,8 @@ class Fixed:
 
 
 def offer(*records):
-    return register.register_source(Fixed(*records))
+    report, _ = register.register_source(Fixed(*records))
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_a_faulty_row_is_refused_alone(registered, tmp_path, case):
     first = row(10, subject="M_010")
     path = write(tmp_path / f"case{n}.csv", [first, faulty, row(n)])
     before = contents()
-    found = register.register_release(path)
+    found = releases.register_list(path)
     problem, closing = found.problems
     assert isinstance(problem, RegistrationError)
     assert f"{path}, line 3: " in str(problem)
@@ -171,7 +172,7 @@ def test_a_session_that_contradicts_the_database_is_refused(registered, tmp_path
     faulty, says = REFUSED_SESSIONS[case]
     path = write(tmp_path / f"case{n}.csv", [faulty, row(n)])
     before = contents()
-    problem, _ = register.register_release(path).problems
+    problem, _ = releases.register_list(path).problems
     assert isinstance(problem, RegistrationError)
     assert says in str(problem)
     assert faulty["eid"] in str(problem)
@@ -228,7 +229,7 @@ def test_what_is_no_release_list_is_one_error(registered, tmp_path, case):
     make(path)
     before = contents()
     with pytest.raises(RegistrationError) as raised:
-        register.register_release(path)
+        releases.register_list(path)
     assert str(raised.value).startswith(f"{path}: ")
     assert says in str(raised.value)
     assert raised.value.remedy
@@ -239,29 +240,31 @@ def test_lines_are_counted_as_an_editor_counts_them(registered, tmp_path):
     path = write(tmp_path / "gaps.csv", [row(60), row(61, pid="?")])
     first, good, bad = path.read_text().splitlines()
     path.write_text("\n".join([first, "", good, "", "", bad, ""]))
-    problem, _ = register.register_release(path).problems
+    problem, _ = releases.register_list(path).problems
     assert str(problem).startswith(f"{path}, line 6: malformed pid '?'")
 
 
 def test_a_name_that_is_too_long_is_no_error_of_the_server(registered, tmp_path):
     path = write(tmp_path / "short.csv", [row(62)])
     with pytest.raises(RegistrationError, match="release_name has 65 characters, 64 fit"):
-        register.register_release(path, name=65 * "r")
+        releases.register_list(path, name=65 * "r")
 
 
 def test_a_release_does_not_change(registered, tmp_path):
     path = write(tmp_path / "frozen.csv", [row(63), row(64)])
-    assert register.register_release(path).new["releases"] == 1
-    again = register.register_release(path)
+    assert releases.register_list(path).new["releases"] == 1
+    again = releases.register_list(path)
     assert not again.changed
     assert again.known["releases"] == 1
     before = contents()
     write(path, [row(63)])
-    with pytest.raises(Contradiction, match=r"frozen is registered with 2 other members") as raised:
-        register.register_release(path)
+    with pytest.raises(
+        Contradiction, match="frozen: it is registered with 2 insertions, of which 1 are not"
+    ) as raised:
+        releases.register_list(path)
     assert "under another --name" in str(raised.value)
     assert same(before, contents())
-    assert register.register_release(path, name="thawed").new["releases"] == 1
+    assert releases.register_list(path, name="thawed").new["releases"] == 1
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -289,7 +292,7 @@ def test_a_subject_that_no_folder_could_have_is_refused(registered, tmp_path, ca
     n = 300 + list(BAD_SUBJECTS).index(case)
     name = BAD_SUBJECTS[case]
     path = write(tmp_path / f"case{n}.csv", [row(70, subject=name), row(n)])
-    problem, _ = register.register_release(path).problems
+    problem, _ = releases.register_list(path).problems
     assert isinstance(problem, RegistrationError)
     assert (uuid(70) in str(problem)) or "line 2" in str(problem)
     assert repr(name) in str(problem)
@@ -306,7 +309,7 @@ def test_the_longest_name_fits(registered):
 
 def test_names_are_exact_in_case(registered, tmp_path):
     listed = [row(81, subject="ab"), row(82, subject="AB"), row(83, subject="aB", lab="EastLab")]
-    assert not register.register_release(write(tmp_path / "case.csv", listed)).problems
+    assert not releases.register_list(write(tmp_path / "case.csv", listed)).problems
     for n, name, lab in ((81, "ab", "eastlab"), (82, "AB", "eastlab"), (83, "aB", "EastLab")):
         assert (session.Session & {"subject": name}).fetch1("eid") == uuid(n)
         assert (subject.Subject & {"subject": name}).fetch1("lab") == lab
@@ -444,7 +447,7 @@ def test_what_was_unknown_is_filled_in_and_stays(registered, tmp_path):
     offer(record(93, lab=None), record(94))
     assert (subject.Subject & {"subject": "M_093"}).fetch1("lab") is None
     assert (probe.ProbeInsertion & {"eid": uuid(93)}).fetch1("pid") is None
-    found = register.register_release(write(tmp_path / "later.csv", [row(93), row(94)]))
+    found = releases.register_list(write(tmp_path / "later.csv", [row(93), row(94)]))
     assert not found.problems
     updated = {kind: n for kind, n in found.updated.items() if n}
     assert updated == {"subjects": 1, "insertions": 2}

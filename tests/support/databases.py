@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from populate import register, status, worker
+from populate import status, worker
+from populate.intake import intake
 from schemas import connection
-from schemas.settings import Settings
-from schemas.sources import base
+from schemas.settings import ENVIRONMENT, Settings
 
 _number = itertools.count()
 
@@ -23,9 +23,10 @@ class Release:
 
 
 class Database:
-    """The project's schemas under a prefix of their own."""
+    """The project's schemas under a prefix of their own; `more` are settings by their keys."""
 
-    def __init__(self, backend, home):
+    def __init__(self, backend, home, **more):
+        self.more = more
         self.settings = Settings.model_validate(
             {
                 "database.host": backend.host,
@@ -36,6 +37,7 @@ class Database:
                 "database.use_tls": False,
                 "bwm.home": str(home),
                 "bwm.prefix": f"t{os.getpid()}_{next(_number)}",
+                **more,
             }
         )
 
@@ -52,6 +54,7 @@ class Database:
             "DJ_USE_TLS": "false",
             "BWM_HOME": str(s.home),
             "BWM_PREFIX": s.prefix,
+            **{name: str(self.more[key]) for name, key in ENVIRONMENT.items() if key in self.more},
         }
 
     def connect(self):
@@ -61,14 +64,10 @@ class Database:
         connection.drop(self.settings.prefix)
         connection.disconnect()
 
-    def register(self, folder=None, release=None):
+    def register(self, folder=None, release=None, selection=None):
         """Register as the command does; return the reports."""
-        reports = []
-        if release is not None:
-            reports.append(register.register_release(Path(release)))
-        if folder is not None:
-            reports.append(register.register_source(base.open_source(str(folder))))
-        return reports
+        location = None if folder is None else str(folder)
+        return intake(location, None if release is None else Path(release), selection)
 
     def populate(self):
         """Make everything that can be made; return the failures."""

@@ -34,7 +34,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setenv("BWM_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
 
-    def fail():
+    def fail(*_):
         raise AssertionError("a database is asked for")
 
     monkeypatch.setattr(cli, "_connect", fail)
@@ -43,7 +43,18 @@ def run(monkeypatch, tmp_path):
 
 def test_the_commands_are_those_that_the_documentation_names():
     assert {" ".join(path) for path in LEAVES} == {
-        *("demo", "register", "populate", "retry", "status", "units", "simulate", "diagram"),
+        *(
+            "demo",
+            "register",
+            "populate",
+            "retry",
+            "status",
+            "units",
+            "fetch",
+            "simulate",
+            "diagram",
+        ),
+        *("release list", "release show", "release diff"),
         *("server start", "server stop", "server url"),
     }
 
@@ -87,7 +98,13 @@ def test_every_option_says_what_it_is(path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("register", "give --one FOLDER, --release FILE.csv, or both"),
+        ("register", "give --one FOLDER, --alyx URL, --release FILE.csv, or two of them"),
+        ("register --one here --alyx http://alyx.test", "not both"),
+        ("fetch", "recording"),
+        ("fetch 56f2a378-78d2-4132-b3c8-8c1ba82be598", "--like"),
+        ("release show", "name"),
+        ("release diff one", "new"),
+        ("release diff one two --format parquet", "needs --out FILE"),
         ("register --one", "--one"),
         ("register --nonsense", "--nonsense"),
         ("units", "--region"),
