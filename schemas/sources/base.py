@@ -581,6 +581,11 @@ class Source(Protocol):
         ...
 
 
+def is_url(location: str) -> bool:
+    """Whether a location is the URL of a server, and no folder."""
+    return location.startswith(("http://", "https://"))
+
+
 def is_subject_name(text: str) -> bool:
     """Whether a text can name a subject: letters, digits, `_`, `-` and single dots, 64 at most."""
     return bool(re.fullmatch(r"[\w-][\w.-]{0,63}", text)) and ".." not in text
