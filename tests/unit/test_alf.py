@@ -3,12 +3,15 @@
 import hashlib
 import io
 import re
+import threading
 import uuid
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,8 +19,9 @@ from hypothesis import strategies as st
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset, SourceError
 from schemas.sources import alf
 from schemas.sources.alf import reading
+from schemas.sources.base import DATA_KINDS
+from tests.support.alf import EID, Watched, read_paths, write
 
-EID = "288bfbf3-3700-4abe-b6e4-130b5c541e61"
 SORT = "alf/probe00/pykilosort"
 NAN = float("nan")
 UUIDS = [str(uuid.UUID(int=k)) for k in range(3)]
@@ -25,29 +29,6 @@ REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "ONE"
 on_any_folder = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
 )
-
-
-def write(folder, contents):
-    """Write files under their paths below `folder`, and describe them as a source does."""
-    files = {}
-    for path, content in contents.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            target.write_bytes(content)
-        elif path.endswith(".pqt"):
-            pd.DataFrame(content).to_parquet(target)
-        elif path.endswith(".csv"):
-            pd.DataFrame(content).to_csv(target, index=False)
-        else:
-            np.save(target, np.asarray(content))
-        files[alf.dataset_record(EID, path)] = target
-    return files
-
-
-def read_paths(result):
-    """The paths of the files that were read, and not only on offer."""
-    return [file.path for file in result.files if file.md5 is not None]
 
 
 # --- what a path says ---------------------------------------------------------------------------
@@ -75,6 +56,45 @@ def read_paths(result):
         ("alf/probe00/pykilosort/spikes.samples.npy", "other"),
         ("alf/probe00/pykilosort/passingSpikes.table.pqt", "other"),
         ("spike_sorters/ks2_matlab/probe00/spikes.times.npy", "other"),
+        ("alf/_ibl_leftCamera.times.npy", "frame_times"),
+        ("alf/task_00/_ibl_bodyCamera.times.npy", "frame_times"),
+        ("alf/_ibl_topCamera.times.npy", "other"),
+        ("raw_video_data/_ibl_leftCamera.times.npy", "other"),
+        ("alf/_ibl_rightCamera.dlc.pqt", "pose"),
+        ("alf/#2024-07-10#/_ibl_leftCamera.lightningPose.pqt", "pose"),
+        ("alf/_ibl_leftCamera.sleap.pqt", "other"),
+        ("alf/_ibl_leftCamera.features.pqt", "pupil"),
+        ("alf/_ibl_bodyCamera.features.pqt", "other"),
+        ("alf/bodyCamera.ROIMotionEnergy.npy", "motion_energy"),
+        ("alf/leftROIMotionEnergy.position.npy", "motion_energy"),
+        ("alf/leftCamera.ROIMotionEnergy.position.npy", "other"),
+        ("alf/licks.times.npy", "licks"),
+        ("alf/task_01/licks.times.npy", "licks"),
+        ("alf/lightningaction/licks.times.npy", "other"),
+        ("alf/_ibl_passivePeriods.intervalsTable.csv", "passive_periods"),
+        ("alf/_ibl_passiveRFM.times.npy", "receptive_field"),
+        ("raw_passive_data/_iblrig_RFMapStim.raw.bin", "receptive_field"),
+        ("alf/_iblrig_RFMapStim.raw.bin", "other"),
+        ("alf/_ibl_passiveStims.table.csv", "passive_stimuli"),
+        ("alf/task_02/_ibl_passiveGabor.table.csv", "passive_gabors"),
+        ("raw_ephys_data/probe00/_iblqc_ephysTimeRmsAP.rms.npy", "rms"),
+        ("alf/probe00/_iblqc_ephysTimeRmsLF.timestamps.npy", "rms"),
+        ("alf/probe00/pykilosort/_iblqc_ephysTimeRmsLF.rms.npy", "other"),
+        ("raw_ephys_data/_iblqc_ephysTimeRmsAP.rms.npy", "other"),
+        ("raw_ephys_data/probe01/_iblqc_ephysSpectralDensityAP.power.npy", "spectral_density"),
+        ("alf/probe01/_iblqc_ephysSpectralDensityLF.freqs.npy", "spectral_density"),
+        ("raw_ephys_data/probe01/_iblqc_ephysChannels.apRMS.npy", "other"),
+        ("raw_ephys_data/probe01/_iblqc_ephysOther.timestamps.npy", "other"),
+        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.ap.cbin", "raw_ephys"),
+        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.lf.ch", "raw_ephys"),
+        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.ap.meta", "raw_ephys"),
+        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec.lf.bin", "raw_ephys"),
+        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.sync.npy", "raw_ephys"),
+        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.timestamps.npy", "raw_ephys"),
+        ("raw_ephys_data/probe00/_spikeglx_sync.times.npy", "other"),
+        ("raw_ephys_data/_spikeglx_ephysData_g0_t0.nidq.cbin", "other"),
+        ("raw_video_data/_iblrig_bodyCamera.raw.mp4", "raw_video"),
+        ("raw_video_data/_iblrig_bodyCamera.raw.avi", "other"),
         ("notes.txt", "other"),
     ],
 )
@@ -113,6 +133,48 @@ def test_a_path_is_taken_apart(path, collection, revision, name, probe_name, sor
     assert (record.collection, record.revision, record.name) == (collection, revision, name)
     assert (record.probe_name, record.sorter, record.file_size) == (probe_name, sorter, 3)
     assert (record.eid, record.path) == (EID, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "probe_name", "sorter", "camera", "tracker", "band"),
+    [
+        ("alf/_ibl_leftCamera.times.npy", None, None, "left", None, None),
+        ("alf/_ibl_bodyCamera.dlc.pqt", None, None, "body", "dlc", None),
+        ("alf/_ibl_rightCamera.lightningPose.pqt", None, None, "right", "lightningPose", None),
+        ("alf/_ibl_rightCamera.features.pqt", None, None, "right", None, None),
+        ("alf/bodyCamera.ROIMotionEnergy.npy", None, None, "body", None, None),
+        ("alf/bodyROIMotionEnergy.position.npy", None, None, "body", None, None),
+        ("raw_video_data/_iblrig_leftCamera.raw.mp4", None, None, "left", None, None),
+        ("raw_ephys_data/probe00a/_g0_t0.imec0.ap.cbin", "probe00a", None, None, None, "ap"),
+        ("raw_ephys_data/probe00/#2020-01-01#/x.lf.meta", "probe00", None, None, None, "lf"),
+        ("raw_ephys_data/probe00/_g0_t0.imec0.sync.npy", "probe00", None, None, None, None),
+        ("raw_ephys_data/probe00/_iblqc_x.y.npy", "probe00", None, None, None, None),
+        ("raw_ephys_data/_spikeglx_g0_t0.nidq.ap.cbin", None, None, None, None, None),
+        ("raw_ephys_data/extra/x.ap.cbin", None, None, None, None, None),
+        ("old_alf/probe00/spikes.times.npy", None, None, None, None, None),
+        (
+            "raw_ephys_data/probe01/_iblqc_ephysTimeRmsAP.rms.npy",
+            "probe01",
+            None,
+            None,
+            None,
+            "ap",
+        ),
+        ("alf/probe01/_iblqc_ephysSpectralDensityLF.freqs.npy", "probe01", None, None, None, "lf"),
+        ("alf/licks.times.npy", None, None, None, None, None),
+    ],
+)
+def test_a_path_tells_probe_camera_tracker_and_band(
+    path, probe_name, sorter, camera, tracker, band
+):
+    record = alf.dataset_record(EID, path)
+    assert (record.probe_name, record.sorter) == (probe_name, sorter)
+    assert (record.camera, record.tracker, record.band) == (camera, tracker, band)
+
+
+@given(st.text(max_size=12), st.text(max_size=30))
+def test_every_path_is_of_a_kind_that_is_known(folder, name):
+    assert alf.classify(f"{folder}/{name}") in DATA_KINDS
 
 
 part = st.text("abcdef_-019", min_size=1, max_size=8)
@@ -462,6 +524,74 @@ def test_channels_of_the_preferred_sort_are_read(tmp_path, sorters, chosen):
     channels = alf.read_channels(write(tmp_path, contents))
     assert channels.frame["raw_index"][0] == 10 * sorters.index(chosen)
     assert {Path(path).parent.name for path in read_paths(channels)} == {chosen}
+
+
+LOCATED = pd.DataFrame(
+    {
+        "axial_um": [40.0, 20.0, 20.0, 60.0],
+        "lateral_um": [59.0, 11.0, 43.0, 11.0],
+        "x_um": [3.0, 2.0, 1.0, 9.0],
+        "y_um": [30.0, 20.0, 10.0, 90.0],
+        "z_um": [-3.0, -2.0, -1.0, -9.0],
+        "region_id": pd.array([-385, None, 997, 549], dtype="Int64"),
+    }
+)
+BARE = {"mlapdv": None, "brainLocationIds_ccf_2017": None}
+
+
+def test_sites_that_no_file_locates_are_located_by_their_position(tmp_path):
+    channels = alf.read_channels(write(tmp_path, sites(**BARE)), LOCATED)
+    assert channels.level == "resolved"
+    assert channels.frame["x_um"].tolist()[:3] == [1.0, 2.0, 3.0]
+    assert channels.frame["z_um"].tolist()[:3] == [-1.0, -2.0, -3.0]
+    assert channels.frame["region_id"].tolist()[::2] == [997, 385]
+    assert str(channels.frame["region_id"].dtype) == "Int64"
+    # The site at 40 um, 27 um is not among those that are located, nor is the region of another.
+    assert channels.frame[["x_um", "y_um", "z_um"]].isna().all(axis=1).tolist() == [0, 0, 0, 1]
+    assert channels.frame["region_id"].isna().tolist() == [False, True, False, True]
+    assert channels.frame["raw_index"].tolist() == [0, 1, 2, 3]
+
+
+def test_units_get_the_located_site_of_their_peak(tmp_path):
+    units = alf.read_clusters(write(tmp_path, clusters() | sites(**BARE)), LOCATED)
+    assert units.frame["x_um"].tolist() == [3.0, 1.0, 1.0]
+    assert units.frame["region_id"].tolist() == [385, 997, 997]
+
+
+@given(order=st.permutations(range(4)), repeated=st.integers(0, 3))
+@on_any_folder
+def test_located_sites_are_found_in_any_order_and_more_than_once(tmp_path_factory, order, repeated):
+    files = write(tmp_path_factory.mktemp("sites"), sites(**BARE))
+    other = pd.concat([LOCATED.iloc[order], LOCATED.iloc[[repeated]]])
+    found, expected = (alf.read_channels(files, located) for located in (other, LOCATED))
+    pd.testing.assert_frame_equal(found.frame, expected.frame)
+
+
+def test_files_that_locate_sites_overrule_the_metadata(tmp_path):
+    for given_away in ({}, {"brainLocationIds_ccf_2017": None}, {"mlapdv": None}):
+        files = write(tmp_path / str(len(given_away)), sites(**given_away))
+        channels = alf.read_channels(files, LOCATED)
+        assert channels.level == "alf"
+        pd.testing.assert_frame_equal(channels.frame, alf.read_channels(files).frame)
+
+
+@pytest.mark.parametrize("rows", [[], [3]])
+def test_sites_elsewhere_locate_nothing(tmp_path, rows):
+    channels = alf.read_channels(write(tmp_path, sites(**BARE)), LOCATED.iloc[rows])
+    assert channels.level == ""
+    assert "region_id" not in channels.frame
+
+
+def test_a_site_in_two_places_is_refused(tmp_path):
+    twice = pd.concat([LOCATED, LOCATED.iloc[[1]].assign(x_um=7.0)])
+    with pytest.raises(InconsistentData, match=r"at 20\.0 um, 11\.0 um is located in two places"):
+        alf.read_channels(write(tmp_path, sites(**BARE)), twice)
+
+
+def test_located_regions_must_be_known(tmp_path):
+    unknown = LOCATED.assign(region_id=12345678)
+    with pytest.raises(InconsistentData, match="region id 12345678 is not in the Allen ontology"):
+        alf.read_channels(write(tmp_path, sites(**BARE)), unknown)
 
 
 def test_a_sort_without_geometry_is_passed_over(tmp_path):
@@ -839,6 +969,64 @@ def test_no_damage_leads_to_a_raw_error(tmp_path_factory, data):
             alf.read_trials(write(folder, {TABLE: bytes(content)}))
     except SourceError as error:
         assert error.remedy  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("read", "contents", "needed"),
+    [
+        (
+            alf.read_trials,
+            {TABLE: TRIALS, "alf/_ibl_trials.choice.npy": [1, 1, 1], **BESIDE},
+            {TABLE, *BESIDE},
+        ),
+        (
+            alf.read_channels,
+            sites() | sites("alf/probe00") | {"alf/probe00/electrodeSites.mlapdv.npy": MLAPDV},
+            (sites().keys() - {f"{SORT}/channels.mlapdv.npy"})
+            | {"alf/probe00/electrodeSites.mlapdv.npy"},
+        ),
+        (
+            alf.read_clusters,
+            clusters() | sites() | sites("alf/probe00/iblsorter"),
+            clusters().keys() | sites().keys(),
+        ),
+        (alf.read_spikes, spikes() | clusters() | sites(), spikes().keys()),
+    ],
+)
+def test_only_what_is_needed_is_asked_for(tmp_path, read, contents, needed):
+    files = Watched(write(tmp_path, contents))
+    result = read(files)
+    assert sorted(files.asked) == sorted(needed)
+    assert sorted(read_paths(result)) == sorted(needed)
+    on_offer = [f for f in result.files if f.md5 is None]
+    assert sorted(f.path for f in on_offer) == sorted(contents.keys() - set(needed))
+    assert {f.file_size for f in on_offer} == {None}
+
+
+def test_files_are_got_at_once(tmp_path):
+    class Slow(Watched):
+        def __getitem__(self, record):
+            together.wait(timeout=60)
+            return super().__getitem__(record)
+
+    together = threading.Barrier(4)
+    assert len(alf.read_spikes(Slow(write(tmp_path, spikes()))).time) == 4
+
+
+def test_an_error_of_getting_a_file_is_told_as_it_is(tmp_path):
+    class Broken(Watched):
+        def __getitem__(self, record):
+            raise MissingDataset("the server is away.", record.path, "Wait.")
+
+    with pytest.raises(MissingDataset, match="the server is away"):
+        alf.read_spikes(Broken(write(tmp_path, spikes())))
+
+
+def test_a_table_with_two_columns_of_a_name_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table([[1.0], [2.0]], names=["choice", "choice"]), buffer)
+    with pytest.raises(DamagedFile, match=r"Multiple matches for .*choice"):
+        alf.read_trials(write(tmp_path, {TABLE: buffer.getvalue()}))
 
 
 def test_data_of_two_probes_are_a_mistake_of_the_caller(tmp_path):

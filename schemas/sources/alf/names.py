@@ -92,6 +92,7 @@ LICK_TIMES = "licks.times.npy"
 PUPIL_COLUMNS = {"pupilDiameter_raw": "diameter_raw", "pupilDiameter_smooth": "diameter_smooth"}
 
 PASSIVE_PERIODS = "_ibl_passivePeriods.intervalsTable.csv"
+PERIODS = ("passiveProtocol", "spontaneousActivity", "RFM", "taskReplay")
 PASSIVE_STIMULI = "_ibl_passiveStims.table.csv"
 PASSIVE_GABORS = "_ibl_passiveGabor.table.csv"
 NOISE_TIMES = "_ibl_passiveRFM.times.npy"

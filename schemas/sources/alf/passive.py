@@ -14,6 +14,7 @@ from schemas.sources.alf.names import (
     PASSIVE_GABORS,
     PASSIVE_PERIODS,
     PASSIVE_STIMULI,
+    PERIODS,
 )
 from schemas.sources.alf.reading import (
     REPORT,
@@ -50,7 +51,7 @@ def read_passive_periods(files: Files) -> Events:
     Raises
     ------
     InconsistentData
-        There is no period at all, or one does not end, or ends before it starts.
+        There is no period that is known, or one does not end, or ends before it starts.
     """
     reader, named = Reader(files), by_name(files)
     record = need(reader, named, PASSIVE_PERIODS)
@@ -65,8 +66,8 @@ def read_passive_periods(files: Files) -> Events:
             **{name: _numbers(periods, name, path) for name in ("start", "stop")},
         }
     ).dropna(subset=["start", "stop"], how="all")
-    if frame.empty:
-        raise InconsistentData("It has no period.", path, REPORT)
+    if not frame["period"].isin(PERIODS).any():
+        raise InconsistentData(f"It has no period, as {', '.join(PERIODS)}.", path, REPORT)
     return Events(_in_order(frame, "period", path), reader.files)
 
 

@@ -96,9 +96,6 @@ class Reader:
         # Pandas reads its own metadata back, and does not expect them to be damaged.
         except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
             raise DamagedFile(f"Not a readable Parquet file ({error}).", path, AGAIN) from error
-        doubled = frame.columns[frame.columns.duplicated()]
-        if len(doubled):
-            raise InconsistentData(f"It has two columns {doubled[0]}.", path, REPORT)
         named = [name for name in frame.index.names if name and name not in frame]
         return (frame.reset_index(named) if named else frame).reset_index(drop=True)
 
@@ -239,7 +236,7 @@ def check_times(times: np.ndarray, path: Path, name: str = "Time") -> None:
     back = np.r_[False, times[1:] < times[:-1]]
     row = np.flatnonzero(unreal | back)[0]
     before = "" if unreal[row] else f", after {times[row - 1]}"
-    fault = f"not a {name.lower()} of the session" if unreal[row] else "less than the one before it"
+    fault = f"not a {name.lower()}" if unreal[row] else "less than the one before it"
     raise InconsistentData(f"{name} {row} is {times[row]}{before}: {fault}.", path, REPORT)
 
 

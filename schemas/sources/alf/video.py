@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from schemas.errors import InconsistentData, MissingDataset
+from schemas.errors import InconsistentData
 from schemas.sources.alf.names import PUPIL_COLUMNS
 from schemas.sources.alf.paths import place
 from schemas.sources.alf.reading import (
-    GET_IT,
     REPORT,
     Files,
     Reader,
@@ -130,8 +128,10 @@ def read_motion_energy(files: Files) -> Frames:
     """
     reader = Reader(files)
     named = by_name(d for d in files if d.kind == "motion_energy")
-    energies = [d for d in named.values() if d.name.endswith("Camera.ROIMotionEnergy.npy")]
-    regions = [d for d in named.values() if d.name.endswith("ROIMotionEnergy.position.npy")]
+    energies, regions = (
+        [d for name, d in named.items() if name.endswith(ending)]
+        for ending in ("Camera.ROIMotionEnergy.npy", "ROIMotionEnergy.position.npy")
+    )
     record = energies[0] if energies else need(reader, {}, "Camera.ROIMotionEnergy.npy")
     times = _times_of(reader, record)
     reader.read_ahead([record, times, *regions])
@@ -144,10 +144,7 @@ def read_motion_energy(files: Files) -> Frames:
 def _the_file(reader: Reader, kind: str) -> DatasetRecord:
     """Choose the one file of a kind."""
     named = by_name(d for d in reader.offered if d.kind == kind)
-    if not named:
-        where = next((f"session {d.eid}, {d.collection}" for d in reader.offered), None)
-        raise MissingDataset(f"No {kind} is among its datasets.", where, GET_IT)
-    return next(iter(named.values()))
+    return need(reader, named, next(iter(named), f"A file of {kind}"))
 
 
 def _times_of(reader: Reader, record: DatasetRecord) -> DatasetRecord:
@@ -194,5 +191,4 @@ def _on_frames(
     if n_dropped < 0:
         what = f"{len(frame)} frames, and only {len(times)} times in {reader.path(times_record)}."
         raise InconsistentData(what, reader.path(record), _TOO_SHORT)
-    kept: np.ndarray = times[n_dropped:]
-    return Frames(kept, frame, n_dropped, region, reader.files)
+    return Frames(times[n_dropped:], frame, n_dropped, region, reader.files)
