@@ -18,6 +18,7 @@ MODULES = (
     "behavior",
     "wheel",
     "video",
+    "passive",
     "ephys",
     "quality",
     "activity",

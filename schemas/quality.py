@@ -1,10 +1,14 @@
-"""Quality control: what was checked, with what outcome."""
+"""Quality control: what was checked, and the quality of raw recordings."""
 
 from __future__ import annotations
 
-import datajoint as dj
+from typing import Any
 
-from schemas import probe, session  # noqa: F401  (foreign keys)
+import datajoint as dj
+import numpy as np
+
+from schemas import probe, rows, session, storage
+from schemas.sources import base
 
 schema = dj.Schema()
 
@@ -37,3 +41,91 @@ class InsertionQC(dj.Manual):
     -> [nullable] session.QC.proj(insertion_check_outcome="qc")
     insertion_check_text = null  : varchar(4000)  # what is neither number nor outcome, as JSON
     """
+
+
+class FromRawFiles(probe.FromProbeFiles):
+    """What the tables have in common that are read from the quality of a raw recording."""
+
+    candidates: Any = session.Crossed(probe.ProbeInsertion, probe.Band)
+
+
+@schema
+class RMS(FromRawFiles, dj.Imported):
+    """Root mean square of the raw recording in windows: `time` (s), `channel_0` and on (V)."""
+
+    definition = f"""
+    # one row per insertion and band with a root mean square
+    -> probe.ProbeInsertion
+    -> probe.Band
+    ---
+    n_rms_windows     : int32    # number of windows
+    n_rms_channels    : int16    # number of channels of the raw file
+    rms_median = null : float64  # (V) median over windows and channels; null where there is none
+    rms               : <parquet@{storage.STORE}>  # time (s), channel_0 and on (V)
+    """
+
+    class Source(dj.Part):
+        """The files that were read."""
+
+        definition = session.SOURCE
+
+    kinds = ("rms",)
+
+    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
+        """Load the windows."""
+        source, datasets = session.open_datasets(listed)
+        rms = source.load_rms(datasets)
+        return rms, storage.pack({"time": rms.at, **_channels(rms.values)})
+
+    def make_insert(
+        self, key: dict[str, Any], rms: base.RawQuality, packed: storage.Packed
+    ) -> None:
+        """Insert the windows and the files that they were read from."""
+        known = rms.values[np.isfinite(rms.values)]
+        summary = {
+            "n_rms_windows": packed.n_rows,
+            "n_rms_channels": rms.values.shape[1],
+            "rms_median": np.median(known) if len(known) else None,
+        }
+        rows.insert1(self, {**key, **summary, "rms": packed})
+        session.insert_sources(self.Source(), key, rms.files)
+
+
+@schema
+class SpectralDensity(FromRawFiles, dj.Imported):
+    """Power spectrum of the raw recording: `frequency` (Hz), `channel_0` and on (V**2/Hz)."""
+
+    definition = f"""
+    # one row per insertion and band with a power spectrum
+    -> probe.ProbeInsertion
+    -> probe.Band
+    ---
+    n_frequencies       : int32  # number of frequencies
+    n_spectral_channels : int16  # number of channels of the raw file
+    spectral_density    : <parquet@{storage.STORE}>  # frequency (Hz), channel_0 and on (V**2/Hz)
+    """
+
+    class Source(dj.Part):
+        """The files that were read."""
+
+        definition = session.SOURCE
+
+    kinds = ("spectral_density",)
+
+    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
+        """Load the spectrum."""
+        source, datasets = session.open_datasets(listed)
+        power = source.load_spectral_density(datasets)
+        return power, storage.pack({"frequency": power.at, **_channels(power.values)})
+
+    def make_insert(
+        self, key: dict[str, Any], power: base.RawQuality, packed: storage.Packed
+    ) -> None:
+        """Insert the spectrum and the files that it was read from."""
+        counts = {"n_frequencies": packed.n_rows, "n_spectral_channels": power.values.shape[1]}
+        rows.insert1(self, {**key, **counts, "spectral_density": packed})
+        session.insert_sources(self.Source(), key, power.files)
+
+
+def _channels(values: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"channel_{k}": column for k, column in enumerate(values.T)}
