@@ -1,14 +1,16 @@
 """A seeded simulator that writes a release as a real ONE cache, and knows what is true of it.
 
-`simulate` writes the tables of the cache, ALF files at their places and a release list; the
-`Truth` it returns says what was planted, so that tests and demonstrations have an answer to
-compare with. Rates, spike trains, amplitudes and choices are drawn from the planted values; all
-metrics in the files are computed from the spikes in the files.
+`simulate` writes the tables of the cache, the metadata of Alyx, ALF files at their places and a
+release list; the `Truth` it returns says what was planted, so that tests and demonstrations have
+an answer to compare with. Rates, spike trains, amplitudes and choices are drawn from the planted
+values; all metrics in the files are computed from the spikes in the files. `revise` and
+`withdraw` change a release after the fact.
 """
 
 from schemas.sources.simulator.ephys import STIMULUS_WINDOW
 from schemas.sources.simulator.plan import FAULTS, RESORT, SIZES, TRIALS_REVISION, Size
 from schemas.sources.simulator.release import RELEASE_NAME, simulate
+from schemas.sources.simulator.revising import revise, withdraw
 from schemas.sources.simulator.truth import Fault, Oddity, Truth
 
 __all__ = [
@@ -22,5 +24,7 @@ __all__ = [
     "Oddity",
     "Size",
     "Truth",
+    "revise",
     "simulate",
+    "withdraw",
 ]

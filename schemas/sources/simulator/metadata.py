@@ -131,7 +131,8 @@ def gather_metadata(sessions: Iterable[Made], oddities: bool) -> Metadata:
     mice: dict[str, dict[str, Any]] = {}
     for made in sessions:
         plan = made.plan
-        mice.setdefault(plan.subject, _subject(made, oddities))
+        if plan.subject not in mice:
+            mice[plan.subject] = _subject(made, oddities)
         checks = session_checks(made)
         found.sessions.append(
             {
