@@ -18,7 +18,7 @@ import pandas as pd
 
 from tests.support.alyx.query import Model, Row
 
-QC = {"NOT_SET": 0, "PASS": 10, "WARNING": 30, "FAIL": 40, "CRITICAL": 50}
+QC = {"CRITICAL": 50, "FAIL": 40, "WARNING": 30, "NOT_SET": 0, "PASS": 10}
 PROVENANCES = {
     "Planned": 10,
     "Micro-manipulator": 30,
@@ -127,7 +127,6 @@ MODELS = {
             "line": "text",
             "description": "text",
             "json": "json",
-            "projects": "many:Project",
             "actions_sessions": "many:Session",
         }
     ),
@@ -549,7 +548,6 @@ def _subject(name: str, lab: Row, given: Row) -> Row:
         **{k: given.get(k) for k in ("birth_date", "death_date", "species", "strain", "line")},
         "description": "",
         "json": None,
-        "projects": [],
         "actions_sessions": [],
     }
 

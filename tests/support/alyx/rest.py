@@ -396,7 +396,7 @@ def _subject_listed(rest: Rest, row: Row) -> Row:
         "strain": row["strain"],
         "source": None,
         "line": row["line"],
-        "projects": [],
+        "projects": sorted(names),
         "session_projects": sorted(names),
         "lab": row["lab"]["name"],
         "genotype": [],
@@ -708,7 +708,7 @@ def _atlases(insertions_of: Callable[[Row], list[Row]]) -> dict[str, Filter]:
 
 
 PAGING = ("limit", "offset")
-EMPTY = {"Note", "ChronicInsertion"}
+EMPTY = {"ChronicInsertion"}
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -902,7 +902,6 @@ ENDPOINTS: dict[str, Endpoint] = {
         creatable=False,
         changes=("PUT", "PATCH"),
     ),
-    "notes": Endpoint("Note", "id", _names("django"), {}),
     "chronic-insertions": Endpoint(
         "ChronicInsertion",
         "id",
@@ -929,7 +928,6 @@ LISTED: dict[str, Callable[[Rest, Row], Row]] = {
     "data-repository": _repository,
     "files": _file,
     "brain-regions": _region,
-    "notes": lambda _, row: row,
     "chronic-insertions": lambda _, row: row,
 }
 READ: dict[str, Callable[[Rest, Row], Row]] = {

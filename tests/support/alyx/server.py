@@ -290,6 +290,7 @@ class AlyxServer:
 
     def forget(self) -> None:
         """Begin a new record of requests."""
+        self.settle()
         with self._changed:
             self._asked = [request for request in self._asked if request.ended is None]
 
@@ -672,7 +673,11 @@ def _refusal(status: int, detail: str) -> Refusal:
 
 
 def _json(status: int, body: Any, headers: dict[str, str]) -> _Reply:
-    return _Reply(status, "application/json", json.dumps(body).encode(), dict(headers))
+    return _Reply(status, "application/json", _compact(body), dict(headers))
+
+
+def _compact(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _html(status: int) -> _Reply:
