@@ -386,7 +386,8 @@ def show_release(name: Annotated[str, typer.Argument(help="Name of the release."
     from populate import releases
 
     table = releases.by_lab(name)
-    show.frame(f"{name}: {releases.describe(name)}", table)
+    out.print(f"{name}: {releases.describe(name)}", soft_wrap=True)
+    show.frame(None, table)
 
 
 @release_app.command("diff")

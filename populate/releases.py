@@ -182,11 +182,10 @@ def diff(old: str, new: str) -> pd.DataFrame:
     """
     _require(old)
     _require(new)
-    table = _table(release.Release.Insertion & [{"release_name": old}, {"release_name": new}])
-    table = table[~table.duplicated(["eid", "probe_name"], keep=False)]
-    change = table.release_name.map({new: "added", old: "removed"})
-    table = table.drop(columns="release_name")
-    table.insert(0, "change", change)
+    tables = [_table(release.Release.Insertion & {"release_name": name}) for name in (old, new)]
+    both = tables[0].merge(tables[1], how="outer", on=list(MEMBER), indicator="change")
+    table = both.assign(change=both["change"].map({"left_only": "removed", "right_only": "added"}))
+    table = table.dropna(subset="change").astype({"change": str})
     order = ["change", "lab", "subject", "session_date", "session_number", "probe_name"]
     return table.sort_values(order, ignore_index=True)[[*order, "pid", "eid"]]
 
@@ -217,6 +216,9 @@ def diff_by_lab(changes: pd.DataFrame) -> pd.DataFrame:
     counts = changes.groupby(["lab", "change"], dropna=False).agg(**COUNTS)
     return counts.drop(columns="labs").reset_index()
 
+
+MEMBER = ("eid", "probe_name", "pid", "subject", "session_date", "session_number", "lab")
+"""What `_table` tells of a member."""
 
 COUNTS = {
     "insertions": ("probe_name", "size"),
