@@ -567,6 +567,14 @@ def test_located_sites_are_found_in_any_order_and_more_than_once(tmp_path_factor
     pd.testing.assert_frame_equal(found.frame, expected.frame)
 
 
+@pytest.mark.parametrize("kept", [[0, 1], [0], [1, 2], [2]])
+def test_a_site_that_is_not_located_leaves_the_others_in_their_place(tmp_path, kept):
+    located = LOCATED.iloc[kept]
+    frame = alf.read_channels(write(tmp_path, sites(**BARE)), located).frame
+    places = {(row.lateral_um, row.axial_um): row.x_um for row in located.itertuples()}
+    np.testing.assert_array_equal(frame["x_um"], [places.get(tuple(s), NAN) for s in LOCAL])
+
+
 def test_files_that_locate_sites_overrule_the_metadata(tmp_path):
     for given_away in ({}, {"brainLocationIds_ccf_2017": None}, {"mlapdv": None}):
         files = write(tmp_path / str(len(given_away)), sites(**given_away))
