@@ -112,6 +112,7 @@ class SpikeSorting(dj.Imported):
 
         definition = session.SOURCE
 
+    kinds = ("clusters", "channels")
     candidates = probe.ProbeInsertion
     """Keys that a complete release would have."""
 
@@ -123,7 +124,7 @@ class SpikeSorting(dj.Imported):
     @property
     def listed(self) -> dj.expression.QueryExpression:
         """Datasets on offer for each sort, older revisions included."""
-        return _listed_sorts("clusters", "channels")
+        return _listed_sorts(*self.kinds)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and the sites the insertion is known by."""
@@ -229,10 +230,12 @@ class Spikes(dj.Imported):
 
         definition = session.SOURCE
 
+    kinds = ("spikes",)
+
     @property
     def listed(self) -> dj.expression.QueryExpression:
         """Datasets on offer for each sort, older revisions included."""
-        return _listed_sorts("spikes")
+        return _listed_sorts(*self.kinds)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and its number of units."""

@@ -8,10 +8,11 @@ import pandas as pd
 from schemas import activity, atlas, ephys, probe, release, rows, session
 from schemas.errors import QueryError
 from schemas.views.atlas import below
+from schemas.views.session import find_recording
 
 
 def sorts(
-    sorting: str | None = None, release_name: str | None = None
+    sorting: str | None = None, release_name: str | None = None, recording: str | None = None
 ) -> dj.expression.QueryExpression:
     """Return imported sorts: one an insertion, unless a sort is named.
 
@@ -19,20 +20,28 @@ def sorts(
     ----------
     sorting : str, optional
         Name of a sort, e.g. `pykilosort`; default the one that the source flags, so that no
-        unit counts twice.
+        unit counts twice. Insertions that lack it are left out, unless `recording` names them.
     release_name : str, optional
         Only insertions of that release.
+    recording : str, optional
+        Only that session (eid) or insertion (pid).
 
     Raises
     ------
     QueryError
-        No such sort or release; names those there are.
+        No such sort, release or recording, or an insertion of the recording lacks the sort;
+        names those there are.
     """
     if sorting is None:
         chosen = ephys.SpikeSorting & (ephys.OfferedSorting & "is_default_sorting = TRUE").proj()
     else:
-        _require(ephys.Sorting, "sorting_name", sorting)
+        _require(ephys.OfferedSorting, "sorting_name", sorting)
         chosen = ephys.SpikeSorting & {"sorting_name": sorting}
+    if recording is not None:
+        key = find_recording(recording)
+        chosen = chosen & key
+        if sorting is not None:
+            _require_sort(key, sorting)
     if release_name is None:
         return chosen
     _require(release.Release, "release_name", release_name)
@@ -44,6 +53,7 @@ def units(
     criterion: str | None = None,
     release_name: str | None = None,
     sorting: str | None = None,
+    recording: str | None = None,
 ) -> dj.expression.QueryExpression:
     """Return units, as rows of `ephys.SpikeSorting.Cluster` to restrict and join further.
 
@@ -53,15 +63,15 @@ def units(
         Acronym; structures in that region are included.
     criterion : str, optional
         Only units that are good by it.
-    release_name, sorting : str, optional
+    release_name, sorting, recording : str, optional
         As in `sorts`.
 
     Raises
     ------
     QueryError
-        A name is not known; says which are.
+        A name is not known, or an insertion of the recording lacks the sort; says which are.
     """
-    found = ephys.SpikeSorting.Cluster & sorts(sorting, release_name).proj()
+    found = ephys.SpikeSorting.Cluster & sorts(sorting, release_name, recording).proj()
     if region is not None:
         found = found & below(region).proj()
     if criterion is not None:
@@ -152,5 +162,20 @@ def region_rates(
 def _require(table: type[dj.Table], name: str, value: str) -> None:
     """Refuse a name that is in no row: DataJoint would find nothing and say nothing."""
     if not table & {name: value}:
-        known = ", ".join(sorted(table.proj(name).to_arrays(name)))
+        known = ", ".join(sorted(set(table.proj(name).to_arrays(name))))
         raise QueryError(f"no {name} {value!r}.", None, f"There are: {known or 'none yet'}.")
+
+
+def _require_sort(key: dict[str, str], sorting: str) -> None:
+    """Refuse a sort that an insertion lacks: another one would not be what was asked for."""
+    imported = ephys.SpikeSorting & {"sorting_name": sorting}
+    for insertion in ((probe.ProbeInsertion & key).proj() - imported.proj()).to_dicts():
+        there = ephys.SpikeSorting & insertion
+        offered = (ephys.OfferedSorting & insertion).proj() - there.proj()
+        lists = [", ".join(sorted(sort.to_arrays("sorting_name"))) for sort in (there, offered)]
+        raise QueryError(
+            f"the sort {sorting} is not imported.",
+            f"{insertion['probe_name']} of session {insertion['eid']}",
+            f"Imported: {lists[0] or 'none'}; offered, to be had by `bwm populate`: "
+            f"{lists[1] or 'none'}.",
+        )

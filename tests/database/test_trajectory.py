@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from populate import worker
-from schemas import ephys, probe, rows
-from schemas.errors import MissingDataset
+from schemas import ephys, probe, rows, views
+from schemas.errors import MissingDataset, QueryError
 from schemas.sources import base
 from tests.support import prepared
 from tests.support.prepared import EID
@@ -184,3 +184,54 @@ def test_a_sort_whose_revision_is_not_listed_is_an_error_and_no_older_file(datab
     assert "the sort pykilosort@2024-05-06 are not listed" in error
     assert "There are: pykilosort." in error
     assert source.calls == []
+
+
+def test_units_of_a_sort_that_an_insertion_lacks_are_an_error_that_says_what_is_there(database):
+    pid = "33333333-0000-4000-8000-000000000003"
+    add_probe("none", pid=pid)
+    newer = "alf/probe00/pykilosort/#2024-05-06#"
+    for kind, path in (
+        ("clusters", CLUSTERS),
+        ("spikes", SPIKES),
+        ("spikes", f"{newer}/spikes.times.npy"),
+    ):
+        prepared.add_file(kind, path, probe_name="probe00", dataset_sorter="pykilosort")
+    prepared.add_sort()
+    frame = pd.DataFrame({"channel": [1, 0]})
+    prepared.use(prepared.Prepared(clusters=base.Clusters(frame, ())))
+    assert populate(ephys.SpikeSorting) == []
+    prepared.add_sort(sorting="pykilosort@2024-05-06", default=False)
+    for recording in (EID, pid, pid.upper()):
+        assert len(views.units(sorting="pykilosort", recording=recording)) == 2
+        assert len(views.units(recording=recording)) == 2
+        says = r"probe00 of session 1.*Imported: pykilosort; offered.*: pykilosort@2024-05-06\."
+        with pytest.raises(QueryError, match=says):
+            views.units(sorting="pykilosort@2024-05-06", recording=recording)
+    with pytest.raises(QueryError, match="There are: pykilosort, pykilosort@2024-05-06"):
+        views.units(sorting="kilosort9", recording=pid)
+    with pytest.raises(QueryError, match="no session and no insertion"):
+        views.units(recording=prepared.OTHER)
+
+
+def test_each_sort_is_read_from_its_own_revision_or_an_older_file(database):
+    add_probe("none")
+    newer = "alf/probe00/pykilosort/#2024-05-06#"
+    names = ("clusters.channels.npy", "spikes.times.npy")
+    files = [CLUSTERS, SPIKES, *(f"{newer}/{name}" for name in names)]
+    files.append("alf/probe00/pykilosort/#2025-01-01#/clusters.channels.npy")
+    files.append("alf/probe00/ks2_matlab/clusters.channels.npy")
+    for path in files:
+        kind = "spikes" if "spikes" in path else "clusters"
+        sorter = path.split("/")[2]
+        prepared.add_file(kind, path, probe_name="probe00", dataset_sorter=sorter)
+    sites = "alf/probe00/electrodeSites.localCoordinates.npy"
+    prepared.add_file("channels", sites, probe_name="probe00")
+    for name in ("pykilosort", "pykilosort@2024-05-06"):
+        prepared.add_sort(sorting=name, default=name == "pykilosort")
+    frame = pd.DataFrame({"channel": [1, 0]})
+    prepared.use(prepared.Prepared(clusters=base.Clusters(frame, ())))
+    assert populate(ephys.SpikeSorting) == []
+    original = prepared.read(ephys.SpikeSorting, sorting_name="pykilosort")
+    assert set(original) == {CLUSTERS, SITES, sites}
+    later = prepared.read(ephys.SpikeSorting, sorting_name="pykilosort@2024-05-06")
+    assert set(later) == {f"{newer}/clusters.channels.npy", SITES, sites}

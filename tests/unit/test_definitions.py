@@ -7,6 +7,7 @@ import datajoint as dj
 import pytest
 
 from schemas import MODULES
+from schemas.sources import base
 
 ATTRIBUTE = re.compile(
     r"^(?P<name>[a-z][a-z0-9_]*)(?: *= *[^:]+?)? *: *(?P<type>\S+) *# (?P<comment>.+)$"
@@ -115,6 +116,18 @@ def test_a_made_table_is_keyed_by_foreign_keys_only(name):
 @pytest.mark.parametrize("name", [n for n, t in TABLES.items() if issubclass(t, dj.Imported)])
 def test_an_imported_table_says_what_it_was_read_from(name):
     assert f"{name}.Source" in TABLES
+
+
+@pytest.mark.parametrize("name", [n for n, t in TABLES.items() if issubclass(t, dj.Imported)])
+def test_an_imported_table_says_what_is_on_offer_for_it(name):
+    assert isinstance(TABLES[name].listed, property)
+    assert set(TABLES[name].kinds) <= set(base.DATA_KINDS)
+
+
+def test_every_kind_of_data_is_imported_by_one_table_or_is_a_pointer():
+    imported = [t.kinds[0] for t in TABLES.values() if issubclass(t, dj.Imported)]
+    pointers = [kind for kind in base.DATA_KINDS if kind.startswith("raw_")]
+    assert sorted([*imported, *pointers, "other"]) == sorted(base.DATA_KINDS)
 
 
 @pytest.mark.parametrize("name", TABLES)
