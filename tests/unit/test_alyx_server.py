@@ -281,7 +281,7 @@ OTHERWISE = {
     "cache_zip_200": "test_zipped_tables_are_those_of_the_folder",
     "cache_info_no_tables_500": "test_without_tables",
     "cache_info_tag_no_tables_500": "test_without_tables",
-    "error_429_throttled": "test_throttle",
+    "error_429_throttled": "test_throttled_reply_is_that_of_alyx",
 }
 NOT_SERVED = {
     "data_repository_aws_cortexlab_200": "there is no S3",
@@ -1036,18 +1036,27 @@ def test_expired_token_is_refused_until_login(alyx, own):
     assert own.get("/sessions").status_code == 403
 
 
-def test_throttle(replies, alyx, own, some_file):
-    real = recorded(replies, "error_429_throttled")
+def test_throttle(alyx, own, some_file):
     alyx.throttle, alyx.throttle_window = 3, 1.0
     statuses = [own.get("/labs").status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
     reply = own.get("/labs")
     wait = int(reply.headers["Retry-After"])
-    shown = real["body"]["detail"].replace(real["headers"]["Retry-After"], str(wait))
-    assert reply.json() == {**real["body"], "detail": shown}
+    assert reply.json()["detail"].endswith(f" in {wait} seconds.")
     assert fetch(some_file[0]).status_code == 200
     time.sleep(wait)
     assert own.get("/labs").status_code == 200
+
+
+def test_throttled_reply_is_that_of_alyx(replies, alyx, own):
+    real = recorded(replies, "error_429_throttled")
+    alyx.throttle = 0
+    reply = own.get("/tags/Internal")
+    wait = reply.headers["Retry-After"]
+    assert reply.status_code == real["status"]
+    assert reply.headers["Allow"] == real["headers"]["Allow"]
+    shown = real["body"]["detail"].replace(real["headers"]["Retry-After"], wait)
+    assert reply.json() == {**real["body"], "detail": shown}
 
 
 # --- The record of requests, and the server itself

@@ -188,8 +188,9 @@ class AlyxServer:
         self._stopping = threading.Event()
         self._counted: list[float] = []
         self._log: TextIO | None = None if log is None else log.open("a", buffering=1)
+        records = Records(self.folder, tags)
         self._http = _Http((LOOPBACK, port), self)
-        self.reload()
+        self.rest = Rest(records, self.url, self.oddities)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -273,7 +274,8 @@ class AlyxServer:
             if len(self._counted) < self.throttle:
                 self._counted.append(now)
                 return None
-            return self._counted[0] + self.throttle_window - now
+            oldest = self._counted[0] if self._counted else now
+            return oldest + self.throttle_window - now
 
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than the server lives."""
