@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import contextlib
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from schemas.errors import SourceError
+import pandas as pd
+
+from schemas.errors import MissingDataset, SourceError
 from schemas.settings import AlyxSettings
-from schemas.sources.base import DatasetRecord, Found, Selection, SessionRecord
-from schemas.sources.one_api.loads import Loads
+from schemas.sources import alf
+from schemas.sources.base import DatasetRecord, Found, Selection, SessionRecord, is_subject_name
+from schemas.sources.one_api import cache, listing, query
+from schemas.sources.one_api.client import Client, NotLetIn, NotThere, Patience, UnstablePages
+from schemas.sources.one_api.download import STATE, Downloader
+from schemas.sources.one_api.limits import Limits, locked
+from schemas.sources.one_api.loads import LazyFiles, Loads
+from schemas.sources.one_api.records import DATASET_PATH, session_records
+from schemas.sources.one_api.tables import (
+    ALYX_TABLES,
+    TABLES,
+    Tables,
+    empty_tables,
+    merge,
+    read_tables,
+    write_tables,
+)
+
+BATCH = 20
+"""Sessions that are asked for, and written, together."""
+
+HOPELESS = 3
+"""Sessions in a row that cannot be had: it is not the sessions then."""
+
+_REPORT = "Report it to those who keep the server; the other sessions are not affected."
+_AGAIN = "Register it again, or check that the server still has it."
+
+
+class _Place(NamedTuple):
+    """Where a session is: its folder in the cache and on its data server."""
+
+    folder: str
+    server: str | None
 
 
 class AlyxSource(Loads):
@@ -21,39 +60,223 @@ class AlyxSource(Loads):
     home : str or Path
         Folder of this project, below which the cache is where none is set.
     settings : AlyxSettings, optional
-        Login, limits and cache.
+        Login, limits and cache. The login is used for no other server than `settings.url`.
+    patience : Patience, optional
+        How long the server is waited for.
+
+    Attributes
+    ----------
+    problems : list of SourceError
+        What `sessions` left out, and why.
     """
 
-    def __init__(self, url: str, home: str | Path, settings: AlyxSettings | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        home: str | Path,
+        settings: AlyxSettings | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
+        self._settings = _for_url(settings or AlyxSettings(), self._url)
+        self._cache = Path(self._settings.cache or Path(home) / "ONE").expanduser().resolve()
         self.problems: list[SourceError] = []
+        self._places: dict[str, _Place] = {}
+        self._lock = threading.Lock()
+        patience = patience or Patience()
+        at_once, per_minute = self._settings.requests_at_once, self._settings.requests_per_minute
+        limits = Limits(self._cache / STATE, at_once, per_minute)
+        self._client = Client(self._url, self._settings, self._cache, limits, patience)
+        self._downloader = Downloader(self._cache, limits, patience, self._client.data_login)
 
     @property
     def location(self) -> str:
         """Base URL of the server, without a slash at its end."""
         return self._url
 
+    @property
+    def cache(self) -> Path:
+        """Folder of the cache, which is a folder of ONE."""
+        return self._cache
+
+    # --- what there is --------------------------------------------------------------------------
+
     def find(self, selection: Selection) -> Found:
-        """Ask which sessions and insertions a selection names."""
-        raise NotImplementedError
+        """Ask which sessions and insertions a selection names.
+
+        Raises
+        ------
+        QueryError
+            A name or id is unknown to the server.
+        SourceError
+            The server does not answer.
+        """
+        return query.find(self._client, selection, self._url)
 
     def sessions(
         self,
         eids: Sequence[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[SessionRecord]:
-        """List sessions, and write what comes into the tables of the cache."""
-        raise NotImplementedError
+        """List sessions, and write what comes into the tables of the cache.
+
+        They come some at a time, in the order of `eids`, or of subject, date and number. What
+        cannot be used is left out, and told in `problems`.
+        """
+        self.problems = []
+        wanted = list(self.find(Selection()).eids if eids is None else dict.fromkeys(eids))
+        failures = 0
+        for start in range(0, len(wanted), BATCH):
+            rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+            for eid in wanted[start : start + BATCH]:
+                try:
+                    found = self._session(eid)
+                    failures = 0
+                except NotLetIn:
+                    raise
+                except SourceError as problem:
+                    failures += not isinstance(problem, MissingDataset)
+                    if failures >= HOPELESS:
+                        raise
+                    self.problems.append(problem)
+                    continue
+                for name, more in found.items():
+                    rows[name] += more
+            if rows:
+                yield from self._listed(rows, wanted)
+            if progress:
+                progress(min(start + BATCH, len(wanted)), len(wanted))
+
+    def _session(self, eid: str) -> dict[str, list[dict[str, Any]]]:
+        try:
+            return listing.session_rows(self._client.read("sessions", eid), self._url)
+        except NotThere:
+            what = f"Session {eid} is not listed."
+            raise MissingDataset(what, self._url, "Check the id.") from None
+
+    def _listed(
+        self, rows: dict[str, list[dict[str, Any]]], order: Sequence[str]
+    ) -> list[SessionRecord]:
+        """Ask what belongs to sessions, write all into the cache, and describe it."""
+        rows["alyx/subjects"] = self._subjects(rows["sessions"])
+        rows["alyx/trajectories"] = self._trajectories(rows["sessions"], rows["insertions"])
+        for track in listing.unlocated(
+            rows["datasets"], rows["insertions"], rows["alyx/trajectories"]
+        ):
+            sites = self._client.rows("channels", trajectory_estimate=track)
+            rows["alyx/channels"] += listing.site_rows(sites)
+        new = listing.as_tables(rows)
+        self._keep(new)
+        records, problems = session_records(new, self._cache, from_alyx=True)
+        self.problems += [type(p)(p.what, p.where, _REPORT) for p in problems]
+        rank = {eid: k for k, eid in enumerate(order)}
+        return sorted(records, key=lambda record: rank[record.eid])
+
+    def _subjects(self, sessions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        names = sorted({s["subject"] for s in sessions if is_subject_name(s["subject"])})
+        if not names:
+            return []
+        found = self._client.rows("subjects", **query.django({"nickname__in": names}))
+        mice = {(row["subject"], row["lab"]) for row in sessions}
+        return [row for row in listing.subject_rows(found) if (row["nickname"], row["lab"]) in mice]
+
+    def _trajectories(
+        self, sessions: Sequence[Mapping[str, Any]], insertions: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        if not insertions:
+            return []
+        term = "probe_insertion__session__in"
+        eids = [row["eid"] for row in sessions]
+        try:
+            found = self._client.rows("trajectories", **query.django({term: eids}))
+        except UnstablePages:  # fewer at a time: each fits one page
+            found = []
+            for eid in eids:
+                found += self._client.rows("trajectories", **query.django({term: [eid]}))
+        return listing.trajectory_rows(found, insertions)
+
+    def _keep(self, new: Tables) -> None:
+        """Merge tables into those of the cache, which other processes may do as well."""
+        with locked(self._cache / STATE / "tables.lock"):
+            names = [*TABLES, *(f"alyx/{name}" for name in ALYX_TABLES)]
+            there = all((self._cache / f"{name}.pqt").is_file() for name in TABLES)
+            held = read_tables(self._cache) if there else empty_tables()
+            write_tables(merge(held, new), self._cache, self._url, names)
+
+    # --- files ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _files(self, datasets: Sequence[DatasetRecord]) -> Iterator[alf.Files]:
+        """Give files that are downloaded when they are asked for, and then in use."""
+        with contextlib.ExitStack() as held:
+            lock = threading.Lock()
+
+            def find(record: DatasetRecord) -> Path:
+                while True:
+                    path = self._bring(record)
+                    used = cache.use(path)
+                    if used is not None:  # else it was evicted at this moment
+                        with lock:
+                            held.enter_context(used)
+                        return path
+
+            yield LazyFiles(datasets, find)
 
     def fetch(
         self, datasets: Sequence[DatasetRecord], progress: Callable[[int], None] | None = None
     ) -> tuple[Path, ...]:
-        """Make sure that files are in the cache, whole, and return where."""
-        raise NotImplementedError
+        """Make sure that files are in the cache, whole, and return where.
+
+        `progress` is called with the bytes that came in; less than zero for what has to come
+        again.
+        """
+        with ThreadPoolExecutor(self._settings.requests_at_once) as pool:
+            coming = [pool.submit(self._bring, record, progress) for record in datasets]
+            try:
+                return tuple(each.result() for each in coming)
+            except BaseException:
+                for each in coming:
+                    each.cancel()
+                raise
+
+    def _bring(self, record: DatasetRecord, progress: Callable[[int], None] | None = None) -> Path:
+        place = self._place(record.eid)
+        path = self._path(place, record.path)
+        if not self._downloader.is_whole(path, record.md5):
+            server = self._settings.data_server or place.server
+            if record.dataset_id is None or server is None:
+                what = f"Nobody says where {record.path} is."
+                raise MissingDataset(what, f"{self._url}, session {record.eid}", _AGAIN)
+            url = listing.file_url(server.rstrip("/"), place.folder, record.path, record.dataset_id)
+            self._downloader.fetch(path, url, record.md5, record.file_size, progress)
+        return path
+
+    def _path(self, place: _Place, path: str) -> Path:
+        """Return the place of a file, which is in the cache whatever the server calls it."""
+        if not DATASET_PATH.fullmatch(path):
+            what = f"{path!r} does not lead into a session."
+            raise SourceError(what, self._url, _REPORT)
+        return self._cache / place.folder / path
+
+    def _place(self, eid: str) -> _Place:
+        """Tell where a session is: from the tables of the cache, or else from the server."""
+        with self._lock:
+            if eid not in self._places and (self._cache / "sessions.pqt").is_file():
+                self._places = _places(read_tables(self._cache))
+            if eid not in self._places:
+                problems = self.problems
+                for _ in self.sessions([eid]):
+                    self._places = _places(read_tables(self._cache))
+                found, self.problems = self.problems, problems
+                if found:
+                    raise found[0]
+            return self._places[eid]
+
+    # --- the cache ------------------------------------------------------------------------------
 
     def cached_bytes(self) -> int:
         """Return the size of all files of sessions that the cache holds (bytes)."""
-        raise NotImplementedError
+        return cache.size(self._cache)
 
     def evict(self, keep_below: int, droppable: Collection[tuple[str, str]]) -> int:
         """Drop files that were not used for longest, until the cache is small enough.
@@ -70,4 +293,35 @@ class AlyxSource(Loads):
         int
             Bytes that were freed.
         """
-        raise NotImplementedError
+        with self._lock:
+            if (self._cache / "sessions.pqt").is_file():
+                self._places |= _places(read_tables(self._cache))
+        paths = [
+            self._path(self._places[eid], path) for eid, path in droppable if eid in self._places
+        ]
+        return cache.evict(self._cache, keep_below, paths)
+
+
+def _for_url(settings: AlyxSettings, url: str) -> AlyxSettings:
+    """Keep the login from all servers but the one that it is for."""
+    if settings.url is None or settings.url.rstrip("/") == url:
+        return settings
+    return settings.model_copy(update={"user": None, "password": None, "token": None})
+
+
+def _places(tables: Tables) -> dict[str, _Place]:
+    known = tables["alyx/sessions"]
+    servers: dict[str, Any] = {}
+    if "data_server" in known:
+        servers = dict(zip(known["eid"], known["data_server"], strict=True))
+    places = {}
+    for eid, lab, subject, day, number in tables["sessions"][
+        ["eid", "lab", "subject", "date", "number"]
+    ].itertuples(index=False, name=None):
+        # Others are told as problems when they are listed, and have no place.
+        good = is_subject_name(str(subject)) and re.fullmatch(r"\w+", str(lab))
+        if good and not (pd.isna(day) or pd.isna(number)):
+            server = servers.get(eid)
+            folder = f"{lab}/Subjects/{subject}/{day.isoformat()}/{int(number):03d}"
+            places[eid] = _Place(folder, server if isinstance(server, str) else None)
+    return places

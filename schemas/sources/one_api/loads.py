@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -25,6 +26,33 @@ from schemas.sources.base import (
 )
 
 T = TypeVar("T")
+
+
+class LazyFiles(Mapping[DatasetRecord, Path]):
+    """Files of datasets, each looked for when it is first asked for; threads may ask at once."""
+
+    def __init__(
+        self, datasets: Sequence[DatasetRecord], find: Callable[[DatasetRecord], Path]
+    ) -> None:
+        self._datasets = dict.fromkeys(datasets)
+        self._find = find
+        self._found: dict[DatasetRecord, Path] = {}
+
+    def __getitem__(self, record: DatasetRecord) -> Path:
+        if record not in self._datasets:
+            raise KeyError(record)
+        if record not in self._found:
+            self._found[record] = self._find(record)
+        return self._found[record]
+
+    def __contains__(self, record: object) -> bool:
+        return record in self._datasets
+
+    def __iter__(self) -> Iterator[DatasetRecord]:
+        return iter(self._datasets)
+
+    def __len__(self) -> int:
+        return len(self._datasets)
 
 
 class Loads:

@@ -1,0 +1,267 @@
+"""Files from a data server: each downloaded once, whole, by one process at a time.
+
+A file comes in below `.bwm/partial/` of the cache, under a name that ends with the length that
+the server announced: it is whole when it is as long as its name says, also if whoever downloaded
+it was killed. It moves to its place in one step, when its hash is the listed one.
+
+ONE's own download has no time limit, tells nobody how long the file should be, and leaves a cut
+one as if it were whole; so files are asked for by `requests`, which ONE uses for all else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from schemas.errors import DamagedFile, MissingDataset, SourceError
+from schemas.sources.one_api.client import LATER, Patience, reason, retry_after
+from schemas.sources.one_api.limits import LONGEST_PAUSE, Limits, locked
+
+Progress = Callable[[int], None]
+Login = Callable[[str], tuple[str, str] | None]
+
+CHUNK = 1 << 20
+STATE = ".bwm"
+"""Folder in the cache for what is neither a table nor a file of a session."""
+
+_REPORT = "Try again later; if it stays so, report it to those who keep the data server."
+_LOG_IN = "Store HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD for it by ONE.setup()."
+
+
+class _Again(Exception):
+    """The file did not come in, and may the next time; after so many seconds, if given."""
+
+    def __init__(self, what: str, wait: float | None = None) -> None:
+        self.wait = wait
+        super().__init__(what)
+
+
+class _LoginWanted(Exception):
+    """The data server does not give the file to everybody."""
+
+
+class Downloader:
+    """Brings files into a cache folder.
+
+    Parameters
+    ----------
+    cache : Path
+        Cache folder.
+    limits : Limits
+        What all processes may ask together.
+    patience : Patience
+        How long to wait, and how often to try again.
+    login : callable
+        Returns user and password for a URL, or None; asked when the server wants them.
+    """
+
+    def __init__(self, cache: Path, limits: Limits, patience: Patience, login: Login) -> None:
+        self._cache, self._limits, self._patience = cache, limits, patience
+        self._login = login
+        self._partial = cache / STATE / "partial"
+        self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
+        self._clean()
+
+    def is_whole(self, path: Path, md5: str | None) -> bool:
+        """Tell whether a file is in its place, with the listed hash where there is one.
+
+        What has come to its place was whole; a hash that differs is that of another version.
+        """
+        try:
+            stat = path.stat()
+            if md5 is None:
+                return True
+            state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            held = self._hashes.get(path)
+            if held is None or held[0] != state:
+                held = self._hashes[path] = (state, _md5(path))
+        except FileNotFoundError:
+            return False
+        return held[1] == md5.lower()
+
+    def fetch(
+        self,
+        path: Path,
+        url: str,
+        md5: str | None = None,
+        file_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Make sure that a file is in its place.
+
+        Parameters
+        ----------
+        path : Path
+            Its place in the cache.
+        url : str
+            Where it is.
+        md5 : str, optional
+            Its hash, as listed; without, what the server sends whole is accepted.
+        file_size : int, optional
+            Its size, as listed; counts for nothing but a file left behind that has no hash.
+        progress : callable, optional
+            Called with the bytes that came in; less than zero for what has to come again.
+
+        Raises
+        ------
+        MissingDataset
+            The server does not have it.
+        DamagedFile
+            It came in twice with another hash than the listed one.
+        SourceError
+            It does not come in.
+        """
+        if self.is_whole(path, md5):
+            return
+        name = path.relative_to(self._cache).as_posix()
+        key = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
+        lock = self._partial / f"{key}.lock"
+        with locked(lock):
+            # Another process may have brought it meanwhile.
+            if not self.is_whole(path, md5):
+                body = self._verified(key, url, md5, file_size, progress or _ignore)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                body.replace(path)
+            lock.unlink()
+
+    def _verified(
+        self,
+        key: str,
+        url: str,
+        md5: str | None,
+        file_size: int | None,
+        progress: Progress,
+    ) -> Path:
+        """Return a whole file with the listed hash: one left behind, or else a new one."""
+        md5, found = md5 and md5.lower(), ""
+        for body in self._left_behind(key):
+            if _is_complete(body) and (_md5(body) == md5 if md5 else _fits(body, file_size)):
+                return body
+            body.unlink()
+        for _ in range(2):
+            body = self._persist(key, url, progress)
+            found = _md5(body)
+            if md5 in (None, found):
+                return body
+            progress(-body.stat().st_size)
+            body.unlink()
+        what = f"It came with md5 {found} twice, and {md5} is listed."
+        raise DamagedFile(what, url, _REPORT)
+
+    def _left_behind(self, key: str) -> list[Path]:
+        return [p for p in self._partial.glob(f"{key}.*") if p.suffix != ".lock"]
+
+    def _persist(self, key: str, url: str, progress: Progress) -> Path:
+        failures = pauses = 0
+        auth = None
+        while True:
+            try:
+                with self._limits.file():
+                    return self._receive(key, url, auth, progress)
+            except _Again as again:  # noqa: PERF203
+                failures += again.wait is None
+                pauses += again.wait is not None
+                if failures >= self._patience.attempts or pauses > self._patience.pauses:
+                    what = f"It did not come in {failures + pauses} times: {again}."
+                    raise SourceError(what, url, LATER) from None
+                time.sleep(self._patience.wait(failures) if again.wait is None else again.wait)
+            except _LoginWanted:
+                auth = self._login(url) if auth is None else None
+                if auth is None:
+                    what = "The data server does not let in."
+                    raise SourceError(what, url, _LOG_IN) from None
+
+    def _receive(
+        self, key: str, url: str, auth: tuple[str, str] | None, progress: Progress
+    ) -> Path:
+        """Receive a file in one request."""
+        came = 0
+        try:
+            with requests.get(
+                url,
+                auth=auth,
+                stream=True,
+                timeout=self._patience.silence,
+                headers={"Accept-Encoding": "identity"},
+            ) as reply:
+                body = self._partial / f"{key}.{self._length(reply, url)}"
+                with body.open("wb") as file:
+                    for chunk in reply.iter_content(CHUNK):
+                        came += file.write(chunk)
+                        progress(len(chunk))
+                    file.flush()
+                    os.fsync(file.fileno())
+        except requests.RequestException as error:
+            progress(-came)
+            raise _Again(reason(error)) from None
+        except OSError as error:
+            what = f"A file cannot be written there ({error.strerror})."
+            remedy = "Make room, limit the cache (BWM_ALYX_CACHE_LIMIT), or move it."
+            raise SourceError(what, self._partial, remedy) from error
+        if not _is_complete(body):
+            progress(-came)
+            raise _Again("it was cut")
+        return body
+
+    def _length(self, reply: requests.Response, url: str) -> int:
+        """Read the length of what is coming, or say why nothing is."""
+        status = reply.status_code
+        if status == 404:
+            raise MissingDataset(
+                "It is listed, but the data server does not have it.", url, _REPORT
+            )
+        if status in (401, 403):
+            raise _LoginWanted
+        if status == 429 or (status == 503 and "Retry-After" in reply.headers):
+            wait = retry_after(reply)
+            if wait > LONGEST_PAUSE:
+                what = f"The data server wants to be asked again in {wait:.0f} s."
+                raise SourceError(what, url, LATER)
+            raise _Again(f"status {status}", wait)
+        if status >= 500:
+            raise _Again(f"status {status}")
+        if status != 200:
+            raise SourceError(f"The data server answers with status {status}.", url, _REPORT)
+        announced = reply.headers.get("Content-Length", "")
+        if not re.fullmatch(r"\d+", announced):
+            raise _Again("the data server does not say how long it is")
+        return int(announced)
+
+    def _clean(self) -> None:
+        """Remove what killed processes have left behind, but for files that are whole."""
+        for key in {path.stem for path in self._partial.glob("*.*")}:
+            lock = self._partial / f"{key}.lock"
+            with locked(lock, wait=False) as free:
+                if free is None:
+                    continue
+                for body in self._left_behind(key):
+                    if not _is_complete(body):
+                        body.unlink()
+                lock.unlink()
+
+
+def _is_complete(body: Path) -> bool:
+    """Tell whether a file is as long as its name says."""
+    return body.stat().st_size == int(body.suffix[1:])
+
+
+def _fits(body: Path, file_size: int | None) -> bool:
+    return file_size is None or body.stat().st_size == file_size
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.md5(usedforsecurity=False)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _ignore(_: int) -> None:
+    """Tell nobody."""

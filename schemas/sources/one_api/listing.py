@@ -1,0 +1,182 @@
+"""Replies of Alyx become rows of cache tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from schemas.errors import SourceError
+from schemas.sources import alf
+from schemas.sources.base import PROVENANCES
+from schemas.sources.one_api.records import PLACE, insertion_level
+from schemas.sources.one_api.tables import ALYX_TABLES, Tables, empty_tables
+
+Reply = Mapping[str, Any]
+
+LOCATED = "brainLocationIds_ccf_2017"
+
+_SESSION = r"/{lab}/Subjects/{subject}/{day}/{number:03d}/"
+_REPORT = "Report it to those who keep the server; the other sessions are not affected."
+
+
+def session_rows(reply: Reply, url: str) -> dict[str, list[dict[str, Any]]]:
+    """Turn what Alyx says of one session into rows, by name of the table.
+
+    Raises
+    ------
+    SourceError
+        It is not what Alyx says of a session.
+    """
+    try:
+        datasets = [_dataset_row(reply, d) for d in reply["data_dataset_session_related"]]
+        servers = Counter(row.pop("server") for row in datasets)
+        extended_qc = reply["extended_qc"]
+        known = {
+            "eid": reply["id"],
+            "start_time": reply["start_time"],
+            "qc": reply["qc"],
+            "extended_qc": None if extended_qc is None else json.dumps(extended_qc),
+            "data_server": servers.most_common(1)[0][0] if servers else None,
+        }
+        return {
+            "sessions": [_session_row(reply)],
+            "datasets": datasets,
+            "insertions": [_insertion_row(row) for row in reply["probe_insertion"]],
+            "alyx/sessions": [known],
+        }
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        what = f"What it says of a session cannot be understood ({type(error).__name__}: {error})."
+        raise SourceError(what, f"{url}/sessions/{reply.get('id')}", _REPORT) from error
+
+
+def _session_row(reply: Reply) -> dict[str, Any]:
+    return {
+        "eid": reply["id"],
+        "lab": reply["lab"],
+        "subject": reply["subject"],
+        "date": pd.Timestamp(reply["start_time"]).date(),
+        "number": int(reply["number"]),
+        "task_protocol": reply["task_protocol"] or "",
+        "projects": ",".join(sorted(reply["projects"])),
+    }
+
+
+def _dataset_row(session: Reply, reply: Reply) -> dict[str, Any]:
+    """Describe a file; its path, with the revision's name, is in its address and nowhere else."""
+    place = _SESSION.format(
+        lab=session["lab"],
+        subject=session["subject"],
+        day=session["start_time"][:10],
+        number=int(session["number"]),
+    )
+    address = reply["data_url"]
+    if address is None or place not in address:
+        raise ValueError(f"{reply['name']} is at {address!r}")
+    server, _, path = address.partition(place)
+    return {
+        "eid": session["id"],
+        "id": reply["id"],
+        "rel_path": path.replace(f".{reply['id']}.", "."),
+        "file_size": reply["file_size"],
+        "hash": reply["hash"] or None,
+        "exists": True,
+        "qc": reply["qc"],
+        "default_revision": str(reply["default_revision"]) == "True",
+        "server": server,
+    }
+
+
+def _insertion_row(reply: Reply) -> dict[str, Any]:
+    """Describe a probe. Its list of datasets is not used: it has those of others, too."""
+    return {
+        "eid": reply["session"],
+        "id": reply["id"],
+        "name": reply["name"],
+        "model": reply["model"],
+        "serial": reply["serial"],
+        "json": None if reply["json"] is None else json.dumps(reply["json"]),
+    }
+
+
+def trajectory_rows(
+    replies: Iterable[Reply], insertions: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Describe the trajectories of insertions; those of chronic ones are of no session."""
+    probes = {row["id"]: (row["eid"], row["name"]) for row in insertions}
+    rows = []
+    for reply in replies:
+        if reply["probe_insertion"] in probes:
+            eid, name = probes[reply["probe_insertion"]]
+            facts = {"id": reply["id"], "eid": eid, "probe_name": name}
+            place = {axis: reply[axis] for axis in PLACE}
+            rows.append({**facts, "provenance": reply["provenance"], **place})
+    return rows
+
+
+def unlocated(
+    datasets: Iterable[Mapping[str, Any]],
+    insertions: Iterable[Mapping[str, Any]],
+    trajectories: Iterable[Mapping[str, Any]],
+) -> list[str]:
+    """Return the trajectories whose sites are needed: resolved, but located by no file."""
+    located = {
+        (row["eid"], alf.dataset_record(row["eid"], row["rel_path"]).probe_name)
+        for row in datasets
+        if LOCATED in row["rel_path"]
+    }
+    last: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in sorted(trajectories, key=lambda row: _rank(row["provenance"])):
+        last[row["eid"], row["probe_name"]] = row
+    wanted = [
+        (row["eid"], row["name"])
+        for row in insertions
+        if _level(row["json"]) == "resolved" and (row["eid"], row["name"]) not in located
+    ]
+    return [last[probe]["id"] for probe in wanted if probe in last]
+
+
+def _rank(provenance: str) -> int:
+    return PROVENANCES.index(provenance) if provenance in PROVENANCES else -1
+
+
+def _level(released: str | None) -> str | None:
+    checks = (json.loads(released) if released else {}).get("extended_qc")
+    return insertion_level(checks) if isinstance(checks, dict) else None
+
+
+def site_rows(replies: Iterable[Reply]) -> list[dict[str, Any]]:
+    """Describe the located sites of a trajectory."""
+    return [
+        {"trajectory_id": reply["trajectory_estimate"]}
+        | {name: reply[name] for name in ALYX_TABLES["channels"][1:]}
+        for reply in replies
+    ]
+
+
+def subject_rows(replies: Iterable[Reply]) -> list[dict[str, Any]]:
+    """Describe mice by their public fields."""
+    return [{name: reply[name] for name in ALYX_TABLES["subjects"]} for reply in replies]
+
+
+def as_tables(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Tables:
+    """Make tables of rows; those without a row are empty."""
+    made = {name: pd.DataFrame(list(found), dtype=object) for name, found in rows.items() if found}
+    return empty_tables() | made
+
+
+def file_url(server: str, folder: str, path: str, dataset_id: str) -> str:
+    """Return the address of a file: on the server its name has the dataset's id in it."""
+    stem, dot, extension = path.rpartition(".")
+    name = f"{stem}.{dataset_id}{dot}{extension}" if dot else f"{path}.{dataset_id}"
+    return f"{server}/{urllib.parse.quote(f'{folder}/{name}')}"
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name can go into one of Alyx's conditions, which have their own punctuation."""
+    return bool(re.fullmatch(r"[\w .:/-]+", name))

@@ -1,0 +1,215 @@
+"""A selection as questions to Alyx, and its answers checked.
+
+Alyx matches tags and projects by parts of their names and regardless of case, so that names are
+looked up first, and exact conditions used, or what comes back is looked at again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from schemas.errors import QueryError
+from schemas.sources import ontology
+from schemas.sources.base import Found, Selection
+from schemas.sources.one_api.client import Client, NotThere
+from schemas.sources.one_api.selection import (
+    BWM_PROJECT,
+    BWM_TASK_CHECKS,
+    BWM_TASK_PASS,
+    unknown,
+)
+
+Reply = Mapping[str, Any]
+
+BATCH = 50
+"""Ids in a question: addresses may have no more than 4,000 characters."""
+
+CRITICAL = 50
+"""Number of that outcome in conditions of Alyx."""
+
+TAGGED = {"sessions": "data_dataset_session_related", "insertions": "datasets"}
+"""Where the datasets of a record are in conditions of Alyx."""
+
+
+def find(client: Client, selection: Selection, where: str) -> Found:
+    """Ask which sessions and insertions a selection names.
+
+    Raises
+    ------
+    QueryError
+        A name or id is unknown to the server.
+    """
+    _check_names(client, selection, where)
+    by_insertion = bool(selection.pids or selection.region or selection.bwm_rule)
+    insertions = _insertions(client, selection, where)
+    sessions = {row["session"]: row["session_info"] for row in insertions.values()}
+    if not by_insertion or selection.eids:
+        named = _sessions(client, selection)
+        _check_ids("eid", selection.eids, named, where)
+        if not (selection.region or selection.bwm_rule):
+            sessions |= named
+    order = sorted(sessions, key=lambda eid: _order(sessions[eid]))
+    rank = {eid: k for k, eid in enumerate(order)}
+    found = [(row["session"], row["name"], pid) for pid, row in insertions.items()]
+    return Found(tuple(order), tuple(sorted(found, key=lambda i: (rank[i[0]], i[1]))))
+
+
+def django(terms: Mapping[str, Any]) -> dict[str, str]:
+    """Write conditions as Alyx's filter `django` wants them; lists are for terms with `__in`."""
+    words = [f"{term},{value}" for term, value in terms.items()]
+    return {"django": ",".join(words)} if words else {}
+
+
+def _order(info: Reply) -> tuple[Any, ...]:
+    return info["subject"], info["start_time"][:10], info["number"]
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def _check_names(client: Client, selection: Selection, where: str) -> None:
+    """Refuse names that the server does not know, which it would answer with an empty list."""
+    known = (("tag", "tags"), ("lab", "labs"), ("project", "projects"), ("subject", "subjects"))
+    for kind, endpoint in known:
+        name = getattr(selection, kind)
+        if name is None:
+            continue
+        try:
+            record = client.read(endpoint, name)
+        except NotThere:
+            names = _names(client, endpoint) if kind != "subject" else []
+            raise unknown(kind, name, names, where) from None
+        if record.get("nickname" if kind == "subject" else "name") != name or "," in name:
+            raise unknown(kind, name, [], where)
+    for kind, ids in (("eid", selection.eids), ("pid", selection.pids)):
+        for text in ids:
+            if not _is_uuid(text):
+                raise QueryError(f"{text!r} is no {kind}.", where, "Give a UUID, in lower case.")
+    if selection.region is not None:
+        _region_id(selection.region)
+
+
+def _names(client: Client, endpoint: str) -> list[str]:
+    return [row["name"] for row in client.rows(endpoint, key="name")]
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _region_id(acronym: str) -> int:
+    """Return the id of a region: acronyms that differ by case alone are one to the server."""
+    regions = ontology.load_ontology()
+    ids = dict(zip(regions["region_acronym"], regions["region_id"], strict=True))
+    if acronym not in ids:
+        raise unknown("region", acronym, ids, "Allen atlas")
+    return int(ids[acronym])
+
+
+def _check_ids(kind: str, asked: Sequence[str], there: Mapping[str, Any], where: str) -> None:
+    if missing := [name for name in asked if name not in there]:
+        raise unknown(kind, missing[0], (), where)
+
+
+# --- questions ----------------------------------------------------------------------------------
+
+
+def _insertions(client: Client, selection: Selection, where: str) -> dict[str, Reply]:
+    filters = _filters(selection)
+    if selection.region is not None:
+        filters["atlas_id"] = _region_id(selection.region)
+    found: dict[str, Reply] = {}
+    for named in _named("insertions", selection):
+        for rule in _bwm_terms() if selection.bwm_rule else [{}]:
+            terms = {**_terms("insertions", selection), **named, **rule}
+            rows = client.rows("insertions", **filters, **django(terms))
+            found |= {row["id"]: row for row in rows if _is_meant(row["session_info"], selection)}
+    if selection.bwm_rule:
+        mock = {row["id"] for row in client.rows("sessions", **django({"json__IS_MOCK": True}))}
+        found = {
+            pid: row
+            for pid, row in found.items()
+            if row["session"] not in mock and _may_follow_bwm_rule(row)
+        }
+    elif not selection.region:
+        _check_ids("pid", selection.pids, found, where)
+    return found
+
+
+def _sessions(client: Client, selection: Selection) -> dict[str, Reply]:
+    found: dict[str, Reply] = {}
+    for named in _named("sessions", selection):
+        terms = {**_terms("sessions", selection), **named}
+        rows = client.rows("sessions", **_filters(selection), **django(terms))
+        found |= {row["id"]: row for row in rows if _is_meant(row, selection)}
+    return found
+
+
+def _named(endpoint: str, selection: Selection) -> Iterator[dict[str, Any]]:
+    """Yield conditions for the sessions and insertions that are named, some at a time."""
+    own = "id__in"
+    sessions = "session__in" if endpoint == "insertions" else own
+    for start in range(0, len(selection.eids), BATCH):
+        yield {sessions: list(selection.eids[start : start + BATCH])}
+    if endpoint == "insertions":
+        for start in range(0, len(selection.pids), BATCH):
+            yield {own: list(selection.pids[start : start + BATCH])}
+    if not (selection.eids or selection.pids):
+        yield {}
+
+
+def _filters(selection: Selection) -> dict[str, Any]:
+    asked = {"subject": selection.subject, "lab": selection.lab, "project": selection.project}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _terms(endpoint: str, selection: Selection) -> dict[str, Any]:
+    if selection.tag is None:
+        return {}
+    return {f"{TAGGED[endpoint]}__tags__name": selection.tag}
+
+
+def _is_meant(info: Reply, selection: Selection) -> bool:
+    """Look at what came back: the server matches projects by parts of their names."""
+    return (
+        selection.subject in (None, info["subject"])
+        and selection.lab in (None, info["lab"])
+        and (selection.project is None or selection.project in info["projects"])
+    )
+
+
+# --- the rule of the releases ---------------------------------------------------------------------
+
+
+def _bwm_terms() -> list[dict[str, Any]]:
+    """Return the two sets of conditions of the rule: by the checks of the task, or by a word."""
+    both = {
+        "session__projects__name": BWM_PROJECT,
+        "session__qc__lt": CRITICAL,
+        "session__extended_qc__behavior": 1,
+        "json__extended_qc__tracing_exists": True,
+        "json__extended_qc__alignment_resolved": True,
+    }
+    task = {f"session__extended_qc__{check}__gte": BWM_TASK_PASS for check in BWM_TASK_CHECKS}
+    return [both | task, both | {"session__extended_qc___experimenter_task": "PASS"}]
+
+
+def _may_follow_bwm_rule(insertion: Reply) -> bool:
+    """Check the rule as far as the list of insertions tells.
+
+    That the insertion is not CRITICAL is checked here alone: of insertions without a quality,
+    the server's own exclusion keeps some and drops others.
+    """
+    facts = insertion["json"] or {}
+    checks = facts.get("extended_qc") or {}
+    return (
+        BWM_PROJECT in insertion["session_info"]["projects"]
+        and facts.get("qc") != "CRITICAL"
+        and checks.get("tracing_exists") is True
+        and checks.get("alignment_resolved") is True
+    )
