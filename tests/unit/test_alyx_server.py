@@ -861,6 +861,41 @@ def test_filters_against_the_tables(release, client):
     assert {row["nickname"] for row in found} == set(nicknames)
 
 
+def test_only_sites_of_aligned_tracks_are_searched(odd, connect):
+    tracks = ("Histology track", "Ephys aligned histology track")
+    trajectories = pd.DataFrame(
+        {
+            "id": [odd_id("trajectory", i) for i in range(2)],
+            "eid": odd_id("session", 0),
+            "probe_name": ["probe00", "probe00a"],
+            "provenance": tracks,
+            **dict.fromkeys(("x", "y", "z", "depth", "theta", "phi", "roll"), 1.0),
+        }
+    )
+    channels = pd.DataFrame(
+        {
+            "trajectory_id": trajectories["id"],
+            **dict.fromkeys(("axial", "lateral", "x", "y", "z"), 20.0),
+            "brain_region": [463, 382],  # CA3, CA1
+        }
+    )
+    write(odd, "alyx/trajectories", trajectories)
+    write(odd, "alyx/channels", channels)
+    with AlyxServer(odd) as server:
+        client = connect(server)
+        assert {row["brain_region"] for row in client.list("channels")} == {463, 382}
+        assert client.ids("insertions", atlas_acronym="CA3") == set()
+        assert client.ids("sessions", atlas_acronym="CA3") == set()
+        aligned = {odd_id("insertion", 1)}
+        for acronym in ("CA1", "ca1", "HPF"):  # the hippocampal formation has both
+            assert client.ids("insertions", atlas_acronym=acronym) == aligned
+        assert client.ids("insertions", atlas_id=382) == aligned
+        assert client.ids("sessions", atlas_name="Field CA1") == {odd_id("session", 0)}
+        shown = client.list("trajectories", provenance=tracks[0])
+        assert [row["id"] for row in shown] == [odd_id("trajectory", 0)]
+        assert client.get("/trajectories", provenance="Guess").status_code == 500
+
+
 def test_filter_that_is_not_served_says_so(client):
     assert client.get("/sessions", histology="True").status_code == 501
 
