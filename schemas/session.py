@@ -174,26 +174,9 @@ def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, An
     return datasets.to_dicts(order_by="dataset_path")
 
 
-def open_datasets(
-    listed: Sequence[Mapping[str, Any]], revision: str | None = None
-) -> tuple[base.Source, tuple[base.DatasetRecord, ...]]:
-    """Open the source of rows of `Dataset`, and choose the revision of each file.
-
-    Parameters
-    ----------
-    listed : sequence of mappings
-        As `fetch_datasets` returns them.
-    revision : str, optional
-        As in `schemas.sources.base.select_revision`.
-
-    Raises
-    ------
-    MissingDataset
-        No file is listed, or none of that revision or an older one.
-    InconsistentData
-        The files are listed by different sources, of which each would read its own.
-    """
-    records = [
+def as_records(listed: Sequence[Mapping[str, Any]]) -> list[base.DatasetRecord]:
+    """Describe rows of `Dataset` as sources know them."""
+    return [
         base.DatasetRecord(
             eid=row["eid"],
             path=row["dataset_path"],
@@ -214,6 +197,28 @@ def open_datasets(
         )
         for row in listed
     ]
+
+
+def open_datasets(
+    listed: Sequence[Mapping[str, Any]], revision: str | None = None
+) -> tuple[base.Source, tuple[base.DatasetRecord, ...]]:
+    """Open the source of rows of `Dataset`, and choose the revision of each file.
+
+    Parameters
+    ----------
+    listed : sequence of mappings
+        As `fetch_datasets` returns them.
+    revision : str, optional
+        As in `schemas.sources.base.select_revision`.
+
+    Raises
+    ------
+    MissingDataset
+        No file is listed, or none of that revision or an older one.
+    InconsistentData
+        The files are listed by different sources, of which each would read its own.
+    """
+    records = as_records(listed)
     chosen = base.select_revision(records, revision)
     if not chosen:
         raise _missing(records, revision)
