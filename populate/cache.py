@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
@@ -30,7 +30,7 @@ def _keep(limit: int) -> None:
         if not base.is_url(location):
             continue
         source = base.open_source(location)
-        if source.cached_bytes() <= limit:
+        if not isinstance(source, base.Cached) or source.cached_bytes() <= limit:
             continue
         read, needed = _read(), _needed()
         source.evict(int(ROOM * limit), read - needed)
@@ -56,6 +56,6 @@ def _needed() -> set[tuple[str, str]]:
     )
 
 
-def _files(frames) -> set[tuple[str, str]]:
+def _files(frames: Iterable[pd.DataFrame]) -> set[tuple[str, str]]:
     names = ["eid", "dataset_path"]
     return set(pd.concat([f[names] for f in frames]).itertuples(index=False, name=None))

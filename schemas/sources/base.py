@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -577,6 +577,23 @@ class Source(Protocol):
         """Make sure that files are there, whole, and return where: in the order asked for.
 
         `progress` is called with the number of bytes that have come in since the last call.
+        """
+        ...
+
+
+@runtime_checkable
+class Cached(Protocol):
+    """A source that keeps files which it can fetch again."""
+
+    def cached_bytes(self) -> int:
+        """Return the bytes of the files that are kept."""
+        ...
+
+    def evict(self, keep_below: int, droppable: Collection[tuple[str, str]]) -> int:
+        """Remove files until the others take less than so many bytes.
+
+        Those used longest ago go first, none that is in use, and none that is not among
+        `droppable` (eid, path below the session). Returns the bytes that were removed.
         """
         ...
 

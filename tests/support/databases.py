@@ -1,14 +1,19 @@
 """Databases of the project on a test server."""
 
+import importlib
+import inspect
 import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datajoint as dj
+import pandas as pd
+
 from populate import status, worker
 from populate.intake import intake
-from schemas import connection
+from schemas import MODULES, connection
 from schemas.settings import ENVIRONMENT, Settings
 
 _number = itertools.count()
@@ -77,3 +82,50 @@ class Database:
     def status(self):
         """State of each table by its name."""
         return {row.table: row for row in status.status()}
+
+
+def tables():
+    """Every table and part of the project, by its name."""
+    found = {}
+    for module in MODULES:
+        for name, table in vars(importlib.import_module(f"schemas.{module}")).items():
+            of_module = inspect.isclass(table) and table.__module__ == f"schemas.{module}"
+            if not (of_module and issubclass(table, dj.Table) and hasattr(table, "definition")):
+                continue
+            if issubclass(table, dj.Part):
+                continue
+            found[f"{module}.{name}"] = table
+            parts = {n: p for n, p in vars(table).items() if inspect.isclass(p)}
+            for part, inner in parts.items():
+                if issubclass(inner, dj.Part):
+                    found[f"{module}.{name}.{part}"] = inner
+    return found
+
+
+def snapshot(ignore=()):
+    """Everything that the database holds, by table: stored objects by name, which is a hash.
+
+    Columns in `ignore` are left out.
+    """
+    return {name: _frame(table, ignore) for name, table in tables().items()}
+
+
+def _frame(table, ignore):
+    held = pd.DataFrame(table().to_dicts(order_by=table.primary_key), dtype=object)
+    held = held.drop(columns=[name for name in ignore if name in held])
+    for name in held:
+        held[name] = [Path(v.path).name if hasattr(v, "path") else v for v in held[name]]
+    return held
+
+
+def differences(found, expected):
+    """What two snapshots do not share: number of rows, and columns that differ, by table."""
+    assert found.keys() == expected.keys()
+    told = {}
+    for name, frame in found.items():
+        other = expected[name]
+        if frame.shape != other.shape:
+            told[name] = (frame.shape, other.shape)
+        elif not frame.equals(other):
+            told[name] = [c for c in frame if not frame[c].equals(other[c])]
+    return told
