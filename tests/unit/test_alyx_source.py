@@ -13,11 +13,12 @@ import pytest
 
 from schemas.errors import MissingDataset, QueryError, SourceError
 from schemas.settings import AlyxSettings
-from schemas.sources.base import CheckRecord, Selection
-from schemas.sources.one_api import OneSource, listing, open_source
+from schemas.sources.base import CheckRecord, Found, Selection
+from schemas.sources.one_api import OneSource, listing, open_source, query
 from schemas.sources.one_api.alyx import AlyxSource
 from schemas.sources.one_api.client import UnstablePages
 from schemas.sources.one_api.records import session_records
+from schemas.sources.one_api.selection import BWM_PROJECT
 from tests.conftest import REAL
 from tests.support.alyx import AlyxServer
 from tests.support.online import impatient, settings, source
@@ -109,14 +110,22 @@ def test_a_session_that_fails_always_is_told_and_does_not_stop_the_others(alyx, 
     assert list(opened.sessions([r.eid for r in offline])) == [offline[0], *offline[2:]]
     (problem,) = opened.problems
     assert bad in str(problem)
-    assert 1 < fault.hits < 5
+    assert 1 < fault.hits < 10
+
+
+def test_a_session_that_fails_for_a_while_comes_last(alyx, offline, tmp_path):
+    alyx.fault("cut", offline[1].eid, times=6)
+    opened = source(alyx, tmp_path / "cache")
+    records = list(opened.sessions([r.eid for r in offline]))
+    assert records == [offline[0], *offline[2:], offline[1]]
+    assert opened.problems == []
 
 
 def test_a_server_that_fails_always_is_left_soon(alyx, offline, tmp_path):
     fault = alyx.fault("status", "/sessions/", status=502)
-    with pytest.raises(SourceError, match=r"failed 4 times .*status 502.*Run the command again"):
+    with pytest.raises(SourceError, match=r"failed 5 times .*status 502.*Run the command again"):
         list(source(alyx, tmp_path / "cache").sessions([r.eid for r in offline]))
-    assert fault.hits <= 12
+    assert fault.hits <= 15
 
 
 def test_few_requests_are_sent(alyx, offline, tmp_path):
@@ -292,10 +301,9 @@ def test_a_url_opens_a_server_with_or_without_its_last_slash(tmp_path):
 # --- what a selection names ---------------------------------------------------------------------
 
 
-def named(records, keep=None):
-    return {
-        (r.eid, i.probe_name, i.pid) for r in records for i in r.insertions if i.pid and keep(r, i)
-    }
+def named(records, keep=lambda session, insertion: session):
+    pairs = [(r, i) for r in records for i in r.insertions if i.pid and keep(r, i)]
+    return {(r.eid, i.probe_name, i.pid) for r, i in pairs}
 
 
 @pytest.mark.parametrize("online", [True, False])
@@ -430,6 +438,49 @@ def test_the_rule_of_the_releases_selects(alyx, release, offline, tmp_path, onli
     assert set(found.insertions) == wanted
     assert set(found.eids) == {eid for eid, *_ in wanted}
     assert 0 < len(wanted) < len(named(offline))
+
+
+class Answers:
+    """A client whose server has these insertions, and holds every condition for true."""
+
+    def __init__(self, insertions, mock=()):
+        self.insertions, self.mock, self.asked = insertions, mock, []
+
+    def rows(self, endpoint, **filters):
+        self.asked.append((endpoint, filters.get("django", "")))
+        return self.insertions if endpoint == "insertions" else [{"id": eid} for eid in self.mock]
+
+
+def answer(pid, eid, project=BWM_PROJECT, **facts):
+    info = {"subject": "m", "lab": "l", "start_time": "2020-01-01T00:00:00", "number": 1}
+    checks = {"tracing_exists": True, "alignment_resolved": True}
+    return {
+        "id": pid,
+        "session": eid,
+        "name": "probe00",
+        "session_info": {**info, "projects": [project]},
+        "json": {"extended_qc": checks, **facts},
+    }
+
+
+def test_what_the_server_selects_by_the_rule_is_looked_at_again():
+    unresolved = answer("c", "3", extended_qc={"tracing_exists": True})
+    rows = [
+        answer("a", "1"),  # it has no quality: the server's own exclusion would drop it
+        answer("b", "2", qc="CRITICAL"),
+        unresolved,
+        answer("d", "4", project=BWM_PROJECT + "_more"),
+        answer("e", "5"),
+        {**answer("f", "6"), "json": None},
+    ]
+    client = Answers(rows, mock=["5"])
+    found = query.find(client, Selection(bwm_rule=True), "here")
+    assert found == Found(("1",), (("1", "probe00", "a"),))
+    by_task, by_word = (terms for endpoint, terms in client.asked if endpoint == "insertions")
+    assert by_task.count("__gte,0.9") == 10
+    assert "session__extended_qc___task_stimOn_goCue_delays__gte,0.9" in by_task
+    assert "session__extended_qc___experimenter_task,PASS" in by_word
+    assert all("session__extended_qc__behavior,1" in terms for terms in (by_task, by_word))
 
 
 # --- recorded replies ---------------------------------------------------------------------------

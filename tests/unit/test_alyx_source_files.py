@@ -163,9 +163,9 @@ def test_a_cut_file_is_never_taken_for_a_whole_one(alyx, opened, release, offlin
     hidden = {"hash": {}, "size": {"md5": None}, "neither": {"md5": None, "file_size": None}}
     dataset = dataclasses.replace(dataset, **hidden[known])
     fault = alyx.fault(kind, "/public/")
-    with pytest.raises(SourceError, match=r"did not come in 4 times.*Run the command again"):
+    with pytest.raises(SourceError, match=r"did not come in 5 times.*Run the command again"):
         opened.fetch([dataset])
-    assert fault.hits == 4
+    assert fault.hits == 5
     assert opened.cached_bytes() == 0
     alyx.clear_faults()
     (path,) = opened.fetch([dataset])

@@ -7,7 +7,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,15 +120,32 @@ class AlyxSource(Loads):
     ) -> Iterator[SessionRecord]:
         """List sessions, and write what comes into the tables of the cache.
 
-        They come some at a time, in the order of `eids`, or of subject, date and number. What
-        cannot be used is left out, and told in `problems`.
+        They come some at a time, in the order of `eids`, or of subject, date and number, but
+        last those that failed at first. What cannot be used is left out, and told in `problems`.
         """
         self.problems = []
         wanted = list(self.find(Selection()).eids if eids is None else dict.fromkeys(eids))
+        failed: dict[str, SourceError] = {}
+        yield from self._pass(wanted, failed, progress, len(wanted))
+        # What failed may have been the server's weak moment: once more, when all else is done.
+        again = [eid for eid, problem in failed.items() if not isinstance(problem, MissingDataset)]
+        for eid in again:
+            del failed[eid]
+        yield from self._pass(again, failed, progress, len(wanted))
+        self.problems += failed.values()
+
+    def _pass(
+        self,
+        eids: Sequence[str],
+        failed: dict[str, SourceError],
+        progress: Callable[[int, int], None] | None,
+        total: int,
+    ) -> Iterator[SessionRecord]:
+        """Ask for sessions, and note those that cannot be had."""
         failures = 0
-        for start in range(0, len(wanted), BATCH):
+        for start in range(0, len(eids), BATCH):
             rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for eid in wanted[start : start + BATCH]:
+            for eid in eids[start : start + BATCH]:
                 try:
                     found = self._session(eid)
                     failures = 0
@@ -138,14 +155,14 @@ class AlyxSource(Loads):
                     failures += not isinstance(problem, MissingDataset)
                     if failures >= HOPELESS:
                         raise
-                    self.problems.append(problem)
+                    failed[eid] = problem
                     continue
                 for name, more in found.items():
                     rows[name] += more
             if rows:
-                yield from self._listed(rows, wanted)
+                yield from self._listed(rows, eids)
             if progress:
-                progress(min(start + BATCH, len(wanted)), len(wanted))
+                progress(total - len(eids) + min(start + BATCH, len(eids)), total)
 
     def _session(self, eid: str) -> dict[str, list[dict[str, Any]]]:
         try:
@@ -230,11 +247,22 @@ class AlyxSource(Loads):
         `progress` is called with the bytes that came in; less than zero for what has to come
         again.
         """
+        lock, stopped = threading.Lock(), threading.Event()
+
+        def count(came: int) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            with lock:
+                if progress:
+                    progress(came)
+
         with ThreadPoolExecutor(self._settings.requests_at_once) as pool:
-            coming = [pool.submit(self._bring, record, progress) for record in datasets]
+            coming = [pool.submit(self._bring, record, count) for record in datasets]
             try:
                 return tuple(each.result() for each in coming)
             except BaseException:
+                # Nobody waits for large files that are no longer wanted.
+                stopped.set()
                 for each in coming:
                     each.cancel()
                 raise

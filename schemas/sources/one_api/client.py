@@ -54,8 +54,8 @@ class Patience:
         Seconds without a byte of a file.
     """
 
-    attempts: int = 4
-    attempts_at_500: int = 3
+    attempts: int = 5
+    attempts_at_500: int = 4
     pauses: int = 8
     first_wait: float = 1.0
     reply: float = 120.0
