@@ -3,9 +3,13 @@
 import json
 import logging
 import os
+import random
 import subprocess
 import sys
+import threading
+import time
 import uuid
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -83,6 +87,75 @@ def test_sessions_come_some_at_a_time_and_are_kept_as_they_come(
     assert {record.eid for record in held} == set(eids[:2])
     assert [first, *coming] == offline[::-1]
     assert told[-1] == (len(eids), len(eids))
+    assert OneSource(tmp_path / "cache", tmp_path / "home").sessions() == offline
+
+
+def test_one_itself_reads_the_tables_of_the_cache(alyx, offline, tmp_path):
+    from one.api import OneAlyx
+
+    everything(source(alyx, tmp_path / "cache"))
+    asked = len(alyx.requests)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the client are for its makers to mend
+        one = OneAlyx(base_url=alyx.url, cache_dir=tmp_path / "cache", mode="local", silent=True)
+        for record in offline:
+            # ONE hides what is CRITICAL.
+            shown = [d.path for d in record.datasets if d.qc != "CRITICAL"]
+            assert one.list_datasets(record.eid) == shown
+            for insertion in record.insertions:
+                if insertion.pid:
+                    eid, name = one.pid2eid(insertion.pid)
+                    assert (str(eid), name) == (record.eid, insertion.probe_name)
+    assert len(alyx.requests) == asked
+
+
+def test_listings_at_once_keep_what_each_brings(alyx, offline, tmp_path):
+    eids = [record.eid for record in offline]
+    sources = [source(alyx, tmp_path / "cache") for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda k=k, opened=opened: list(opened.sessions(eids[k::3])))
+        for k, opened in enumerate(sources)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert OneSource(tmp_path / "cache", tmp_path / "home").sessions() == offline
+
+
+LIST = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from schemas.sources.one_api import alyx
+from tests.support.online import source
+alyx.BATCH = 1
+url, user, password, cache, *eids = sys.argv[1:]
+opened = source(SimpleNamespace(url=url, user=user, password=password), Path(cache))
+print("ready", flush=True)
+list(opened.sessions(eids))
+"""
+
+
+def test_a_listing_that_is_killed_goes_on_as_if_it_were_not(alyx, offline, tmp_path):
+    eids = [record.eid for record in offline]
+    moments = random.Random(7)
+    alyx.fault("slow", "", seconds=0.02)
+    for _ in range(4):
+        arguments = [alyx.url, alyx.user, alyx.password, str(tmp_path / "cache"), *eids]
+        root = Path(__file__).parents[2]
+        running = subprocess.Popen(
+            [sys.executable, "-c", LIST, *arguments],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(root)},
+        )
+        assert running.stdout.readline() == "ready\n"
+        time.sleep(moments.uniform(0.3, 1.5))
+        running.kill()
+        running.communicate()
+    assert list(source(alyx, tmp_path / "cache").sessions(eids)) == offline
     assert OneSource(tmp_path / "cache", tmp_path / "home").sessions() == offline
 
 
@@ -298,11 +371,27 @@ def test_a_url_opens_a_server_with_or_without_its_last_slash(tmp_path):
     assert opened.location == "http://127.0.0.1:9"
 
 
+def test_the_login_of_a_data_server_goes_to_no_other(alyx, tmp_path):
+    import one.params
+
+    opened = source(alyx, tmp_path / "cache")
+    opened.find(Selection())
+    known = one.params.get(alyx.url, silent=True)
+    for name, value in (("", "https://files.test/public"), ("_LOGIN", "iblmember"), ("_PWD", "p")):
+        known = known.set(f"HTTP_DATA_SERVER{name}", value)
+    one.params.save(known, alyx.url)
+    login = opened._client.data_login
+    assert login("https://files.test/public/lab/x.npy") == ("iblmember", "p")
+    assert login("https://files.test/publications/x.npy") is None
+    assert login("https://elsewhere.test/public/x.npy") is None
+
+
 # --- what a selection names ---------------------------------------------------------------------
 
 
-def named(records, keep=lambda session, insertion: session):
-    pairs = [(r, i) for r in records for i in r.insertions if i.pid and keep(r, i)]
+def named(records, keep=None):
+    pairs = [(r, i) for r in records for i in r.insertions if i.pid]
+    pairs = [pair for pair in pairs if keep is None or keep(*pair)]
     return {(r.eid, i.probe_name, i.pid) for r, i in pairs}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.settings import AlyxSettings
-from schemas.sources.base import Source
+from schemas.sources.base import Source, is_url
 from schemas.sources.one_api.bare import NAMESPACE, Known, session_id
 from schemas.sources.one_api.folder import OneSource
 
@@ -48,7 +48,7 @@ def open_source(
     alyx : AlyxSettings, optional
         How a metadata server is asked. Its login is for `alyx.url` and for no other server.
     """
-    if str(location).startswith(("http://", "https://")):
+    if is_url(str(location)):
         from schemas.sources.one_api.alyx import AlyxSource
 
         return AlyxSource(str(location), home, alyx)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -289,16 +289,22 @@ class AlyxSource(Loads):
     def _place(self, eid: str) -> _Place:
         """Tell where a session is: from the tables of the cache, or else from the server."""
         with self._lock:
-            if eid not in self._places and (self._cache / "sessions.pqt").is_file():
-                self._places = _places(read_tables(self._cache))
+            self._learn([eid])
             if eid not in self._places:
                 problems = self.problems
-                for _ in self.sessions([eid]):
-                    self._places = _places(read_tables(self._cache))
+                listed = list(self.sessions([eid]))
                 found, self.problems = self.problems, problems
-                if found:
+                if not listed:
                     raise found[0]
+                self._learn([eid])
             return self._places[eid]
+
+    def _learn(self, eids: Iterable[str]) -> None:
+        """Read where sessions are from the tables of the cache, if one of these is unknown."""
+        if all(eid in self._places for eid in eids):
+            return
+        if (self._cache / "sessions.pqt").is_file():
+            self._places = _places(read_tables(self._cache, ("sessions", "alyx/sessions")))
 
     # --- the cache ------------------------------------------------------------------------------
 
@@ -322,8 +328,7 @@ class AlyxSource(Loads):
             Bytes that were freed.
         """
         with self._lock:
-            if (self._cache / "sessions.pqt").is_file():
-                self._places |= _places(read_tables(self._cache))
+            self._learn({eid for eid, _ in droppable})
         paths = [
             self._path(self._places[eid], path) for eid, path in droppable if eid in self._places
         ]

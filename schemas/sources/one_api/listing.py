@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -175,8 +174,3 @@ def file_url(server: str, folder: str, path: str, dataset_id: str) -> str:
     stem, dot, extension = path.rpartition(".")
     name = f"{stem}.{dataset_id}{dot}{extension}" if dot else f"{path}.{dataset_id}"
     return f"{server}/{urllib.parse.quote(f'{folder}/{name}')}"
-
-
-def is_plain(name: str) -> bool:
-    """Whether a name can go into one of Alyx's conditions, which have their own punctuation."""
-    return bool(re.fullmatch(r"[\w .:/-]+", name))

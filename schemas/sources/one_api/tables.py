@@ -89,16 +89,24 @@ def has_tables(folder: Path) -> bool:
     return bool(there)
 
 
-def read_tables(folder: Path) -> Tables:
-    """Read the tables of a folder; those that it may lack are empty."""
+def read_tables(folder: Path, only: Collection[str] | None = None) -> Tables:
+    """Read the tables of a folder, or some of them; those that it may lack are empty.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with cache tables.
+    only : collection of str, optional
+        Names of the tables to read, `sessions` and others; the rest are empty then.
+    """
     tables = empty_tables()
     for name in TABLES:
         path = folder / f"{name}.pqt"
-        if name != "insertions" or path.is_file():
+        if (only is None or name in only) and (name != "insertions" or path.is_file()):
             tables[name] = _read_one(path, KEYS[name], COLUMNS[name])
     for name, columns in ALYX_TABLES.items():
         path = folder / "alyx" / f"{name}.pqt"
-        if path.is_file():
+        if (only is None or f"alyx/{name}" in only) and path.is_file():
             tables[f"alyx/{name}"] = _read_ours(path, columns)
     sessions = tables["sessions"]
     if sessions.empty:
