@@ -23,6 +23,13 @@ from schemas.sources.one_api.alyx import AlyxSource
 from schemas.sources.one_api.client import UnstablePages
 from schemas.sources.one_api.records import session_records
 from schemas.sources.one_api.selection import BWM_PROJECT
+from schemas.sources.one_api.tables import (
+    ALYX_TABLES,
+    TABLES,
+    empty_tables,
+    merge,
+    write_tables,
+)
 from tests.conftest import REAL
 from tests.support.alyx import AlyxServer
 from tests.support.online import impatient, settings, source
@@ -269,6 +276,15 @@ def test_a_server_that_hangs_is_left(alyx, tmp_path):
     opened = source(alyx, tmp_path / "cache", impatient(reply=0.2, attempts=2))
     with pytest.raises(SourceError, match=r"failed 2 times .*no reply within"):
         opened.find(Selection())
+
+
+@pytest.mark.parametrize("place", ["/auth-token", "/insertions"])
+def test_a_server_that_is_no_alyx_is_told(alyx, tmp_path, place):
+    alyx.fault("status", place, status=404)
+    with pytest.raises(
+        SourceError, match=r"does not exist\. Check that the URL is that of an Alyx"
+    ):
+        source(alyx, tmp_path / "cache").find(Selection())
 
 
 def test_a_server_that_is_not_there_is_told(alyx, tmp_path):
@@ -621,6 +637,30 @@ def test_a_recorded_session_without_anything_is_understood(tmp_path):
     assert (record.qc, record.checks, record.mouse) == ("NOT_SET", (), None)
     (insertion,) = record.insertions
     assert (insertion.model, insertion.serial, insertion.level, insertion.qc) == (None,) * 4
+
+
+def test_a_session_without_files_and_probes_is_kept(tmp_path):
+    reply = recorded("sessions_read_nulls_200.json")
+    reply |= {"data_dataset_session_related": [], "probe_insertion": []}
+    new = listing.as_tables(listing.session_rows(reply, "http://alyx.test"))
+    names = [*TABLES, *(f"alyx/{name}" for name in ALYX_TABLES)]
+    write_tables(merge(empty_tables(), new), tmp_path / "cache", "http://alyx.test", names)
+    (record,) = OneSource(tmp_path / "cache", tmp_path / "home").sessions()
+    assert (record.eid, record.datasets, record.insertions) == (reply["id"], (), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"data_dataset_session_related": None}, "cannot be understood"),
+        ({"start_time": "long ago"}, "cannot be understood"),
+        ({"lab": "otherlab"}, "cannot be understood"),
+    ],
+)
+def test_a_reply_that_is_no_session_is_told(change, text):
+    reply = recorded("sessions_read_200.json") | change
+    with pytest.raises(SourceError, match=text):
+        listing.session_rows(reply, "http://alyx.test")
 
 
 def test_recorded_sites_are_understood():

@@ -166,7 +166,10 @@ class Client:
 
     def _pages(self, path: str) -> tuple[list[dict[str, Any]], int]:
         """Get all pages of a list, one request each, and the count that the server gives."""
-        first = self._ask(path)
+        try:
+            first = self._ask(path)
+        except NotThere:
+            raise self._strange(path, "is that it does not exist") from None
         if isinstance(first, list):
             return first, len(first)
         try:
@@ -250,9 +253,9 @@ class Client:
         if response is None:
             return _Transient("an error without a reply", self._patience.attempts)
         status = response.status_code
-        if status == 404:
-            return NotThere(path)
         at_login = response.url.endswith("/auth-token")
+        if status == 404:
+            return self._strange(path, "is that it does not exist") if at_login else NotThere(path)
         if at_login and path != "/auth-token":
             self._limits.count()  # ONE has asked for a new login by itself
         if status in (401, 403) or (status == 400 and at_login):
@@ -306,9 +309,9 @@ class Client:
             client.authenticate(user, password, cache_token=False, token=token)
         except AssertionError:
             raise self._strange("/auth-token", "has no token") from None
-        except ValueError as error:
-            if isinstance(error, (json.JSONDecodeError, requests.exceptions.JSONDecodeError)):
-                raise
+        except (requests.RequestException, json.JSONDecodeError):
+            raise
+        except ValueError:
             raise _Refused from None  # it cannot tell whose token it is
         return client
 

@@ -221,7 +221,7 @@ def _sessions_form(table: pd.DataFrame) -> pd.DataFrame:
 
 def _datasets_form(table: pd.DataFrame) -> pd.DataFrame:
     outcomes = pd.CategoricalDtype(list(QC_OUTCOMES), ordered=True)
-    sizes = table["file_size"].astype("UInt64")
+    sizes = (table["file_size"] if "file_size" in table else table["eid"]).astype("UInt64")
     qc = table["qc"].astype(object) if "qc" in table else pd.Series("NOT_SET", table.index)
     table = table.assign(
         file_size=sizes,
