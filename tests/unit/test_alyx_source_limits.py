@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import SourceError
 from schemas.sources.one_api.limits import MINUTE, Limits, is_at, locked
+from tests.support import online
+from tests.support.alyx import AlyxServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -228,3 +230,24 @@ def test_a_lock_that_was_removed_is_taken_anew(tmp_path):
     assert order == ["first", "second"]
     with locked(path), locked(path, wait=False) as other:
         assert other is None
+
+
+def test_the_server_sees_no_more_requests_than_allowed(release, tmp_path, monkeypatch):
+    """With minutes of a second, so that it does not take long."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("schemas.sources.one_api.limits.MINUTE", 1.0)
+    with AlyxServer(release.folder) as alyx:
+        threads = [
+            threading.Thread(
+                target=lambda: list(
+                    online.source(alyx, tmp_path / "cache", requests_per_minute=8).sessions()
+                )
+            )
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(alyx.requests) > 16
+        assert alyx.most_within(1.0) <= 8
