@@ -57,7 +57,9 @@ def test_licks_are_read_bit_by_bit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("read", "path"), [(alf.read_frame_times, TIMES), (alf.read_licks, LICKS)], ids=str
+    ("read", "path"),
+    [(alf.read_frame_times, TIMES), (alf.read_licks, LICKS)],
+    ids=["frame_times", "licks"],
 )
 @pytest.mark.parametrize(
     ("times", "text"),
