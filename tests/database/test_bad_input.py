@@ -22,7 +22,8 @@ from schemas.sources.simulator import release as simulated
 from schemas.sources.simulator.plan import plan_release
 from schemas.sources.simulator.session import make_session
 from schemas.sources.simulator.writing import encode, md5
-from tests.support.databases import Database, Release
+from tests.support.databases import Database, Release, object_columns, stored_objects
+from tests.support.planted import keys as planted_keys
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0}
 SEED = 2
@@ -44,7 +45,13 @@ FAILURES = {
     "repeated_metrics": (["ephys.SpikeSorting"], "InconsistentData", "cluster_id is repeated: 5"),
     "truncated_metrics": (["ephys.SpikeSorting"], "DamagedFile", "Not a readable Parquet file"),
     "truncated_trials": (["behavior.Trials"], "DamagedFile", "is listed"),
+    "pose_beyond_times": (["video.Pose"], "InconsistentData", "and only"),
+    "truncated_pose": (["video.Pose"], "DamagedFile", "Not a readable Parquet file"),
+    "passive_columns": (["passive.PassivePeriods"], "InconsistentData", "It has no period"),
+    "receptive_field_lengths": (["passive.ReceptiveField"], "InconsistentData", "frames, and"),
 }
+# Of these the listed hash is that of the whole file all the time.
+LISTED_WHOLE = [kind for kind, (_, _, says) in FAILURES.items() if says == "is listed"]
 REMEDIES = ("Download it again", "download both again", "Ask for the probe to be aligned again")
 TABLES = {plan.name_of(table): table for table in plan.tables()}
 
@@ -75,12 +82,6 @@ def observe(database):
     return State(
         frames, status.failures(), database.status(), stored_objects(), store_files(database)
     )
-
-
-def stored_objects():
-    """Paths of the objects that rows point to."""
-    objects = [*wheel.Wheel.to_arrays("wheel_trace"), *ephys.Spikes.to_arrays("spikes")]
-    return {str(one.path) for one in objects}
 
 
 def store_files(database):
@@ -170,6 +171,7 @@ def test_a_fault_is_one_error_with_file_and_remedy(faulty, failed, kind):
     tables, error, says = FAILURES[kind]
     found = [f for f in failed.failures if f.key["eid"] == fault.eid]
     assert [f.table for f in found] == tables
+    assert all(is_at_fault(fault, f.key) for f in found)
     for failure in found:
         assert failure.error.startswith(f"{error}: ")
         place = f"{one_session_path(faulty.truth, fault.eid)}/{fault.path}: "
@@ -178,6 +180,12 @@ def test_a_fault_is_one_error_with_file_and_remedy(faulty, failed, kind):
         assert place in failure.error
         assert says in failure.error
         assert sum(remedy in failure.error for remedy in REMEDIES) == 1
+
+
+def is_at_fault(fault, key):
+    """Whether a key is of the session, and of the camera and tracker, whose file is at fault."""
+    named = [key[name] for name in ("camera", "tracker") if name in key]
+    return key["eid"] == fault.eid and all(name in fault.path for name in named)
 
 
 def one_session_path(truth, eid):
@@ -198,7 +206,8 @@ def test_a_failed_key_has_no_row_in_its_table_nor_below(faulty, failed, kind):
         for table in tables:
             if name == "activity.UnitRate" and kind in ("trials_extra_length", "truncated_trials"):
                 continue
-            assert fault.eid not in failed.eids(table), table
+            frame = failed.frames[table]
+            assert not any(is_at_fault(fault, row) for row in frame.to_dict("records")), table
 
 
 @pytest.mark.parametrize("kind", ["trials_extra_length", "truncated_trials"])
@@ -210,18 +219,27 @@ def test_without_trials_a_session_has_rates_over_the_recording_only(faulty, fail
 
 def test_every_other_key_is_there(faulty, failed):
     truth = faulty.truth
-    failing = {
-        table: {f.eid for f in truth.faults if table in FAILURES[f.kind][0]} for table in TABLES
+    at_fault = {
+        table: [f for f in truth.faults if table in FAILURES[f.kind][0]] for table in TABLES
     }
+    failing = {table: {f.eid for f in faults} for table, faults in at_fault.items()}
+    planted = planted_keys(truth)
+    for table, keys in planted.items():
+        names = TABLES[table].primary_key
+        expected = {
+            key
+            for key in keys
+            if not any(is_at_fault(f, dict(zip(names, key, strict=True))) for f in at_fault[table])
+        }
+        assert set(failed.frames[table][names].itertuples(index=False, name=None)) == expected
+        assert len(keys - expected) == len(at_fault[table])
+
     every = set(truth.sessions.eid)
     probed = set(truth.insertions.eid)
-    with_wheel = set(truth.sessions.eid[truth.sessions.n_wheel > 0])
     no_sort = failing["ephys.SpikeSorting"]
     no_spikes = no_sort | failing["ephys.Spikes"]
     expected = {
-        "behavior.Trials": every - failing["behavior.Trials"],
         "behavior.ReactionTime": every - failing["behavior.Trials"],
-        "wheel.Wheel": with_wheel - failing["wheel.Wheel"],
         "probe.Channels": probed - failing["probe.Channels"],
         "ephys.SpikeSorting": probed - no_sort,
         "ephys.GoodUnits": probed - no_sort,
@@ -229,7 +247,8 @@ def test_every_other_key_is_there(faulty, failed):
         "activity.UnitRate": probed - no_spikes,
         "activity.RegionRate": probed - no_spikes,
     }
-    assert {name: failed.eids(name) for name in TABLES} == expected
+    assert expected.keys() | planted.keys() == TABLES.keys()
+    assert {name: failed.eids(name) for name in expected} == expected
     healthy = every - {f.eid for f in truth.faults}
     assert len(healthy) == SMALL["n_sessions"]
     trials = failed.frames["behavior.Trials.Trial"].groupby("eid").size()
@@ -252,8 +271,8 @@ def test_nothing_is_pending_and_failures_are_counted(failed):
 def test_the_store_holds_the_objects_of_rows_and_nothing_else(failed, repaired):
     for state in (failed, repaired[2]):
         assert state.files == state.stored
-        n_objects = len(state.frames["wheel.Wheel"]) + len(state.frames["ephys.Spikes"])
-        assert len(state.stored) == n_objects > 0
+        assert len(state.stored) == sum(len(state.frames[name]) for name in object_columns())
+        assert len(state.stored) > 0
 
 
 def test_masters_and_parts_agree(failed):
@@ -279,9 +298,8 @@ def test_a_correct_run_repairs_everything(faulty, failed, repaired):
     truth = faulty.truth
     reports, n_retried, state, *_ = repaired
     assert not any(report.problems for report in reports)
-    # Of two files the listed hash was that of the whole file all the time.
-    assert reports[1].updated["datasets"] == len(FAILURES) - 2
-    assert n_retried == len(failed.failures) == len(FAILURES) + 1
+    assert reports[1].updated["datasets"] == len(FAILURES) - len(LISTED_WHOLE)
+    assert n_retried == len(failed.failures) == sum(len(tables) for tables, *_ in FAILURES.values())
     assert state.failures == []
     for one in state.status.values():
         assert (one.failed, one.pending, one.running) == (0, 0, 0)
@@ -380,8 +398,11 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
     shutil.rmtree(store)
     store.write_text("not a folder")
     failures = database.populate()
-    n_sorts = len(single.truth.sortings)
-    assert [f.table for f in failures] == ["wheel.Wheel"] + n_sorts * ["ephys.Spikes"]
+    planted, n_sorts = planted_keys(single.truth), len(single.truth.sortings)
+    n_objects = {name: len(planted[name]) for name in object_columns() if name in planted}
+    n_objects["ephys.Spikes"] = n_sorts
+    assert n_objects.keys() == object_columns().keys()
+    assert pd.Series([f.table for f in failures]).value_counts().to_dict() == n_objects
     for failure in failures:
         assert failure.error.startswith("StorageError: store bulk: it cannot be opened (")
         assert str(store) in failure.error
@@ -390,8 +411,9 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
         )
     assert len(behavior.Trials()) == 1
     assert len(ephys.GoodUnits()) == 2 * n_sorts
-    for table in (wheel.Wheel, wheel.Wheel.Source, ephys.Spikes, ephys.Spikes.Unit):
-        assert len(table()) == 0
+    for name in n_objects:
+        for table in (TABLES[name], *parts_of(TABLES[name])):
+            assert len(table()) == 0
     store.unlink()
     assert database.populate() == failures
     # The store is there again, but for the place of one table's objects.
@@ -408,7 +430,7 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
     assert worker.retry([wheel.Wheel]) == 1
     assert database.populate() == []
     assert store_files(database) == stored_objects()
-    assert len(stored_objects()) == 1 + n_sorts
+    assert len(stored_objects()) == sum(n_objects.values())
 
 
 def test_a_failure_after_the_object_was_written_leaves_no_second_one(database, single, monkeypatch):

@@ -102,6 +102,26 @@ def tables():
     return found
 
 
+def object_columns():
+    """Columns that point to stored objects, by the name of their table."""
+    found = {}
+    for name, table in tables().items():
+        columns = [c for c, a in table().heading.attributes.items() if a.store]
+        if columns:
+            found[name] = columns
+    return found
+
+
+def stored_objects():
+    """Paths of the objects that rows point to."""
+    return {
+        str(one.path)
+        for name, columns in object_columns().items()
+        for column in columns
+        for one in tables()[name].to_arrays(column)
+    }
+
+
 def snapshot(ignore=()):
     """Everything that the database holds, by table: stored objects by name, which is a hash.
 
