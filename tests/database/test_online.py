@@ -4,9 +4,10 @@ import pytest
 from typer.testing import CliRunner
 
 from populate import cli, status, worker
+from schemas.sources import simulator
 from schemas.sources.base import Selection
 from tests.support.alyx import AlyxServer
-from tests.support.databases import Database, differences, snapshot
+from tests.support.databases import Database, Release, differences, snapshot
 
 PROJECT = "ibl_neuropixel_brainwide_01"
 PER_MINUTE = 100_000
@@ -75,3 +76,66 @@ def test_one_register_and_one_populate_bring_a_release(database, alyx, expected)
     assert not any(report.changed for report in again)
     assert sum(outcome.made for outcome in worker.run()) == 0
     assert not [state for state in status.status() if state.stale or state.failed or state.pending]
+
+
+# --- a server in trouble ------------------------------------------------------------------------
+
+SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0}
+
+FAULTS = {
+    "slow": [("slow", "", {"seconds": 0.02, "per_chunk": 0.01})],
+    "500": [("status", place, {"status": 500, "times": 1}) for place in ("sessions/", "spikes")],
+    "503": [("status", "", {"status": 503, "times": 2})],
+    "429": [("status", "sessions", {"status": 429, "retry_after": 1, "times": 2})],
+    "no reply": [("close", place, {"times": 1}) for place in ("sessions/", "Camera", "wheel")],
+    "cut body": [
+        ("cut", place, {"keep": 0.5, "times": 1}) for place in ("sessions/", "spikes", "Camera")
+    ],
+    "other bytes": [("corrupt", place, {"times": 1}) for place in ("spikes.times", "Camera.dlc")],
+    "repeated page": [("repeat", "trajectories", {"times": 2})],
+}
+"""What happens to which requests. A request that fails is sent again; not without end."""
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory):
+    """A release of two sessions."""
+    folder = tmp_path_factory.mktemp("little")
+    return Release(folder, simulator.simulate(folder, "tiny", seed=5, **SMALL))
+
+
+@pytest.fixture(scope="module")
+def little_expected(backend, little, tmp_path_factory):
+    """What the database holds that was filled from the folder of the little release."""
+    database = Database(backend, tmp_path_factory.mktemp("home"))
+    database.connect()
+    database.register(little.folder, little.truth.release)
+    assert not database.populate()
+    yield snapshot(OF_THE_SOURCE)
+    database.connect()
+    database.drop()
+
+
+@pytest.fixture
+def troubled(backend, little, client_home, tmp_path, trouble):
+    """A server with the little release, and an empty database that is to be filled from it."""
+    # Small pages make lists of several pages, which may repeat one another.
+    pages = {"alyx.page_size": 2} if trouble == "repeated page" else {}
+    with AlyxServer(little.folder, shuffle=not pages) as server:
+        database = online(backend, tmp_path, server, **pages)
+        database.connect()
+        yield server, database
+        database.drop()
+
+
+@pytest.mark.parametrize("trouble", FAULTS)
+def test_trouble_changes_no_row(troubled, little, little_expected, trouble):
+    server, database = troubled
+    faults = [server.fault(kind, place, **how) for kind, place, how in FAULTS[trouble]]
+    reports = database.register(server.url, little.truth.release)
+    assert not [problem for report in reports for problem in report.problems]
+    assert not database.populate()
+    assert differences(snapshot(OF_THE_SOURCE), little_expected) == {}
+    assert all(fault.hits for fault in faults)
+    assert set(server.downloads().values()) <= {1, 2}
+    assert server.most_in_flight() <= 2

@@ -115,8 +115,9 @@ class Request:
 
     Attributes
     ----------
-    at, ended : float
-        `time.monotonic` at its begin and end; None while it is in work.
+    at, leaving, ended : float
+        `time.monotonic` at its begin, before the last write (from then on the client may have
+        the reply and ask again), and at its end; None while it is in work.
     method, path, query : str
         Path unescaped, query as it was sent.
     status : int or None
@@ -129,6 +130,7 @@ class Request:
     method: str
     path: str
     query: str
+    leaving: float | None = None
     ended: float | None = None
     status: int | None = None
     length: int = 0
@@ -328,8 +330,8 @@ class AlyxServer:
         events = []
         for request in self.requests:
             if files in (None, request.is_file):
-                ended = time.monotonic() if request.ended is None else request.ended
-                events += [(request.at, 1), (ended, -1)]
+                left = request.leaving or request.ended or time.monotonic()
+                events += [(request.at, 1), (left, -1)]
         most = now = 0
         for _, change in sorted(events):
             now += change
@@ -511,9 +513,10 @@ class _Handler(BaseHTTPRequestHandler):
                 chunk = source.read(size)
             if wrong is not None and request.sent <= wrong < request.sent + len(chunk):
                 chunk = _flipped(chunk, wrong - request.sent)
+            alyx.pause(slow)
+            request.leaving = time.monotonic()
             self.wfile.write(chunk)
             request.sent += len(chunk)
-            alyx.pause(slow)
         if request.sent < request.length:
             raise _Cut
 
