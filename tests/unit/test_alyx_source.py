@@ -498,6 +498,13 @@ def test_what_is_unknown_is_named(alyx, release, tmp_path, selection, online):
         opened.find(Selection(**selection))
 
 
+def test_an_id_that_other_criteria_leave_out_is_told(alyx, offline, tmp_path):
+    one = offline[0]
+    other = next(r.subject for r in offline if r.subject != one.subject)
+    with pytest.raises(QueryError, match=f"{one.eid}' for which the other criteria hold"):
+        source(alyx, tmp_path / "cache").find(Selection(eids=(one.eid,), subject=other))
+
+
 def test_an_id_that_is_none_is_told_before_it_is_asked(alyx, tmp_path):
     with pytest.raises(QueryError, match="'not-an-id' is no eid"):
         source(alyx, tmp_path / "cache").find(Selection(eids=("not-an-id",)))

@@ -7,7 +7,7 @@ looked up first, and exact conditions used, or what comes back is looked at agai
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.errors import QueryError
@@ -47,7 +47,7 @@ def find(client: Client, selection: Selection, where: str) -> Found:
     sessions = {row["session"]: row["session_info"] for row in insertions.values()}
     if not by_insertion or selection.eids:
         named = _sessions(client, selection)
-        _check_ids("eid", selection.eids, named, where)
+        _check_ids("eid", selection, named, where)
         if not (selection.region or selection.bwm_rule):
             sessions |= named
     order = sorted(sessions, key=lambda eid: _order(sessions[eid]))
@@ -111,9 +111,15 @@ def _region_id(acronym: str) -> int:
     return int(ids[acronym])
 
 
-def _check_ids(kind: str, asked: Sequence[str], there: Mapping[str, Any], where: str) -> None:
-    if missing := [name for name in asked if name not in there]:
-        raise unknown(kind, missing[0], (), where)
+def _check_ids(kind: str, selection: Selection, there: Mapping[str, Any], where: str) -> None:
+    asked = selection.eids if kind == "eid" else selection.pids
+    missing = [name for name in asked if name not in there]
+    if not missing:
+        return
+    if _filters(selection) or selection.tag:
+        what = f"There is no {kind} {missing[0]!r} for which the other criteria hold."
+        raise QueryError(what, where, "Check how it is written, or leave them out.")
+    raise unknown(kind, missing[0], (), where)
 
 
 # --- questions ----------------------------------------------------------------------------------
@@ -137,7 +143,7 @@ def _insertions(client: Client, selection: Selection, where: str) -> dict[str, R
             if row["session"] not in mock and _may_follow_bwm_rule(row)
         }
     elif not selection.region:
-        _check_ids("pid", selection.pids, found, where)
+        _check_ids("pid", selection, found, where)
     return found
 
 
