@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from populate import plan, worker
-from schemas import rows, session
-from schemas.errors import SourceError
+from schemas import rows
+from schemas.errors import BwmError
 
 REASONS = ("replaced", "revised", "added", "withdrawn")
 """Why a row is stale: a file has other bytes, another revision is chosen, a file is new on offer,
@@ -124,8 +124,9 @@ def remake(
 ) -> list[worker.Outcome]:
     """Make stale rows again, and the rows that depend on them, and nothing else.
 
-    The new files are fetched and checked before a row goes; a row whose files cannot be had, or
-    are withdrawn, stays as it is. Stopped half-way, what is gone is pending: `worker.run` makes it.
+    A row goes only after what replaces it was computed once: a row whose files cannot be had or
+    used, or are withdrawn, stays as it is. Stopped half-way, what is gone is pending, and
+    `worker.run` makes it.
 
     Parameters
     ----------
@@ -162,14 +163,13 @@ def remake(
 
 
 def _problem(table: type[dj.Table], found: Stale) -> str | None:
-    """Tell why a row cannot be made again, having fetched what it needs."""
-    if not table().key_source & found.key:
+    """Tell why a row cannot be made again, having tried everything but to write it."""
+    target = table()
+    if not target.key_source & found.key:
         return f"{', '.join(found.paths)}: withdrawn, and nothing is there to replace it."
-    listed = session.fetch_datasets(table().listed & found.key)
     try:
-        source, datasets = session.open_datasets(listed, listed[0].get("sorter_revision"))
-        source.fetch([dataset for dataset in datasets if dataset.path in found.paths])
-    except SourceError as error:
+        target.make_compute(found.key, *target.make_fetch(found.key))
+    except BwmError as error:
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -1,5 +1,12 @@
 """From a metadata server to rows: the same as from the folder that the server serves."""
 
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -9,6 +16,7 @@ from schemas.sources.base import Selection
 from tests.support.alyx import AlyxServer
 from tests.support.databases import Database, Release, differences, snapshot
 
+ROOT = Path(__file__).parents[2]
 PROJECT = "ibl_neuropixel_brainwide_01"
 PER_MINUTE = 100_000
 """Requests that the tests allow: a real server is asked 60 times a minute."""
@@ -139,3 +147,60 @@ def test_trouble_changes_no_row(troubled, little, little_expected, trouble):
     assert all(fault.hits for fault in faults)
     assert set(server.downloads().values()) <= {1, 2}
     assert server.most_in_flight() <= 2
+
+
+# --- killed and started again -------------------------------------------------------------------
+
+KILLS = 10
+CAP = 20
+"""Requests a minute: two registrations of the little release, but not three."""
+
+
+@pytest.mark.parametrize("trouble", ["killed"])
+def test_killed_ten_times_it_ends_with_the_same_rows(
+    backend, troubled, little, little_expected, tmp_path
+):
+    server, _ = troubled
+    database = online(backend, tmp_path / "killed", server, **{"alyx.requests_per_minute": CAP})
+    cache = tmp_path / "killed" / "cache"
+    server.fault("slow", "", seconds=0.25)
+    seed = int.from_bytes(os.urandom(4))
+    rng = np.random.default_rng(seed)  # in the traceback, should it fail
+    commands = [
+        ["register", "--alyx", server.url, "--release", str(little.truth.release)],
+        ["populate"],
+    ]
+    killed, whole = 0, Counter()
+    while commands:
+        process = run(database, *commands[0])
+        try:
+            _, errors = process.communicate(timeout=rng.uniform(1, 8) if killed < KILLS else None)
+            assert process.returncode == 0, errors
+            if commands[0][0] == "register" or killed == KILLS:
+                commands.pop(0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+        sent = server.downloads()
+        assert not [path for path in whole if sent[path] > whole[path]], "sent, though it was whole"
+        there = {str(path.relative_to(cache)) for path in cache.glob("*/Subjects/**/*.*")}
+        whole = Counter({path: sent[path] for path in there})
+    database.connect()
+    assert killed == KILLS
+    assert differences(snapshot(OF_THE_SOURCE), little_expected) == {}
+    assert server.most_within(60) <= CAP
+    assert server.most_in_flight() <= 2
+    database.drop()
+
+
+def run(database, *arguments):
+    """Start the command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "populate", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **database.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,188 @@
+"""Rows whose files were replaced: noticed, told, made again alone."""
+
+import json
+import shutil
+from collections import Counter
+
+import pytest
+from typer.testing import CliRunner
+
+from populate import cli, plan, stale, status, worker
+from schemas import activity, behavior, ephys, session
+from schemas.sources import simulator
+from tests.support.databases import Database, Release, differences, snapshot
+
+SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0}
+RESORT = "2024-05-06"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("original")
+    return Release(folder, simulator.simulate(folder, "tiny", seed=6, **SMALL))
+
+
+@pytest.fixture
+def filled(backend, original, tmp_path):
+    """A database that is filled from a folder which a test may change."""
+    folder = tmp_path / "release"
+    shutil.copytree(original.folder, folder)
+    database = Database(backend, tmp_path / "home")
+    database.connect()
+    database.folder = folder
+    database.register(folder)
+    assert not database.populate()
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """How often rows were made, by table, session and probe."""
+    counts = Counter()
+
+    def count(table, step):
+        name, work = plan.name_of(table), getattr(table, step)
+
+        def counted(self, key, *computed):
+            counts[name, key["eid"], key.get("probe_name")] += 1
+            return work(self, key, *computed)
+
+        monkeypatch.setattr(table, step, counted)
+
+    for table in plan.tables():
+        count(table, "make" if "make" in vars(table) else "make_insert")
+    return counts
+
+
+def spike_file(truth, revision=RESORT, name="spikes.amps.npy"):
+    """A file of a sort of the first insertion that has it, with its eid and probe."""
+    folder = f"pykilosort{f'/#{revision}#' if revision else ''}/{name}"
+    row = next(r for r in truth.datasets.itertuples() if r.rel_path.endswith(folder))
+    return row.eid, row.rel_path.split("/")[1], row.rel_path
+
+
+def anew(backend, folder, tmp_path):
+    """What a new database holds that is filled from a folder."""
+    other = Database(backend, tmp_path / "other")
+    other.connect()
+    other.register(folder)
+    assert not other.populate()
+    held = snapshot()
+    other.drop()
+    return held
+
+
+def test_a_replaced_file_of_a_sort_makes_that_sort_again_alone(
+    backend, filled, original, made, tmp_path
+):
+    eid, probe_name, path = spike_file(original.truth)
+    simulator.revise(filled.folder, eid, path, seed=1)
+    assert stale.find() == []
+    (report,) = filled.register(filled.folder)
+    assert (report.updated["datasets"], report.new["datasets"]) == (1, 0)
+    (found,) = stale.find()
+    assert (found.table, found.reason, found.paths) == ("ephys.Spikes", "replaced", (path,))
+    assert found.key["sorting_name"] == f"pykilosort@{RESORT}"
+    assert {state.table for state in status.status() if state.stale} == {"ephys.Spikes"}
+    assert sum(outcome.made for outcome in worker.run()) == 0
+
+    made.clear()
+    stale.remake()
+    assert {(e, p) for _, e, p in made} == {(eid, probe_name)}
+    assert made["ephys.Spikes", eid, probe_name] == 1
+    assert made["activity.UnitRate", eid, probe_name] == len(activity.UnitRate & found.key)
+    assert {name for name, _, _ in made} == {
+        "ephys.Spikes",
+        "activity.UnitRate",
+        "activity.RegionRate",
+    }
+    assert stale.find() == []
+    held = snapshot()
+    expected = anew(backend, filled.folder, tmp_path)
+    filled.connect()
+    assert differences(held, expected) == {}
+
+
+def test_a_new_default_revision_is_a_reason_and_an_older_one_none(filled, original, made):
+    eid, _, _ = spike_file(original.truth)
+    before = len(behavior.Trials.Trial & {"eid": eid})
+    path = simulator.revise(filled.folder, eid, "alf/_ibl_trials.table.pqt", "2025-01-01")
+    filled.register(filled.folder)
+    (found,) = stale.find()
+    assert (found.table, found.reason, found.paths) == ("behavior.Trials", "revised", (path,))
+    made.clear()
+    stale.remake()
+    assert {e for _, e, _ in made} == {eid}
+    assert {n for n, _, _ in made} == {"behavior.Trials", "behavior.ReactionTime"} | {
+        n for n, _, _ in made if n.startswith("activity.")
+    }
+    sources = (behavior.Trials.Source & {"eid": eid}).to_dicts()
+    read = {row["source_revision"] for row in sources if row["source_md5"]}
+    assert "2025-01-01" in read
+    assert len(behavior.Trials.Trial & {"eid": eid}) == before
+
+
+def test_a_new_sort_stands_beside_the_old_ones(filled, original, made):
+    eid, probe_name, path = spike_file(original.truth, name="spikes.times.npy")
+    offered = len(ephys.OfferedSorting & {"eid": eid})
+    simulator.revise(filled.folder, eid, path, "2025-01-01")
+    filled.register(filled.folder)
+    assert stale.find() == []
+    assert len(ephys.OfferedSorting & {"eid": eid}) == offered + 1
+    made.clear()
+    worker.run()
+    assert {(e, p) for _, e, p in made} == {(eid, probe_name)}
+    key = {"eid": eid, "probe_name": probe_name}
+    names = set((ephys.Spikes & key).to_arrays("sorting_name"))
+    assert {f"pykilosort@{RESORT}", "pykilosort@2025-01-01"} <= names
+
+
+def test_a_withdrawn_file_leaves_its_rows_and_says_so(filled, original):
+    eid, _, _ = spike_file(original.truth)
+    key = {"eid": eid}
+    before = snapshot()["behavior.Trials.Trial"]
+    for row in (session.Dataset & key & {"data_kind": "trials"}).to_dicts():
+        simulator.withdraw(filled.folder, eid, row["dataset_path"])
+    filled.register(filled.folder)
+    (found,) = stale.find()
+    assert (found.table, found.reason) == ("behavior.Trials", "withdrawn")
+    (outcome,) = stale.remake()
+    assert outcome.made == 0
+    assert "withdrawn" in outcome.kept[0][1]
+    assert snapshot()["behavior.Trials.Trial"].equals(before)
+
+
+def test_a_replaced_file_that_cannot_be_read_costs_no_row(filled, original):
+    eid, _, path = spike_file(original.truth)
+    simulator.revise(filled.folder, eid, path, seed=1)
+    filled.register(filled.folder)
+    place = next(filled.folder.rglob(path))
+    place.write_bytes(place.read_bytes()[:-8])
+    before = snapshot()
+    (outcome,) = stale.remake()
+    assert (outcome.table, outcome.made, len(outcome.kept)) == ("ephys.Spikes", 0, 1)
+    assert str(place) in outcome.kept[0][1]
+    assert differences(snapshot(), before) == {}
+
+
+def test_the_command_tells_what_is_stale_and_makes_it_again(filled, original):
+    def bwm(*arguments):
+        return CliRunner().invoke(cli.app, arguments, env=filled.environment)
+
+    eid, _, path = spike_file(original.truth)
+    simulator.revise(filled.folder, eid, path, seed=1)
+    assert bwm("register", "--one", str(filled.folder)).exit_code == 0
+    shown = bwm("status").stdout
+    assert "stale ephys.Spikes (eid " + eid in shown
+    assert f"replaced: {path}" in shown
+    told = json.loads(bwm("status", "--session", eid, "--json").stdout)["stale"]
+    assert [row["table"] for row in told] == ["ephys.Spikes"]
+    other = next(e for e in original.truth.sessions.eid if e != eid)
+    assert json.loads(bwm("status", "--session", other, "--json").stdout)["stale"] == []
+    again = bwm("populate", "--stale")
+    assert again.exit_code == 0, again.output
+    assert "ephys.Spikes" in again.stdout
+    assert "wheel.Wheel" not in again.stdout
+    nothing = bwm("populate", "--stale")
+    assert (nothing.exit_code, nothing.stdout[:38]) == (0, "Nothing to do: no row is out of date. ")
