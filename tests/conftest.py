@@ -5,6 +5,7 @@ another fixture, runs once on each server and is marked `database`.
 """
 
 import os
+import re
 from pathlib import Path
 
 os.environ["DJ_IGNORE_CONFIG_FILE"] = "true"
@@ -24,8 +25,22 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "backend" in item.fixturenames:
             item.add_marker(pytest.mark.database)
-            name = item.callspec.params.get("backend")
-            item.add_marker(pytest.mark.xdist_group(str(name)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give all tests of a server to one process, so that each server is started and filled once.
+
+    The groups of xdist do the same, but are lost from pytest 9.2 on.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            found = re.search(r"\[(postgresql|mysql)[]-]", nodeid)
+            return found[1] if found else nodeid
+
+    return ByServer(config, log)
 
 
 @pytest.fixture(scope="session", params=["postgresql", "mysql"])
