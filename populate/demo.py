@@ -15,6 +15,7 @@ from populate import register as registration
 from populate import worker
 from populate.intake import Bar, intake
 from populate.registry import Report
+from schemas import __version__
 from schemas.settings import Settings
 
 SEED = 2026
@@ -62,7 +63,7 @@ table = by_stimulus.agg(["median", "mean", "count"]).reset_index()
 
 def folder(settings: Settings) -> Path:
     """Folder of the simulated release."""
-    return settings.home / "demo" / f"release-{SEED}"
+    return settings.home / "demo" / f"release-{__version__}-{SEED}"
 
 
 def simulate(settings: Settings, progress: registration.Progress | None = None) -> bool:

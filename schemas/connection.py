@@ -13,6 +13,8 @@ import importlib
 import inspect
 import logging
 import os
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -65,9 +67,11 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
     try:
         with _one_at_a_time(connection, settings.prefix):
             activate(connection, settings.prefix)
-    except dj.errors.DataJointError as error:
+    except (dj.errors.DataJointError, ServerError) as error:
         _detach()
         connection.close()
+        if isinstance(error, ServerError):
+            raise
         raise ServerError(f"the tables cannot be created ({error}).", settings.prefix) from error
     base.use_opener(lambda location: _open_source(location, settings))
     _active = settings
@@ -97,7 +101,14 @@ def schema_name(module: str, prefix: str) -> str:
 
 
 def activate(connection: dj.Connection, prefix: str) -> None:
-    """Create or attach to all schemas in the order of their foreign keys."""
+    """Create or attach to all schemas in the order of their foreign keys.
+
+    Raises
+    ------
+    ServerError
+        The tables that are there lack columns: they are of an older version.
+    """
+    _refuse_older_tables(connection, prefix)
     for module in _table_modules():
         name = schema_name(module.__name__.rpartition(".")[2], prefix)
         if connection.adapter.backend == "mysql":
@@ -113,6 +124,51 @@ def activate(connection: dj.Connection, prefix: str) -> None:
         from schemas.sources import ontology
 
         atlas.BrainRegion.fill(ontology.load_ontology(), ontology.load_ancestors())
+
+
+def _refuse_older_tables(connection: dj.Connection, prefix: str) -> None:
+    """Look for columns that definitions have and tables have not: DataJoint would not."""
+    names = {
+        module: schema_name(module.__name__.rpartition(".")[2], prefix)
+        for module in _table_modules()
+    }
+    listed = ", ".join(f"'{name}'" for name in names.values())
+    held = defaultdict(set)
+    found = connection.query(
+        "SELECT table_schema, table_name, column_name FROM information_schema.columns "
+        f"WHERE table_schema IN ({listed})"
+    )
+    for schema, table, column in found.fetchall():
+        held[schema, table].add(column)
+    for module, schema in names.items():
+        for table in _tables_of(module):
+            there = held.get((schema, table.table_name), set())
+            missing = set(COLUMN.findall(table.definition)) - there
+            if there and missing:
+                what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
+                raise ServerError(f"{what}: it is of an older version.", prefix, OLDER)
+
+
+def _tables_of(module: ModuleType) -> Iterator[type[dj.Table]]:
+    """Yield the tables of a module and their parts."""
+    for table in vars(module).values():
+        if (
+            inspect.isclass(table)
+            and issubclass(table, dj.Table)
+            and table.__module__ == module.__name__
+        ):
+            yield table
+            parts = vars(table).values()
+            yield from (p for p in parts if inspect.isclass(p) and issubclass(p, dj.Part))
+
+
+COLUMN = re.compile(r"^ *(\w+) *(?:=[^:\n]*)?:", re.MULTILINE)
+"""Name of an attribute in a definition."""
+
+OLDER = (
+    "Use another prefix (bwm.prefix) and register and populate again; downloads are kept. "
+    "`schemas.connection.drop` removes the old tables."
+)
 
 
 def drop(prefix: str) -> None:

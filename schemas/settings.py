@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas import __version__
 from schemas.errors import SettingsError
 
 FILE_NAME = "dj_local_conf.json"
@@ -50,6 +51,9 @@ ENVIRONMENT = {
     "BWM_ALYX_PAGE_SIZE": "alyx.page_size",
 }
 """Environment variables and the keys of the file that they overrule."""
+
+DEMO = "demo_" + __version__.replace(".", "_")
+"""Prefix of the schemas of the demo."""
 
 DEFAULT_PORT = {"mysql": 3306, "postgresql": 5432}
 
@@ -151,9 +155,12 @@ class Settings(BaseModel):
         return self
 
     def for_demo(self) -> Settings:
-        """Return the settings of the demo: the embedded server, and schemas of its own."""
+        """Return the settings of the demo: the embedded server, and schemas of its own.
+
+        They are those of this version, so that an upgrade meets no tables of an older one.
+        """
         away = dict.fromkeys(("host", "port", "user", "password", "backend", "use_tls"))
-        return self.model_copy(update={**away, "prefix": "demo"})
+        return self.model_copy(update={**away, "prefix": DEMO})
 
     def with_cache_limit(self, text: str) -> Settings:
         """Return the settings with another limit of the cache, e.g. `'50GB'`."""

@@ -3,7 +3,7 @@
 import datajoint as dj
 import pytest
 
-from schemas import atlas, connection, subject
+from schemas import atlas, connection, session, subject
 from schemas.errors import ServerError
 
 
@@ -43,3 +43,19 @@ def test_after_a_failed_activation_another_database_can_be_used(database, other,
     database.connect()
     assert atlas.BrainRegion().full_table_name.strip('`"').startswith(database.settings.prefix)
     assert len(atlas.BrainRegion()) == 1328
+
+
+def test_tables_of_an_older_version_are_refused_by_name(database):
+    column = "is_listed"
+    table = session.Dataset.full_table_name
+    dj.conn().query(f"ALTER TABLE {table} DROP COLUMN {column}")
+    connection.disconnect()
+    with pytest.raises(ServerError, match=f"dataset lacks {column}: it is of an older version"):
+        database.connect()
+    kind = "BOOLEAN NOT NULL DEFAULT TRUE"
+    settings = database.settings
+    password = settings.password.get_secret_value()
+    dj.config["database.port"] = settings.port
+    dj.conn(settings.host, settings.user, password, reset=True, use_tls=False)
+    dj.conn().query(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    database.connect()

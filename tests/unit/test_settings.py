@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+import schemas
 from schemas import settings
 from schemas.errors import SettingsError
 
@@ -366,7 +367,7 @@ def test_the_demo_has_the_embedded_server_and_schemas_of_its_own(tmp_path):
     mine = load(tmp_path, environment)
     demo = mine.for_demo()
     assert demo.embedded
-    assert demo.prefix == "demo"
+    assert demo.prefix == settings.DEMO == f"demo_{schemas.__version__.replace('.', '_')}"
     assert {demo.port, demo.user, demo.password, demo.backend, demo.use_tls} == {None}
     assert (demo.home, demo.store) == (mine.home, mine.store)
     assert demo.for_demo() == demo
