@@ -29,16 +29,17 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Give all tests of a server to one process, so that each server is started and filled once.
+    """Give all tests of a server to one process, and the others file by file.
 
-    The groups of xdist do the same, but are lost from pytest 9.2 on.
+    So each server is started and filled once, and each file simulates its releases once. The
+    groups of xdist do as much for the servers, but are lost with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByServer(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             found = re.search(r"\[(postgresql|mysql)[]-]", nodeid)
-            return found[1] if found else nodeid
+            return found[1] if found else nodeid.partition("::")[0]
 
     return ByServer(config, log)
 
