@@ -373,7 +373,11 @@ def list_releases() -> None:
     _connect()
     from populate import releases
 
-    show.frame(None, releases.summary())
+    table = releases.summary()
+    if table.empty:
+        out.print("No release is registered yet: see `bwm register --help`.")
+        return
+    show.frame(None, table)
 
 
 @release_app.command("show")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 from populate import register, releases
@@ -48,24 +48,26 @@ def intake(
     Raises
     ------
     RegistrationError
-        A server without a list or selection: nobody wants all of it.
+        A server without a list or selection: nobody wants all of it. Or both of them.
     """
     chosen = selection if selection != Selection() else None
     online = location is not None and base.is_url(location)
+    if listing is not None and chosen is not None:
+        what = f"it says which recordings, and so does {describe(chosen)}."
+        raise RegistrationError(what, listing, "Leave out one of the two.")
     if online and chosen is None and listing is None:
         what = "nothing of this server is selected."
         raise RegistrationError(what, location, "Say which recordings, e.g. by --tag or --release.")
-    reports = []
+    reports, eids = [], None
     if listing is not None:
         reports.append(releases.register_list(listing, name, bar and bar(listing.name)))
-        if online:
-            chosen = replace(chosen or Selection(), eids=releases.sessions_of(listing))
+        eids = releases.sessions_of(listing) if online else None
     if location is None:
         return reports
-    source = base.open_source(location)
-    report, found = register.register_source(source, chosen, bar and bar(_title(location)))
+    source, progress = base.open_source(location), bar and bar(_title(location))
+    report, found = register.register_source(source, chosen, progress, eids=eids)
     reports.append(report)
-    if found is not None and chosen is not None and listing is None:
+    if found is not None and chosen is not None:
         named = name or chosen.tag
         if named:
             origin = "tag" if chosen == Selection(tag=chosen.tag) else "query"

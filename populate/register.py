@@ -8,7 +8,7 @@ protocol, the state of datasets) are updated. What was unknown is filled in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,11 @@ Progress = Callable[[int, int], None]
 
 
 def register_source(
-    source: Source, selection: Selection | None = None, progress: Progress | None = None
+    source: Source,
+    selection: Selection | None = None,
+    progress: Progress | None = None,
+    *,
+    eids: Sequence[str] | None = None,
 ) -> tuple[Report, Found | None]:
     """Register the sessions that a source lists, with insertions, sorts, datasets and quality.
 
@@ -44,6 +48,9 @@ def register_source(
         Which of them; default all.
     progress : callable, optional
         Called with the number of sessions written and of all sessions.
+    eids : sequence of str, optional
+        Instead of a selection: these sessions. One that the source lacks is refused alone, where
+        a selection that names it is an error.
 
     Returns
     -------
@@ -55,8 +62,9 @@ def register_source(
     if long := too_long({"data_source": source.location}, text_limits(session.DataSource)):
         raise RegistrationError(long, source.location, "Link to the folder by a shorter path.")
     found = None if selection is None else source.find(selection)
-    records = source.sessions() if found is None else source.sessions(found.eids)
-    total = len(found.eids) if found else None
+    eids = eids if found is None else found.eids
+    records = source.sessions() if eids is None else source.sessions(eids)
+    total = None if eids is None else len(eids)
     rows.insert1(session.DataSource(), {"data_source": source.location}, skip_duplicates=True)
     report = Report()
     register_sessions(records, source.location, report, progress, total)

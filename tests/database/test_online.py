@@ -7,13 +7,17 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from populate import cli, status, worker
+from schemas import probe, rows, session, views
+from schemas.errors import BwmError, RegistrationError
+from schemas.release import Release as Frozen
 from schemas.sources import simulator
 from schemas.sources.base import Selection
-from tests.support.alyx import AlyxServer
+from tests.support.alyx import DEFAULT_TAG, AlyxServer
 from tests.support.databases import Database, Release, differences, snapshot
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +72,19 @@ def database(backend, alyx, client_home, tmp_path):
     database.drop()
 
 
+@pytest.fixture(scope="module")
+def asked(backend, alyx, tmp_path_factory):
+    """A database that several tests ask the server from."""
+    folder = tmp_path_factory.mktemp("asked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        database = online(backend, folder, alyx)
+        database.connect()
+        yield database
+        database.connect()
+        database.drop()
+
+
 def test_one_register_and_one_populate_bring_a_release(database, alyx, expected):
     def bwm(*arguments):
         result = CliRunner().invoke(cli.app, arguments, env=database.environment)
@@ -84,6 +101,66 @@ def test_one_register_and_one_populate_bring_a_release(database, alyx, expected)
     assert not any(report.changed for report in again)
     assert sum(outcome.made for outcome in worker.run()) == 0
     assert not [state for state in status.status() if state.stale or state.failed or state.pending]
+
+
+def test_a_session_of_a_list_that_the_server_lacks_is_refused_alone(asked, alyx, release, tmp_path):
+    asked.connect()
+    listed = pd.read_csv(release.truth.release, index_col=0, dtype=str).head(2)
+    listed.loc["x"] = listed.iloc[0]
+    unknown = "00000000-0000-4000-8000-000000000000"
+    listed.loc["x", ["eid", "pid", "session_number"]] = [unknown, unknown, "9"]
+    listing = tmp_path / "more.csv"
+    listed.to_csv(listing)
+    of_list, of_server = asked.register(alyx.url, listing)
+    assert not of_list.problems
+    (problem,) = of_server.problems
+    assert unknown in str(problem)
+    assert of_server.new["datasets"] > 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ({}, "nothing of this server is selected"),
+        ({"lab": "nolab"}, "There is no lab 'nolab'"),
+        ({"tag": "brainwidemap"}, "There is no tag 'brainwidemap'"),
+        ({"region": "XYZ"}, "There is no region 'XYZ'"),
+        ({"eids": ("56f2a378-78d2-4132-b3c8-8c1ba82be598",)}, "There is no eid '56f2a378"),
+        ({"pids": ("56f2",)}, "'56f2' is no pid"),
+    ],
+)
+def test_a_selection_that_finds_nothing_is_one_error(asked, alyx, chosen, says):
+    asked.connect()
+    before = len(session.Session())
+    with pytest.raises(BwmError, match=says):
+        asked.register(alyx.url, selection=Selection(**chosen))
+    assert len(session.Session()) == before
+
+
+def test_a_list_and_a_selection_at_once_are_refused(asked, alyx, release):
+    asked.connect()
+    with pytest.raises(RegistrationError, match=r"so does lab=eastlab\. Leave out one"):
+        asked.register(alyx.url, release.truth.release, Selection(lab="eastlab"))
+
+
+def test_a_tag_makes_a_release_of_its_insertions(asked, alyx, release):
+    asked.connect()
+    asked.register(alyx.url, selection=Selection(tag=DEFAULT_TAG))
+    held = rows.frame(probe.ProbeInsertion * Frozen.Insertion & {"release_name": DEFAULT_TAG})
+    listed = pd.read_csv(release.truth.release, index_col=0, dtype=str)
+    assert set(held.pid) == set(listed.pid)
+    told = (Frozen & {"release_name": DEFAULT_TAG}).fetch1()
+    assert (told["release_origin"], told["release_rule"]) == ("tag", DEFAULT_TAG)
+
+
+def test_the_rule_of_the_releases_finds_the_same_as_the_query(database, alyx, release):
+    database.register(alyx.url, selection=Selection(bwm_rule=True))
+    planted = release.truth.insertions
+    follow = set(planted.pid[planted.satisfies_bwm_rule.astype(bool)])
+    assert follow
+    assert set(rows.frame(probe.ProbeInsertion & views.bwm_candidates().proj()).pid) == follow
+    sessions = set(planted.eid[planted.pid.isin(follow)])
+    assert set(rows.frame(session.Session()).eid) == sessions
 
 
 # --- a server in trouble ------------------------------------------------------------------------
