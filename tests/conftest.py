@@ -74,13 +74,23 @@ def faulty(tmp_path_factory):
     return Release(folder, simulator.simulate(folder, "tiny", seed=2, faults=True, n_sessions=7))
 
 
+@pytest.fixture(scope="session")
+def _empty(backend, tmp_path_factory):
+    database = Database(backend, tmp_path_factory.mktemp("home"))
+    database.connect()
+    yield database.settings.prefix
+    database.connect()
+    database.drop()
+
+
 @pytest.fixture
-def database(backend, tmp_path):
-    """An empty database, dropped afterwards."""
-    database = Database(backend, tmp_path / "home")
+def database(backend, _empty, tmp_path):
+    """An empty database, emptied again afterwards."""
+    database = Database(backend, tmp_path / "home", _empty)
     database.connect()
     yield database
-    database.drop()
+    database.connect()
+    database.clear()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from schemas.sources import base, simulator
 from tests.support.alyx import AlyxServer
 from tests.support.databases import Database, Release, differences, snapshot
 
-SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0}
+SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def cached(database):
 def test_the_cache_stays_below_its_limit_and_the_rows_are_the_same(
     backend, database, alyx, little, tmp_path
 ):
-    limit = 1_500_000
+    limit = 1_000_000
     settings = database.settings.alyx.model_copy(update={"cache_limit": limit})
     sizes = []
 

@@ -12,7 +12,7 @@ from schemas import activity, behavior, ephys, session
 from schemas.sources import simulator
 from tests.support.databases import Database, Release, differences, snapshot
 
-SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0}
+SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 RESORT = "2024-05-06"
 
 
