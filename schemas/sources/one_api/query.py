@@ -11,15 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.errors import QueryError
+from schemas.maths.quality import BWM_PROJECT, BWM_TASK_CHECKS, BWM_TASK_PASS
 from schemas.sources import ontology
 from schemas.sources.base import Found, Selection
 from schemas.sources.one_api.client import Client, NotThere
-from schemas.sources.one_api.selection import (
-    BWM_PROJECT,
-    BWM_TASK_CHECKS,
-    BWM_TASK_PASS,
-    unknown,
-)
+from schemas.sources.one_api.selection import unknown
 
 Reply = Mapping[str, Any]
 

@@ -7,24 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import QueryError
+from schemas.maths.quality import BWM_PROJECT, BWM_TASK_CHECKS, BWM_TASK_PASS
 from schemas.sources.base import Found, InsertionRecord, Selection, SessionRecord
-
-BWM_PROJECT = "ibl_neuropixel_brainwide_01"
-
-BWM_TASK_CHECKS = (
-    "_task_stimOn_goCue_delays",
-    "_task_response_feedback_delays",
-    "_task_wheel_move_before_feedback",
-    "_task_wheel_freeze_during_quiescence",
-    "_task_error_trial_event_sequence",
-    "_task_correct_trial_event_sequence",
-    "_task_reward_volumes",
-    "_task_reward_volume_set",
-    "_task_stimulus_move_before_goCue",
-    "_task_audio_pre_trial",
-)
-BWM_TASK_PASS = 0.9
-"""Each of the checks of the task passes on this fraction of trials, or an experimenter says so."""
 
 
 def select(records: Sequence[SessionRecord], selection: Selection, where: Path) -> Found:

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.maths.quality import BWM_TASK_CHECKS
 from schemas.sources.base import PROVENANCES
 from schemas.sources.simulator import ephys
 from schemas.sources.simulator.plan import (
@@ -30,18 +31,6 @@ from schemas.sources.simulator.plan import (
 from schemas.sources.simulator.session import Made
 
 FOLDER = "alyx"
-TASK_CHECKS = (
-    "_task_stimOn_goCue_delays",
-    "_task_response_feedback_delays",
-    "_task_wheel_move_before_feedback",
-    "_task_wheel_freeze_during_quiescence",
-    "_task_error_trial_event_sequence",
-    "_task_correct_trial_event_sequence",
-    "_task_reward_volumes",
-    "_task_reward_volume_set",
-    "_task_stimulus_move_before_goCue",
-    "_task_audio_pre_trial",
-)
 FAILED_CHECK = "_task_wheel_freeze_during_quiescence"
 # Random numbers of mice are drawn beyond those of all sessions.
 MICE = 10_000_000
@@ -165,7 +154,7 @@ def satisfies_bwm_rule(
     """
     if checks is None or content is None or plan.role.project != PROJECT:
         return False
-    task = all(checks[name] >= 0.9 for name in TASK_CHECKS)
+    task = all(checks[name] >= 0.9 for name in BWM_TASK_CHECKS)
     told = content["extended_qc"]
     return (
         plan.role.qc != "CRITICAL"
@@ -225,7 +214,7 @@ def session_checks(made: Made) -> dict[str, Any] | None:
     }
     if role.experimenter_task:
         checks["_experimenter_task"] = role.experimenter_task
-    checks |= {name: round(float(rng.uniform(0.95, 1)), 4) for name in TASK_CHECKS}
+    checks |= {name: round(float(rng.uniform(0.95, 1)), 4) for name in BWM_TASK_CHECKS}
     if role.failed_check:
         checks[FAILED_CHECK] = 0.85
     checks |= {"_task_goCue_delays": 0.99, "_task_wheel_integrity": 1.0}
