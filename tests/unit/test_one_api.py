@@ -564,3 +564,18 @@ def test_real_sessions_are_listed_and_loaded(home):
         387,
         887,
     ]
+
+
+def test_a_site_in_a_region_that_no_atlas_has_refuses_its_session_alone(release, tmp_path):
+    for path in [*release.folder.glob("*.pqt"), *release.folder.glob("alyx/*.pqt")]:
+        target = tmp_path / path.relative_to(release.folder)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    sites = pd.read_parquet(tmp_path / "alyx" / "channels.pqt")
+    sites.loc[sites.index[3], "brain_region"] = 987654321
+    sites.to_parquet(tmp_path / "alyx" / "channels.pqt")
+    found = OneSource(tmp_path, tmp_path / "home")
+    listed = found.sessions()
+    (problem,) = found.problems
+    assert "region 987654321, which is not in the Allen ontology" in str(problem)
+    assert len(listed) == release.truth.counts["sessions"] - 1

@@ -30,6 +30,7 @@ from schemas.sources.base import (
     is_subject_name,
 )
 from schemas.sources.one_api.tables import Tables
+from schemas.sources.ontology import region_ids
 
 SEXES = ("M", "F", "U")
 PLACE = ("x", "y", "z", "depth", "theta", "phi", "roll")
@@ -444,6 +445,8 @@ def _region(row: Mapping[str, Any]) -> int | None:
     value = _number(row, "brain_region")
     if value is not None and not value.is_integer():
         raise _Unusable(f"A brain region has the id {value!r}.")
+    if value is not None and int(value) not in region_ids():
+        raise _Unusable(f"A site is in region {int(value)}, which is not in the Allen ontology.")
     return None if value is None else int(value)
 
 
