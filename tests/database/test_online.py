@@ -248,7 +248,7 @@ def test_killed_ten_times_it_ends_with_the_same_rows(
     database = online(backend, tmp_path / "killed", server, **{"alyx.requests_per_minute": CAP})
     cache = tmp_path / "killed" / "cache"
     server.fault("slow", "", seconds=0.25)
-    seed = int.from_bytes(os.urandom(4))
+    seed = int.from_bytes(os.urandom(4), "big")
     rng = np.random.default_rng(seed)  # in the traceback, should it fail
     commands = [
         ["register", "--alyx", server.url, "--release", str(little.truth.release)],
