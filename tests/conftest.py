@@ -75,7 +75,7 @@ def faulty(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def _empty(backend, tmp_path_factory):
+def _prefix(backend, tmp_path_factory):
     database = Database(backend, tmp_path_factory.mktemp("home"))
     database.connect()
     yield database.settings.prefix
@@ -84,9 +84,9 @@ def _empty(backend, tmp_path_factory):
 
 
 @pytest.fixture
-def database(backend, _empty, tmp_path):
+def database(backend, _prefix, tmp_path):
     """An empty database, emptied again afterwards."""
-    database = Database(backend, tmp_path / "home", _empty)
+    database = Database(backend, tmp_path / "home", _prefix)
     database.connect()
     yield database
     database.connect()
