@@ -178,6 +178,7 @@ FAULTS = {
     ],
     "other bytes": [("corrupt", place, {"times": 1}) for place in ("spikes.times", "Camera.dlc")],
     "repeated page": [("repeat", "trajectories", {"times": 2})],
+    "token refused": [],  # it ends while the client relies on it
 }
 """What happens to which requests. A request that fails is sent again; not without end."""
 
@@ -220,6 +221,10 @@ COMPUTED = ("ReactionTime", "GoodUnits", "UnitRate", "RegionRate")
 @pytest.mark.parametrize("trouble", FAULTS)
 def test_trouble_changes_no_row(troubled, little, little_expected, trouble):
     server, database = troubled
+    if trouble == "token refused":
+        eid = little.truth.sessions.eid.iloc[0]
+        database.register(server.url, selection=Selection(eids=(eid,)))
+        server.expire_token()
     faults = [server.fault(kind, place, **how) for kind, place, how in FAULTS[trouble]]
     reports = database.register(server.url, little.truth.release)
     assert not [problem for report in reports for problem in report.problems]
@@ -229,6 +234,8 @@ def test_trouble_changes_no_row(troubled, little, little_expected, trouble):
     computed = {name for name in found if name.split(".")[1] in COMPUTED}
     assert set(differences(found, little_expected)) <= computed
     assert all(fault.hits for fault in faults)
+    logins = [request for request in server.asked("/auth-token") if request.status == 200]
+    assert len(logins) == (2 if trouble == "token refused" else 1)
     assert set(server.downloads().values()) <= {1, 2}
     assert server.most_in_flight() <= 2
 
