@@ -42,7 +42,7 @@ def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
         No file is like that, or none has that revision; says what there is.
     """
     key = views.find_recording(name)
-    listed = session.fetch_datasets(session.Dataset & _of(key))
+    listed = session.fetch_datasets(session.Dataset & _of(key) & {"is_listed": True})
     alike = [row for row in listed if _is_like(row, like)]
     if not alike:
         folders = ", ".join(sorted({row["collection"] for row in listed})) or "no file"
