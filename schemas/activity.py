@@ -39,13 +39,18 @@ class Window(dj.Lookup):
 
 @schema
 class UnitRate(dj.Computed):
-    """Firing rates of the units of a sort in a window, over all trials with the event."""
+    """Firing rates of the units of a sort in a window, over all trials with the event.
+
+    `trials_eid` is the session's `eid` for a window around an event: rates go with the trials
+    that they were computed from. It is null for `recording`, which needs none.
+    """
 
     definition = """
     # one row per sort of an insertion and window
     -> ephys.Spikes
     -> Window
     ---
+    -> [nullable] behavior.Trials.proj(trials_eid="eid")
     n_events         : int32  # events that the rates are over; 0 for the recording
     n_dropped_events : int32  # trials without the event
     """
@@ -89,15 +94,18 @@ class UnitRate(dj.Computed):
         cluster_id, offsets, counts = slices.T
         if window["trial_event"] is None:
             rates = maths.compute_recording_rates(counts, sort["first_spike"], sort["last_spike"])
-            return cluster_id, {"rate": rates, "n_events": 0, "n_dropped": 0}
+            return cluster_id, {"rate": rates, "n_events": 0, "n_dropped": 0}, None
         time = storage.reference(sort["spikes"]).read(["time"])["time"]
         span = window["window_start"], window["window_end"]
-        return cluster_id, maths.compute_window_rates(time, offsets, counts, events, span)
+        rates = maths.compute_window_rates(time, offsets, counts, events, span)
+        return cluster_id, rates, key["eid"]
 
-    def make_insert(self, key: dict[str, Any], cluster_id: np.ndarray, rates: dict) -> None:
+    def make_insert(
+        self, key: dict[str, Any], cluster_id: np.ndarray, rates: dict, trials_eid: str | None
+    ) -> None:
         """Insert the rates."""
         events = {"n_events": rates["n_events"], "n_dropped_events": rates["n_dropped"]}
-        rows.insert1(self, {**key, **events})
+        rows.insert1(self, {**key, **events, "trials_eid": trials_eid})
         table = pd.DataFrame({"cluster_id": cluster_id, "rate": rates["rate"]})
         rows.insert(self.Unit(), table, key)
 
