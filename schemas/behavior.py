@@ -155,6 +155,22 @@ class ReactionTimeDefinition(dj.Lookup):
             None,
             "used to sort trials",
         ),
+        (
+            "feedback",
+            "stim_on_time",
+            "feedback_time",
+            None,
+            None,
+            "trial table of IBL's data viewer",
+        ),
+        (
+            "go_cue_feedback",
+            "go_cue_time",
+            "feedback_time",
+            None,
+            None,
+            "trial length, by which masks may leave trials out",
+        ),
     )
 
 
@@ -205,22 +221,15 @@ class ReactionTime(dj.Computed):
 
     def make(self, key: dict[str, Any]) -> None:
         """Compute from the events of the session's trials."""
-        rule = (ReactionTimeDefinition & key).fetch1()
-        trials = rows.frame(Trials.Trial & key)
-        start, end = (trials[rule[n]].to_numpy(float) for n in ("rt_start_event", "rt_end_event"))
-        reaction = maths.compute_reaction_times(start, end, rule["rt_shortest"], rule["rt_longest"])
+        trials = _columns(key)
+        reaction = _react(trials, (ReactionTimeDefinition & key).fetch1())
         conditions = maths.summarise_conditions(
             reaction,
-            *maths.compute_stimulus(
-                trials.contrast_left.to_numpy(float), trials.contrast_right.to_numpy(float)
-            ),
-            maths.compute_outcome(
-                trials.choice.to_numpy(float, na_value=np.nan),
-                trials.feedback_type.to_numpy(float, na_value=np.nan),
-            ),
+            *maths.compute_stimulus(trials["contrast_left"], trials["contrast_right"]),
+            maths.compute_outcome(trials["choice"], trials["feedback_type"]),
         )
         rows.insert1(self, {**key, **maths.summarise_reaction_times(reaction)})
-        rows.insert(self.Trial(), _reaction_rows(trials.trial, reaction), key)
+        rows.insert(self.Trial(), _reaction_rows(trials["trial"], reaction), key)
         rows.insert(
             self.Condition(), pd.DataFrame(conditions).rename(columns=CONDITION_COLUMNS), key
         )
@@ -234,8 +243,131 @@ CONDITION_COLUMNS = {
 }
 
 
-def _reaction_rows(trial: pd.Series, reaction: dict[str, np.ndarray]) -> pd.DataFrame:
+def _reaction_rows(trial: np.ndarray, reaction: dict[str, np.ndarray]) -> pd.DataFrame:
     seconds = reaction["reaction_time"]
     in_bounds = pd.array(reaction["is_valid"], dtype="boolean")
     in_bounds[np.isnan(seconds)] = pd.NA
     return pd.DataFrame({"trial": trial, "reaction_time": seconds, "rt_in_bounds": in_bounds})
+
+
+@schema
+class TrialMaskDefinition(dj.Lookup):
+    """Which trials are left out of an analysis: rules to be named, so that they can be compared."""
+
+    definition = """
+    # one row per rule of which trials are used
+    trial_mask                        : varchar(32)   # name of the rule
+    ---
+    -> [nullable] ReactionTimeDefinition
+    drops_incomplete                  : bool          # without an event or outcome that is needed
+    drops_unbiased                    : bool          # with prior 0.5
+    drops_no_go                       : bool          # without an answer
+    shortest_trial = null             : float64       # (s) shortest from go cue to feedback
+    longest_trial = null              : float64       # (s) longest from go cue to feedback
+    truncation_min_trials = null      : int32         # more first trials than this must remain
+    truncation_min_performance = null : float64       # (fraction) easy ones must do better
+    mask_description                  : varchar(255)  # where the rule is used
+    """
+    contents = rows.lookup(
+        "trial_mask, rt_definition, drops_incomplete, drops_unbiased, drops_no_go, "
+        "shortest_trial, longest_trial, truncation_min_trials, truncation_min_performance, "
+        "mask_description",
+        ("all", *(None, False, False, False), *(None, None), *(None, None), "every trial"),
+        (
+            "bwm",
+            *("first_movement", True, False, False),
+            *(None, None),
+            *(None, None),
+            "Brain-Wide Map with ibllib 3.2 or later, whose truncation drops nothing",
+        ),
+        (
+            "bwm_truncated",
+            *("first_movement", True, False, False),
+            *(None, None),
+            *(400, 0.9),
+            "Brain-Wide Map as documented: last trials dropped until the session is good enough",
+        ),
+    )
+
+
+@schema
+class TrialMask(dj.Computed):
+    """Which trials of a session a rule leaves in use."""
+
+    definition = """
+    # one row per session and rule of which trials are used
+    -> Trials
+    -> TrialMaskDefinition
+    ---
+    n_used               : int32  # trials in use
+    n_truncated          : int32  # last trials dropped to meet the criterion; 0 where it is not met
+    criterion_met = null : bool   # whether some first trials are good enough; null if not asked
+    """
+
+    class Trial(dj.Part):
+        """A trial, in use or not."""
+
+        definition = """
+        # one row per trial and rule
+        -> master
+        -> Trials.Trial
+        ---
+        is_used   : bool         # whether the trial is used
+        exclusion : varchar(16)  # first reason why not; empty where it is used
+        """
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Apply the rule to the session's trials."""
+        rule = (TrialMaskDefinition & key).fetch1()
+        trials = _columns(key)
+        reaction = None
+        if rule["rt_definition"]:
+            limits = (ReactionTimeDefinition & {"rt_definition": rule["rt_definition"]}).fetch1()
+            reaction = _react(trials, limits)
+        mask = maths.compute_trial_mask(trials, reaction, rule)
+        table = pd.DataFrame({n: mask.pop(n) for n in ("is_used", "exclusion")})
+        rows.insert1(self, {**key, **mask})
+        rows.insert(self.Trial(), table.assign(trial=trials["trial"]), key)
+
+
+@schema
+class Performance(dj.Computed):
+    """How well the mouse did."""
+
+    definition = """
+    # one row per session with trials
+    -> Trials
+    ---
+    n_correct               : int32    # rewarded trials
+    n_no_go                 : int32    # trials without an answer; they are not correct
+    n_easy                  : int32    # trials with a contrast of at least 0.5
+    n_blocks                : int32    # runs of trials with the same prior
+    performance = null      : float64  # (fraction) rewarded trials; null without trials
+    performance_easy = null : float64  # (fraction) rewarded easy trials; null without easy trials
+    """
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Count over all trials."""
+        trials = _columns(key)
+        signed = maths.compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
+        names = ("choice", "feedback_type", "probability_left")
+        done = maths.compute_performance(signed, *(trials[name] for name in names))
+        rows.insert1(self, {**key, **done})
+
+
+def _columns(key: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Fetch the trials of a session as numbers, by column, in order; NaN where missing."""
+    trials = rows.frame((Trials.Trial & key).proj(*COLUMNS), order_by="trial")
+    return {name: trials[name].to_numpy(float, na_value=np.nan) for name in ("trial", *COLUMNS)}
+
+
+def _react(trials: dict[str, np.ndarray], rule: dict[str, Any]) -> dict[str, np.ndarray]:
+    start, end = trials[rule["rt_start_event"]], trials[rule["rt_end_event"]]
+    return maths.compute_reaction_times(start, end, rule["rt_shortest"], rule["rt_longest"])
+
+
+COLUMNS = (
+    *(row["trial_event"] for row in TrialEvent.contents),
+    *("choice", "feedback_type", "contrast_left", "contrast_right", "probability_left"),
+)
+"""Columns of `Trials.Trial` that are computed with."""

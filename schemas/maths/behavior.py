@@ -1,6 +1,9 @@
-"""Reaction times of trials, from event times in seconds of the session clock."""
+"""Stimuli, outcomes, reaction times and masks of trials; times in seconds of the session clock."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +11,18 @@ from schemas.maths.groups import summarise_groups
 
 SIDES = ("left", "right")
 OUTCOMES = ("correct", "error", "no_go")
+EASY = 50.0
+"""Contrast (percent) from which on a trial is easy, on either side."""
+
+NEEDED = (
+    "stim_on_time",
+    "choice",
+    "feedback_time",
+    "probability_left",
+    "first_movement_time",
+    "feedback_type",
+)
+"""Columns without which a trial is incomplete."""
 
 
 def compute_stimulus(
@@ -33,6 +48,92 @@ def compute_stimulus(
     side = np.where(left & ~right, 0, np.where(right & ~left, 1, -1))
     contrast = np.where(side == 0, contrast_left, np.where(side == 1, contrast_right, np.nan))
     return side, contrast
+
+
+def compute_signed_contrast(contrast_left: np.ndarray, contrast_right: np.ndarray) -> np.ndarray:
+    """Give each stimulus one number: its contrast, negative on the left.
+
+    Parameters
+    ----------
+    contrast_left, contrast_right : (n,) float arrays
+        Contrast as a fraction; NaN on the side without stimulus.
+
+    Returns
+    -------
+    (n,) float array
+        Percent. A zero-contrast stimulus on the left is -0.0: equal to 0.0, and `np.signbit` tells
+        its side. NaN where neither or both sides have a contrast.
+
+    Notes
+    -----
+    100 (right - left), as `brainbox.behavior.training.get_signed_contrast`; equal to it to the
+    bit wherever one side has a contrast. Where both lack it, that function gives 0.
+    """
+    side, contrast = compute_stimulus(contrast_left, contrast_right)
+    return 100 * np.where(side == 0, -contrast, contrast)
+
+
+def compute_blocks(probability_left: np.ndarray) -> dict[str, np.ndarray]:
+    """Give each block of a session a number: trials in a row with the same prior.
+
+    Parameters
+    ----------
+    probability_left : (n,) float array
+        Prior of a left stimulus (fraction); a NaN belongs to no block and ends none.
+
+    Returns
+    -------
+    dict
+        `block` (n,) int, from 0, -1 where the prior is NaN; and by block, (k,) arrays: `length`
+        (trials) and `block_probability` (fraction).
+    """
+    known = ~np.isnan(probability_left)
+    prior = probability_left[known]
+    starts = np.flatnonzero(np.diff(prior, prepend=np.nan) != 0)
+    block = np.full(len(probability_left), -1)
+    lengths = np.diff(np.append(starts, len(prior)))
+    block[known] = np.repeat(np.arange(len(starts)), lengths)
+    return {"block": block, "length": lengths, "block_probability": prior[starts]}
+
+
+def compute_performance(
+    signed_contrast: np.ndarray,
+    choice: np.ndarray,
+    feedback_type: np.ndarray,
+    probability_left: np.ndarray,
+) -> dict[str, float | int | None]:
+    """Summarise how well a session was done.
+
+    Parameters
+    ----------
+    signed_contrast : (n,) float array
+        Percent, left negative; trials of at least 50 percent on either side are easy.
+    choice, feedback_type, probability_left : (n,) float arrays
+        As released; NaN where missing.
+
+    Returns
+    -------
+    dict
+        Counts `n_correct`, `n_no_go`, `n_easy` and `n_blocks`; `performance` and
+        `performance_easy`, the fraction of rewarded trials among all and among the easy ones. A
+        no-go, and a trial without feedback, count as not correct. A fraction is None without
+        trials to count, or where no trial at all has a feedback.
+
+    Notes
+    -----
+    Equal to `brainbox.behavior.training.compute_performance_easy` (tolerance 1e-12) where there
+    are easy trials; that function divides by zero where there are none.
+    """
+    correct, easy = feedback_type == 1, np.abs(signed_contrast) >= EASY
+    known = not np.isnan(feedback_type).all()
+    return {
+        "n_correct": int(correct.sum()),
+        "n_no_go": int((choice == 0).sum()),
+        "n_easy": int(easy.sum()),
+        "performance": float(correct.mean()) if known else None,
+        "performance_easy": float(correct[easy].mean()) if known and easy.any() else None,
+        "n_blocks": len(compute_blocks(probability_left)["length"]),
+    }
 
 
 def compute_outcome(choice: np.ndarray, feedback_type: np.ndarray) -> np.ndarray:
@@ -124,4 +225,141 @@ def summarise_conditions(
         "stimulus_contrast": conditions[:, 1],
         "outcome": np.array(OUTCOMES, dtype=object)[conditions[:, 2].astype(int)],
         **{name: summary[name] for name in ("n", "mean", "median", "sem")},
+    }
+
+
+def compute_chronometric_curve(
+    signed_contrast: np.ndarray, reaction_time: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Summarise reaction times by signed contrast.
+
+    Parameters
+    ----------
+    signed_contrast : (n,) float array
+        Percent, left negative; the two sides of zero are one. Trials with NaN are left out.
+    reaction_time : (n,) float array
+        Seconds; NaN where an event is missing.
+
+    Returns
+    -------
+    dict
+        (k,) arrays by signed contrast, ascending: `signed_contrast` (percent), `n` trials with a
+        reaction time, `n_missing` without, `median`, `lower_quartile` and `upper_quartile` (s;
+        linear between values; NaN where no trial has a reaction time).
+
+    Notes
+    -----
+    Medians equal `brainbox.behavior.training.compute_reaction_time` (tolerance 1e-12 s).
+    """
+    shown = ~np.isnan(signed_contrast)
+    levels, level = np.unique(signed_contrast[shown] + 0.0, return_inverse=True)
+    seconds = reaction_time[shown]
+    known = ~np.isnan(seconds)
+    order = np.argsort(level[known], kind="stable")
+    n = np.bincount(level[known], minlength=len(levels))
+    groups = np.split(seconds[known][order], np.cumsum(n)[:-1]) if len(levels) else []
+    quartiles = [np.quantile(g, (0.25, 0.5, 0.75)) if len(g) else [np.nan] * 3 for g in groups]
+    lower, median, upper = np.reshape(quartiles, (-1, 3)).T
+    return {
+        "signed_contrast": levels,
+        "n": n,
+        "n_missing": np.bincount(level[~known], minlength=len(levels)),
+        "median": median,
+        "lower_quartile": lower,
+        "upper_quartile": upper,
+    }
+
+
+def compute_truncation(
+    signed_contrast: np.ndarray, feedback_type: np.ndarray, min_trials: int, min_performance: float
+) -> int | None:
+    """Find how many trials to keep, from the first, so that a session meets a criterion.
+
+    Parameters
+    ----------
+    signed_contrast, feedback_type : (n,) float arrays
+        Percent; +1 reward, anything else (NaN included) is not correct.
+    min_trials : int
+        More trials than this are needed.
+    min_performance : float
+        A higher fraction of easy trials (at least 50 percent contrast) must be correct.
+
+    Returns
+    -------
+    int or None
+        The largest number of first trials that meets both; None where none does.
+
+    Notes
+    -----
+    The documented rule of the Brain-Wide Map: trailing trials are dropped one by one until the
+    criterion is met, and the session fails when only `min_trials` remain.
+    """
+    easy = np.abs(signed_contrast) >= EASY
+    n_easy, n_right = np.cumsum(easy), np.cumsum(easy & (feedback_type == 1))
+    performance = n_right / np.maximum(n_easy, 1)
+    n = np.arange(1, len(easy) + 1)
+    met = (n > min_trials) & (n_easy > 0) & (performance > min_performance)
+    return int(n[met][-1]) if met.any() else None
+
+
+def compute_trial_mask(
+    trials: Mapping[str, np.ndarray],
+    reaction: Mapping[str, np.ndarray] | None,
+    rule: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Say which trials are used, and why the others are not.
+
+    Parameters
+    ----------
+    trials : mapping of str to (n,) float arrays
+        Columns `NEEDED`, `go_cue_time`, `contrast_left` and `contrast_right`; NaN where missing.
+    reaction : mapping or None
+        As `compute_reaction_times` returns it; None if the reaction time is no matter.
+    rule : mapping
+        `drops_incomplete` (a NaN in one of `NEEDED`), `drops_unbiased` (prior 0.5), `drops_no_go`;
+        `shortest_trial`, `longest_trial` (s from go cue to feedback, themselves allowed);
+        `truncation_min_trials` and `truncation_min_performance`, see `compute_truncation`. None
+        is no limit.
+
+    Returns
+    -------
+    dict
+        `is_used` (n,) bool; `exclusion` (n,) text, the first reason that holds of criterion,
+        truncated, incomplete, too_fast, too_slow, too_short, too_long, unbiased and no_go, empty
+        where used; `n_used`, `n_truncated`; `criterion_met`, None without truncation. A session
+        that does not meet the criterion has no trial in use: each says criterion, none truncated.
+
+    Notes
+    -----
+    A comparison with NaN excludes nothing: only `drops_incomplete` does. Truncation looks at all
+    trials, before any other is excluded.
+    """
+    n = len(trials["choice"])
+    kept: int | None = n
+    if (min_trials := rule["truncation_min_trials"]) is not None:
+        signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
+        least = rule["truncation_min_performance"]
+        kept = compute_truncation(signed, trials["feedback_type"], min_trials, least)
+    length = trials["feedback_time"] - trials["go_cue_time"]
+    none = np.zeros(n, bool)
+    shortest, longest = rule["shortest_trial"], rule["longest_trial"]
+    reasons = {
+        "criterion": np.full(n, kept is None),
+        "truncated": np.arange(n) >= (n if kept is None else kept),
+        "incomplete": np.any([np.isnan(trials[name]) for name in NEEDED], axis=0)
+        & rule["drops_incomplete"],
+        "too_fast": none if reaction is None else reaction["too_fast"],
+        "too_slow": none if reaction is None else reaction["too_slow"],
+        "too_short": none if shortest is None else length < shortest,
+        "too_long": none if longest is None else length > longest,
+        "unbiased": (trials["probability_left"] == 0.5) & rule["drops_unbiased"],
+        "no_go": (trials["choice"] == 0) & rule["drops_no_go"],
+    }
+    exclusion = np.select(list(reasons.values()), list(reasons), default="")
+    return {
+        "is_used": exclusion == "",
+        "exclusion": exclusion,
+        "n_used": int((exclusion == "").sum()),
+        "n_truncated": int(reasons["truncated"].sum()),
+        "criterion_met": None if min_trials is None else kept is not None,
     }

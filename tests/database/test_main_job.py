@@ -276,6 +276,8 @@ def test_reaction_times_of_every_definition(truth, populated):
         "first_movement": ("stimOn_times", "firstMovement_times"),
         "go_cue_movement": ("goCue_times", "firstMovement_times"),
         "go_cue_response": ("goCue_times", "response_times"),
+        "feedback": ("stimOn_times", "feedback_times"),
+        "go_cue_feedback": ("goCue_times", "feedback_times"),
     }
     stored = rows.frame(behavior.ReactionTime.Trial())
     assert set(stored.rt_definition) == set(events)
