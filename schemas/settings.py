@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "BWM_HOME": "bwm.home",
     "BWM_PREFIX": "bwm.prefix",
     "BWM_STORE": "bwm.store",
+    "BWM_DEMO_SERVER": "bwm.demo_server",
     "BWM_ALYX_URL": "alyx.url",
     "BWM_ALYX_USER": "alyx.user",
     "BWM_ALYX_PASSWORD": "alyx.password",
@@ -53,7 +54,7 @@ ENVIRONMENT = {
 """Environment variables and the keys of the file that they overrule."""
 
 DEMO = "demo_" + __version__.replace(".", "_")
-"""Prefix of the schemas of the demo."""
+"""Prefix of the schemas of the demo, or its end on a configured server."""
 
 DEFAULT_PORT = {"mysql": 3306, "postgresql": 5432}
 
@@ -107,7 +108,9 @@ class Settings(BaseModel):
     """Everything that can be configured.
 
     Field aliases are the keys of `dj_local_conf.json`. Without a host the embedded PostgreSQL
-    below `home` is used, with one the backend is MySQL unless it is said.
+    below `home` is used, with one the backend is MySQL unless it is said. The demo keeps to the
+    embedded server even then, unless `demo_server` is `'configured'`: for a demo that several
+    people share, or a machine that runs no server of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -121,6 +124,7 @@ class Settings(BaseModel):
     home: Path = Field(Path("~/.bwm"), alias="bwm.home", validate_default=True)
     prefix: str = Field("bwm", alias="bwm.prefix", pattern=r"^[a-z][a-z0-9_]{0,15}$")
     store: StoreSettings = Field(StoreSettings(), alias="bwm.store")
+    demo_server: Literal["embedded", "configured"] = Field("embedded", alias="bwm.demo_server")
     alyx: AlyxSettings = AlyxSettings()
 
     @model_validator(mode="before")
@@ -155,10 +159,14 @@ class Settings(BaseModel):
         return self
 
     def for_demo(self) -> Settings:
-        """Return the settings of the demo: the embedded server, and schemas of its own.
+        """Return the settings of the demo: the server that it is to have, and schemas of its own.
 
-        They are those of this version, so that an upgrade meets no tables of an older one.
+        They are those of this version, so that an upgrade meets no tables of an older one. On a
+        configured server they are beside those of `prefix`, so that each has its own demo.
         """
+        if self.demo_server == "configured" and not self.embedded:
+            own = self.prefix.removesuffix(f"_{DEMO}")
+            return self.model_copy(update={"prefix": f"{own}_{DEMO}"})
         away = dict.fromkeys(("host", "port", "user", "password", "backend", "use_tls"))
         return self.model_copy(update={**away, "prefix": DEMO})
 

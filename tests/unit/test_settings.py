@@ -61,6 +61,7 @@ EVERY = {
     "DJ_USE_TLS": ("true", "use_tls", True),
     "BWM_HOME": ("/somewhere", "home", Path("/somewhere")),
     "BWM_PREFIX": ("mine", "prefix", "mine"),
+    "BWM_DEMO_SERVER": ("configured", "demo_server", "configured"),
 }
 
 
@@ -231,6 +232,7 @@ INVALID = [
     ("BWM_PREFIX", "b" * 17),
     ("BWM_PREFIX", "bwm`; DROP"),
     ("BWM_PREFIX", "bwm\n"),
+    ("BWM_DEMO_SERVER", "mine"),
     ("BWM_ALYX_URL", "alyx.example"),
     ("BWM_ALYX_DATA_SERVER", "ftp://files.example"),
     ("BWM_ALYX_CACHE_LIMIT", "five apples"),
@@ -372,3 +374,25 @@ def test_the_demo_has_the_embedded_server_and_schemas_of_its_own(tmp_path):
     assert (demo.home, demo.store) == (mine.home, mine.store)
     assert demo.for_demo() == demo
     assert (mine.host, mine.prefix) == ("db.example", "mine")
+
+
+def on_the_configured_server(folder, **more):
+    return load(folder, {"BWM_DEMO_SERVER": "configured", "BWM_PREFIX": "mine", **more})
+
+
+def test_the_demo_may_be_on_the_configured_server_beside_ones_own_tables(tmp_path):
+    login = {"DJ_HOST": "db.example", "DJ_PORT": "3307", "DJ_USER": "alice", "DJ_PASS": "sesame"}
+    mine = on_the_configured_server(tmp_path, **login)
+    demo = mine.for_demo()
+    assert demo == mine.model_copy(update={"prefix": f"mine_{settings.DEMO}"})
+    assert (demo.host, demo.port, demo.user) == ("db.example", 3307, "alice")
+    assert demo.for_demo() == demo
+    longest = {**login, "BWM_PREFIX": "a" * 16}
+    other = on_the_configured_server(tmp_path, **longest).for_demo()
+    assert other.prefix == "a" * 16 + f"_{settings.DEMO}"
+
+
+def test_the_demo_is_embedded_where_no_server_is_configured(tmp_path):
+    demo = on_the_configured_server(tmp_path).for_demo()
+    assert demo.embedded
+    assert demo.prefix == settings.DEMO
