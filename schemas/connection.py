@@ -108,15 +108,18 @@ def activate(connection: dj.Connection, prefix: str) -> None:
     ServerError
         The tables that are there lack columns: they are of an older version.
     """
-    _refuse_older_tables(connection, prefix)
+    held = _held_columns(connection, prefix)
+    _refuse_older_tables(held, prefix)
+    # Where every table is there, DataJoint needs to read nothing of one before it is used.
+    missing = not _wanted_tables(prefix) <= held.keys()
     for module in _table_modules():
         name = schema_name(module.__name__.rpartition(".")[2], prefix)
-        if connection.adapter.backend == "mysql":
+        if missing and connection.adapter.backend == "mysql":
             # Names and acronyms are exact, as on PostgreSQL: the default collation ignores case.
             connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
-        module.schema.activate(name, connection=connection)
-        for table in vars(module).values():
-            if inspect.isclass(table) and issubclass(table, (dj.Imported, dj.Computed)):
+        module.schema.activate(name, connection=connection, create_tables=missing)
+        for table in _tables_of(module):
+            if missing and issubclass(table, MADE):
                 # Declares the job table: DataJoint would at first use, by several workers at once.
                 getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
     atlas = importlib.import_module("schemas.atlas")
@@ -126,13 +129,10 @@ def activate(connection: dj.Connection, prefix: str) -> None:
         atlas.BrainRegion.fill(ontology.load_ontology(), ontology.load_ancestors())
 
 
-def _refuse_older_tables(connection: dj.Connection, prefix: str) -> None:
-    """Look for columns that definitions have and tables have not: DataJoint would not."""
-    names = {
-        module: schema_name(module.__name__.rpartition(".")[2], prefix)
-        for module in _table_modules()
-    }
-    listed = ", ".join(f"'{name}'" for name in names.values())
+def _held_columns(connection: dj.Connection, prefix: str) -> dict[tuple[str, str], set[str]]:
+    """Fetch the columns of every table under a prefix, those of jobs included."""
+    names = [schema_name(module, prefix) for module in MODULES]
+    listed = ", ".join(f"'{name}'" for name in names)
     held = defaultdict(set)
     found = connection.query(
         "SELECT table_schema, table_name, column_name FROM information_schema.columns "
@@ -140,10 +140,28 @@ def _refuse_older_tables(connection: dj.Connection, prefix: str) -> None:
     )
     for schema, table, column in found.fetchall():
         held[schema, table].add(column)
-    for module, schema in names.items():
+    return dict(held)
+
+
+def _wanted_tables(prefix: str) -> set[tuple[str, str]]:
+    """Name every table that there is to be, by schema, those of jobs included."""
+    wanted = set()
+    for module in _table_modules():
+        schema = schema_name(module.__name__.rpartition(".")[2], prefix)
+        for table in _tables_of(module):
+            wanted.add((schema, table.table_name))
+            if issubclass(table, MADE):
+                wanted.add((schema, f"~~{table.table_name.lstrip('_')}"))
+    return wanted
+
+
+def _refuse_older_tables(held: dict[tuple[str, str], set[str]], prefix: str) -> None:
+    """Look for columns that definitions have and tables have not: DataJoint would not."""
+    for module in _table_modules():
+        schema = schema_name(module.__name__.rpartition(".")[2], prefix)
         for table in _tables_of(module):
             there = held.get((schema, table.table_name), set())
-            missing = set(COLUMN.findall(table.definition)) - there
+            missing = _columns(table.definition) - there
             if there and missing:
                 what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
                 raise ServerError(f"{what}: it is of an older version.", prefix, OLDER)
@@ -162,8 +180,17 @@ def _tables_of(module: ModuleType) -> Iterator[type[dj.Table]]:
             yield from (p for p in parts if inspect.isclass(p) and issubclass(p, dj.Part))
 
 
-COLUMN = re.compile(r"^ *(\w+) *(?:=[^:\n]*)?:", re.MULTILINE)
-"""Name of an attribute in a definition."""
+MADE = (dj.Imported, dj.Computed)
+"""Tables that workers fill, each with a table of its jobs."""
+
+
+def _columns(definition: str) -> set[str]:
+    """Name the attributes of a definition, those that a foreign key renames included."""
+    found = set(re.findall(r"^ *(\w+) *(?:=[^:\n]*)?:", definition, re.MULTILINE))
+    for renamed in re.findall(r"^ *->.*\.proj\((.*)\)", definition, re.MULTILINE):
+        found |= set(re.findall(r"(\w+) *=", renamed))
+    return found
+
 
 OLDER = (
     "Use another prefix (bwm.prefix) and register and populate again; downloads are kept. "

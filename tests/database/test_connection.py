@@ -3,8 +3,9 @@
 import datajoint as dj
 import pytest
 
-from schemas import atlas, connection, session, subject
+from schemas import activity, atlas, connection, session, subject
 from schemas.errors import ServerError
+from tests.support.databases import tables
 
 
 @pytest.fixture
@@ -59,3 +60,26 @@ def test_tables_of_an_older_version_are_refused_by_name(database):
     dj.conn(settings.host, settings.user, password, reset=True, use_tls=False)
     dj.conn().query(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
     database.connect()
+
+
+def test_what_is_missing_of_the_tables_is_made(database):
+    missing = activity.RegionRate().jobs.full_table_name
+    dj.conn().query(f"DROP TABLE {missing}")
+    connection.disconnect()
+    database.connect()
+    assert dj.conn().query(f"SELECT count(*) FROM {missing}").fetchall()[0][0] == 0
+
+
+def test_attaching_to_tables_that_are_there_asks_little(database, monkeypatch):
+    """Each query is a round trip to a server that may be far away."""
+    connection.disconnect()
+    asked = []
+    execute = dj.Connection._execute_query
+
+    def count(self, cursor, query, *arguments):
+        asked.append(query)
+        return execute(self, cursor, query, *arguments)
+
+    monkeypatch.setattr(dj.Connection, "_execute_query", count)
+    database.connect()
+    assert 0 < len(asked) < 4 * len(tables())
