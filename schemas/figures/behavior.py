@@ -1,12 +1,32 @@
-"""Reaction times."""
+"""Choices and reaction times.
+
+Every function draws into the Axes it is given, best those of a figure with
+`layout="constrained"`. What cannot be drawn is counted in the figure.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00"}
 """Blue and vermilion: told apart by every kind of colour vision."""
+
+BLOCK_COLOURS = {"all": "#000000", "0.2": "#D55E00", "0.5": "#7F7F7F", "0.8": "#56B4E9"}
+"""Of a block, by its prior probability of a left stimulus: reddish right, bluish left."""
+
+BLOCK_MARKERS = {"all": "D", "0.2": "^", "0.5": "s", "0.8": "o"}
+
+BLOCK_NAMES = {
+    "all": "all trials",
+    "0.2": "block 0.2 left",
+    "0.5": "block 0.5 left",
+    "0.8": "block 0.8 left",
+}
+
+OUTCOME_MARKERS = {"correct": "o", "error": "x", "no_go": "+"}
 
 
 def plot_reaction_times(ax: Axes, summary: pd.DataFrame, title: str = "") -> Axes:
@@ -37,3 +57,238 @@ def plot_reaction_times(ax: Axes, summary: pd.DataFrame, title: str = "") -> Axe
         ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def plot_psychometric(
+    ax: Axes, points: pd.DataFrame, curves: pd.DataFrame | None = None, title: str = ""
+) -> Axes:
+    """Draw the fraction of rightward choices by signed contrast, one colour a block.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    points : DataFrame
+        One row a block and contrast: `psychometric_block` (`all`, `0.2`, `0.5` or `0.8`, the
+        prior probability of a left stimulus), `signed_contrast` (percent, left negative),
+        `n_trials`, `p_right` (fraction of trials, NaN is not drawn). Error bars are the 95 %
+        interval of Wilson for a binomial fraction of `n_trials`.
+    curves : DataFrame, optional
+        Fitted curves, one row a block and contrast, drawn through: `psychometric_block`,
+        `signed_contrast` (percent), `p_right` (fraction).
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Without trials an empty one, with its labels.
+    """
+    drawn = points.dropna(subset=["p_right"])
+    for block, colour in BLOCK_COLOURS.items():
+        group = drawn[drawn["psychometric_block"] == block].sort_values("signed_contrast")
+        fraction = group["p_right"].to_numpy(float)
+        if len(group):
+            ax.errorbar(
+                group["signed_contrast"],
+                fraction,
+                yerr=np.abs(_wilson(fraction, group["n_trials"].to_numpy(float)) - fraction),
+                fmt=BLOCK_MARKERS[block],
+                color=colour,
+                markersize=4.5,
+                elinewidth=0.9,
+                label=f"{BLOCK_NAMES[block]} (n = {group['n_trials'].sum():.0f})",
+            )
+        if curves is not None:
+            curve = curves[curves["psychometric_block"] == block].sort_values("signed_contrast")
+            ax.plot(curve["signed_contrast"], curve["p_right"], color=colour, linewidth=1.3)
+    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(
+        xlim=(-108, 108),
+        ylim=(-0.03, 1.03),
+        xlabel="contrast (%), left negative",
+        ylabel="rightward choices (fraction)",
+    )
+    _head(ax, title)
+    _note(ax, "" if len(drawn) else "no trials")
+    return ax
+
+
+def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
+    """Draw the median reaction time by signed contrast, with the middle half of the trials.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    curve : DataFrame
+        One row a contrast: `signed_contrast` (percent, left negative), `n_trials`, `median`,
+        `q25`, `q75` (s). With `psychometric_block` one line a block, in the colours of
+        `plot_psychometric`. A NaN median is not drawn.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Without trials an empty one, with its labels.
+    """
+    drawn = curve.dropna(subset=["median"])
+    if "psychometric_block" not in drawn:
+        drawn = drawn.assign(psychometric_block="all")
+    for i, (block, colour) in enumerate(BLOCK_COLOURS.items()):
+        group = drawn[drawn["psychometric_block"] == block].sort_values("signed_contrast")
+        if not len(group):
+            continue
+        median = group["median"].to_numpy(float)
+        low, high = median - group["q25"], group["q75"] - median
+        # Blocks stand side by side, so that their bars do not hide each other.
+        ax.errorbar(
+            group["signed_contrast"] + (0, -1.2, 0, 1.2)[i],
+            median,
+            yerr=np.vstack([low, high]),
+            fmt=f"{BLOCK_MARKERS[block]}-",
+            color=colour,
+            markersize=4.5,
+            linewidth=1.2,
+            elinewidth=0.9,
+            label=f"{BLOCK_NAMES[block]} (n = {group['n_trials'].sum():.0f})",
+        )
+    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.set_xlim(-108, 108)
+    ax.set_ylim(bottom=0)
+    ax.set(
+        xlabel="contrast (%), left negative",
+        ylabel="reaction time (s), median and quartiles",
+    )
+    _head(ax, title)
+    _note(ax, "" if len(drawn) else "no trials")
+    return ax
+
+
+def plot_session_reaction_times(
+    ax: Axes, trials: pd.DataFrame, *, n_running: int = 21, title: str = ""
+) -> Axes:
+    """Draw the reaction time of each trial over a session, with its running median.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    trials : DataFrame
+        One row a trial: `trial` (number, from 0), `reaction_time` (s), `side` (`left` or
+        `right`, by colour), `outcome` (`correct`, `error` or `no_go`, by marker),
+        `probability_left` (fraction; blocks of 0.2 and 0.8 are shaded). Trials whose reaction
+        time is NaN, or not above 0 s and so not on a logarithmic axis, are left out and counted,
+        as are those of unknown side or outcome.
+    n_running : int
+        Number of trials of the running median, centred; at the ends of the session it is over
+        those there are, trials that are left out not among them.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Reaction time on a logarithmic axis; without trials an empty one, with its labels.
+    """
+    ordered = trials.sort_values("trial")
+    shown = ordered[
+        (ordered["reaction_time"] > 0)
+        & ordered["side"].isin(list(SIDE_COLOURS))
+        & ordered["outcome"].isin(list(OUTCOME_MARKERS))
+    ]
+    ax.set_yscale("log")
+    for (side, outcome), group in shown.groupby(["side", "outcome"]):
+        ax.plot(
+            group["trial"],
+            group["reaction_time"],
+            OUTCOME_MARKERS[outcome],
+            color=SIDE_COLOURS[side],
+            markersize=3.5 if outcome == "correct" else 4.5,
+            markeredgewidth=0 if outcome == "correct" else 1,
+            alpha=0.75,
+            rasterized=True,
+            label=f"{side}, {outcome.replace('_', '-')} (n = {len(group)})",
+        )
+    median = shown["reaction_time"].rolling(n_running, center=True, min_periods=1).median()
+    if len(shown):
+        name = f"median of {n_running} trials"
+        ax.plot(shown["trial"], median, color="black", linewidth=1.3, label=name)
+    else:
+        ax.set_ylim(0.05, 60)
+    _shade_blocks(ax, ordered)
+    ax.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    ax.set(xlabel="trial", ylabel="reaction time (s)")
+    _head(ax, title)
+    _note(ax, "" if len(shown) else "no trials", len(trials) - len(shown))
+    return ax
+
+
+def _shade_blocks(ax: Axes, trials: pd.DataFrame) -> None:
+    """Shade runs of trials of a biased block over the height of the Axes."""
+    prior = trials["probability_left"].to_numpy(float)
+    number = trials["trial"].to_numpy(float)
+    first = np.flatnonzero(np.r_[True, prior[1:] != prior[:-1]]) if len(prior) else np.arange(0)
+    last = np.r_[first[1:], len(prior)][: len(first)] - 1
+    named = set()
+    for begin, end in zip(first, last, strict=True):
+        block = f"{prior[begin]:.1f}"
+        if block not in ("0.2", "0.8"):
+            continue
+        ax.axvspan(
+            number[begin] - 0.5,
+            number[end] + 0.5,
+            color=BLOCK_COLOURS[block],
+            alpha=0.18,
+            linewidth=0,
+            zorder=0,
+            label=f"_{block}" if block in named else BLOCK_NAMES[block],
+        )
+        named.add(block)
+
+
+def _wilson(fraction: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return both ends (2, k) of the 95 % interval of a binomial fraction, after Wilson (1927)."""
+    z = 1.959964
+    centre = (fraction + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(fraction * (1 - fraction) / n + (z / (2 * n)) ** 2)
+    return np.stack([centre - half, centre + half])
+
+
+def _head(ax: Axes, title: str) -> None:
+    """Put the legend above the Axes, where it hides no data, and the title above that."""
+    handles, names = ax.get_legend_handles_labels()
+    width = 72 * ax.get_window_extent().width / ax.figure.dpi
+    columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
+    rows = -(-len(names) // columns)
+    if names:
+        ax.legend(
+            handles,
+            names,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=columns,
+            fontsize=7,
+            frameon=False,
+            borderaxespad=0.2,
+            handlelength=1.2,
+            columnspacing=1.2,
+        )
+    ax.set_title(title, pad=6 + 11 * rows)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _note(ax: Axes, empty: str, n_left_out: int = 0) -> None:
+    """Say in the Axes that there is nothing, or how much is not shown."""
+    if empty:
+        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4")
+    if n_left_out:
+        ax.text(
+            1,
+            1,
+            f"{n_left_out} trials not shown",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=7,
+            color="0.4",
+        )

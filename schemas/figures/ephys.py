@@ -1,9 +1,391 @@
-"""Firing rates of regions."""
+"""Spikes around events, units along a probe, rates of regions.
+
+Every function draws into the Axes it is given, best those of a figure with
+`layout="constrained"`, which keeps room for labels beside the Axes. Many small marks are drawn as
+pixels also in a vector file. What cannot be drawn is counted in the figure.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import LogNorm
+from matplotlib.figure import FigureBase
+
+CONDITION_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
+"""Of Okabe and Ito, told apart by every kind of colour vision: by which conditions differ."""
+
+LABEL_COLOURS = {True: "#0072B2", False: "#E69F00"}
+"""Good units, and the others."""
+
+MARKS = ("o", "^", "s", "D")
+
+
+def plot_raster(
+    ax: Axes,
+    spikes: np.ndarray,
+    events: np.ndarray,
+    conditions: Sequence[Any] | np.ndarray | pd.Series | None = None,
+    *,
+    window: tuple[float, float] = (-0.5, 1.0),
+    event_name: str = "event",
+    marks: Mapping[str, np.ndarray] | None = None,
+    colours: Mapping[Any, str] | None = None,
+    title: str = "",
+) -> Axes:
+    """Draw the spikes of a unit around an event, a row a trial, the trials by condition.
+
+    Within a condition the trials stand in the order given, or, with `marks`, by the latency of
+    the first mark. The first trial is on top.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    spikes : (S,) float array
+        Spike times of the unit (s), ascending.
+    events : (n,) float array
+        Time of each trial's event (s); a trial whose event is NaN is left out and counted.
+    conditions : (n,) sequence, optional
+        Condition of each trial, as text or number; a trial whose condition is missing (None or
+        NaN) is left out and counted.
+    window : (float, float)
+        From when to when, relative to the event (s), the ends included.
+    event_name : str
+        What happens at 0 s, e.g. `stimulus onset`.
+    marks : mapping of str to (n,) float array, optional
+        Other events of the trials (s, of the same clock as `events`), by name; NaN is not drawn.
+    colours : mapping, optional
+        Colour of each condition, in the order from top to bottom; default numbers by size and
+        names by the alphabet, see `choose_colours`.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Without trials an empty one, with its labels.
+
+    Raises
+    ------
+    ValueError
+        `colours` lacks a condition.
+    """
+    trials = pd.DataFrame({"event": np.asarray(events, float)})
+    trials["condition"] = "" if conditions is None else np.asarray(conditions, dtype=object)
+    for name, times in (marks or {}).items():
+        trials[f"mark {name}"] = np.asarray(times, float) - trials.event
+    shown = trials.dropna(subset=["event", "condition"])
+    palette = choose_colours(shown.condition, colours)
+    rank = shown.condition.map({condition: i for i, condition in enumerate(palette)})
+    keys = ["rank", f"mark {next(iter(marks))}"] if marks else ["rank"]
+    shown = shown.assign(rank=rank.astype(float)).sort_values(keys, kind="stable")
+    time, row = _align(np.asarray(spikes, float), shown.event.to_numpy(), window)
+    # Thin rows overlap, so that a spike among hundreds of trials is still a pixel high.
+    half = max(0.45, len(shown) / 400)
+    spike_condition = shown.condition.to_numpy()[row]
+    for condition, colour in palette.items():
+        of = spike_condition == condition
+        ax.vlines(
+            time[of],
+            row[of] - half,
+            row[of] + half,
+            color=colour,
+            linewidth=0.8,
+            rasterized=True,
+            label=f"_{condition}",
+        )
+    for (name, _), marker in zip((marks or {}).items(), MARKS * len(marks or {}), strict=False):
+        latency = shown[f"mark {name}"].to_numpy()
+        inside = (latency >= window[0]) & (latency <= window[1])
+        ax.plot(
+            latency[inside],
+            np.flatnonzero(inside),
+            marker,
+            color="0.15",
+            markersize=2,
+            markeredgewidth=0,
+            linestyle="none",
+            rasterized=True,
+            label=name,
+        )
+    ax.set(xlim=window, ylim=(max(len(shown), 1) - 0.5, -0.5))
+    ax.set_xlabel(f"time from {event_name} (s)")
+    ax.set_ylabel("trial" if conditions is None else "trials by condition (n)")
+    if conditions is not None:
+        _label_conditions(ax, shown.condition, palette)
+    _mark_event(ax)
+    _head(ax, title)
+    _note(ax, "no trials" if not len(shown) else "", len(trials) - len(shown), "trials")
+    return ax
+
+
+def plot_psth(
+    ax: Axes,
+    psth: pd.DataFrame,
+    *,
+    event_name: str = "event",
+    colours: Mapping[Any, str] | None = None,
+    title: str = "",
+) -> Axes:
+    """Draw the firing rate of a unit around an event, a line a condition.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    psth : DataFrame
+        Of one unit, one row a condition and bin: `condition`; `time` (s, centre of the bin from
+        the event); `mean` (Hz, over the events); `sem` (Hz, over the events; NaN, as for a
+        single event, draws no band); `n_events`. A NaN mean is a gap.
+    event_name, colours, title
+        As in `plot_raster`.
+
+    Returns
+    -------
+    Axes
+        With lines of the mean, bands of one standard error to each side, and the number of
+        events in the legend; without rows an empty one, with its labels.
+
+    Raises
+    ------
+    ValueError
+        A condition has two rows for a time: the frame is of several units. Or `colours` lacks a
+        condition.
+    """
+    if psth.duplicated(["condition", "time"]).any():
+        raise ValueError(
+            "a condition has several rates for a time: restrict the frame to one unit."
+        )
+    for condition, colour in choose_colours(psth["condition"], colours).items():
+        rows = psth[psth["condition"] == condition].sort_values("time")
+        mean, sem = (rows[name].to_numpy(float) for name in ("mean", "sem"))
+        n = int(rows["n_events"].iloc[0])
+        name = f"{condition} (n = {n})"
+        ax.plot(rows["time"], mean, color=colour, linewidth=1.2, label=name)
+        ax.fill_between(rows["time"], mean - sem, mean + sem, color=colour, alpha=0.25, linewidth=0)
+    ax.set_xlabel(f"time from {event_name} (s)")
+    ax.set_ylabel("firing rate (Hz), mean ± sem")
+    ax.margins(x=0)
+    ax.set_ylim(bottom=0)
+    _mark_event(ax)
+    _head(ax, title)
+    _note(ax, "" if len(psth) else "no events")
+    return ax
+
+
+def plot_raster_and_psth(
+    figure: FigureBase,
+    spikes: np.ndarray,
+    events: np.ndarray,
+    psth: pd.DataFrame,
+    conditions: Sequence[Any] | np.ndarray | pd.Series | None = None,
+    *,
+    window: tuple[float, float] = (-0.5, 1.0),
+    event_name: str = "event",
+    marks: Mapping[str, np.ndarray] | None = None,
+    colours: Mapping[Any, str] | None = None,
+    title: str = "",
+) -> tuple[Axes, Axes]:
+    """Draw the raster of a unit above its PSTH, with one time axis and the same colours.
+
+    Parameters
+    ----------
+    figure : Figure or SubFigure
+        Where to draw, best empty and with `layout="constrained"`.
+    spikes, events, conditions, window, event_name, marks, colours, title
+        As in `plot_raster`.
+    psth : DataFrame
+        As in `plot_psth`, of the same unit and conditions.
+
+    Returns
+    -------
+    (Axes, Axes)
+        Raster and PSTH.
+    """
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    if colours is None:
+        every = psth["condition"] if conditions is None else pd.Series(conditions, dtype=object)
+        colours = choose_colours(pd.concat([every, psth["condition"]]))
+    colours = {"": "0.2", **colours} if conditions is None else colours
+    plot_raster(
+        above,
+        spikes,
+        events,
+        conditions,
+        window=window,
+        event_name=event_name,
+        marks=marks,
+        colours=colours,
+        title=title,
+    )
+    plot_psth(below, psth, event_name=event_name, colours=colours)
+    below.set_xlim(window)
+    above.set_xlabel("")
+    return above, below
+
+
+def plot_rates_along_probe(
+    ax: Axes, units: pd.DataFrame, sites: pd.DataFrame, *, title: str = ""
+) -> Axes:
+    """Draw the firing rate of each unit at its depth, beside the regions that the probe crosses.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    units : DataFrame
+        One row a unit: `cluster_depth` (um from the tip), `firing_rate` (Hz); with `is_good`
+        (bool) the good units stand out. Units of NaN depth or rate, or without a spike, are left
+        out and counted.
+    sites : DataFrame
+        One row a recording site: `channel_axial` (um from the tip), `region_acronym`,
+        `region_rgb` (#rrggbb, of the Allen atlas). A site without region (None or NaN) is drawn
+        white; of several sites at one depth the first counts.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Rate on a logarithmic axis, depth upwards, and as its child to the right the column of
+        regions. Without units and sites an empty one, with its labels.
+    """
+    depth, rate = (units[name].to_numpy(float) for name in ("cluster_depth", "firing_rate"))
+    known = ~np.isnan(depth) & (rate > 0)
+    ax.set_xscale("log")
+    _scatter_labelled(ax, rate[known], depth[known], _labels(units, known))
+    ax.set_xlabel("firing rate (Hz)")
+    ax.set_ylabel("distance from the tip (µm)")
+    if not known.any():
+        ax.set_xlim(0.01, 100)
+    _draw_regions(ax, sites, depth[known])
+    _head(ax, title)
+    _note(ax, "" if known.any() else "no units", int((~known).sum()), "units")
+    return ax
+
+
+def plot_amplitude_by_depth(
+    ax: Axes, units: pd.DataFrame, *, colour_by: str = "firing_rate", title: str = ""
+) -> Axes:
+    """Draw the median spike amplitude of each unit at its depth.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    units : DataFrame
+        One row a unit: `cluster_depth` (um from the tip), `amp_median` (V, drawn in uV), and the
+        column to colour by. Units where one of them is missing (with `firing_rate` also those
+        without a spike) are left out and counted.
+    colour_by : {"firing_rate", "is_good"}
+        `firing_rate` (Hz) on a logarithmic scale with a colour bar, or `is_good` (bool) in two
+        colours and markers.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Without units an empty one, with its labels.
+
+    Raises
+    ------
+    ValueError
+        `colour_by` is neither.
+    """
+    if colour_by not in ("firing_rate", "is_good"):
+        raise ValueError(f"colour_by={colour_by!r}: use 'firing_rate' or 'is_good'.")
+    depth, volt = (units[name].to_numpy(float) for name in ("cluster_depth", "amp_median"))
+    known = ~np.isnan(depth) & ~np.isnan(volt) & units[colour_by].notna().to_numpy()
+    if colour_by == "firing_rate":
+        known &= units[colour_by].to_numpy(float) > 0
+        rate = units[colour_by].to_numpy(float)[known]
+        scale = LogNorm(*_decades(rate))
+        drawn = ax.scatter(
+            1e6 * volt[known],
+            depth[known],
+            c=rate,
+            norm=scale,
+            cmap="cividis",
+            s=14,
+            edgecolors="0.3",
+            linewidths=0.3,
+            rasterized=True,
+        )
+        ax.figure.colorbar(drawn, ax=ax, label="firing rate (Hz)")
+    else:
+        _scatter_labelled(ax, 1e6 * volt[known], depth[known], _labels(units, known))
+    ax.set_xlim(left=0)
+    ax.set_xlabel("spike amplitude (µV), median")
+    ax.set_ylabel("distance from the tip (µm)")
+    ax.spines[["top", "right"]].set_visible(False)
+    _head(ax, title)
+    _note(ax, "" if known.any() else "no units", int((~known).sum()), "units")
+    return ax
+
+
+def plot_region_summary(
+    ax: Axes,
+    summary: pd.DataFrame,
+    *,
+    spread: str = "sem",
+    label: str = "firing rate (Hz)",
+    title: str = "",
+) -> Axes:
+    """Draw the mean of each region with its spread, and how many units and sessions it is over.
+
+    Acronyms shrink to the height there is; `region_summary_size` gives a figure in which they
+    can be read.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    summary : DataFrame
+        Indexed by acronym in the order of the atlas, which runs from top to bottom: `mean`, the
+        column named by `spread` (same unit; NaN draws none), `n_units`, `n_sessions`, `rgb`
+        (#rrggbb, of the Allen atlas). A region whose mean is NaN keeps its row, without a point.
+    spread : str
+        Column of the spread, e.g. `sem` or `sd`.
+    label : str
+        What the values are, with their unit.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Without regions an empty one, with its labels.
+    """
+    row = np.arange(len(summary))
+    mean, width = (summary[name].to_numpy(float) for name in ("mean", spread))
+    ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=1)
+    ax.scatter(mean, row, c=list(summary["rgb"]), s=22, edgecolors="0.25", linewidths=0.6, zorder=3)
+    size = min(8.0, 0.85 * _height(ax) / max(len(summary), 1))
+    ax.set_yticks(row, list(summary.index), fontsize=size)
+    ax.set_ylim(max(len(summary), 1) - 0.4, -0.6)
+    ax.set(xlabel=f"{label}, mean ± {spread}", ylabel="region")
+    counts = ax.secondary_yaxis("right")
+    numbers = zip(summary["n_units"], summary["n_sessions"], strict=True)
+    counts.set_yticks(row, [f"{units} / {sessions}" for units, sessions in numbers], fontsize=size)
+    counts.tick_params(length=0, labelcolor="0.3")
+    counts.set_ylabel("units / sessions")
+    counts.spines["right"].set_visible(False)
+    ax.grid(axis="y", color="0.92", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    _head(ax, title)
+    _note(ax, "" if len(summary) else "no regions")
+    return ax
+
+
+def region_summary_size(n_regions: int) -> tuple[float, float]:
+    """Return width and height (inch) of a figure in which `n_regions` rows can be read."""
+    return 6.4, max(2.5, 1.2 + 0.14 * n_regions)
 
 
 def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
@@ -33,3 +415,227 @@ def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
     ax.set(xlabel="firing rate (Hz), mean of good units", ylabel="region", title=title)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def choose_colours(
+    conditions: Sequence[Any] | np.ndarray | pd.Series, colours: Mapping[Any, str] | None = None
+) -> dict[Any, str]:
+    """Give each condition its colour, in the order in which they are drawn.
+
+    Parameters
+    ----------
+    conditions : sequence
+        With repetitions; what is missing (None or NaN) is no condition.
+    colours : mapping, optional
+        Colours to use, in their order; those of no condition here are left out.
+
+    Returns
+    -------
+    dict
+        Without `colours`: numbers (also as text) by size, then names by the alphabet;
+        `CONDITION_COLOURS` for up to five, beyond that shades from dark to bright. A single
+        unnamed condition is dark grey.
+
+    Raises
+    ------
+    ValueError
+        `colours` lacks a condition.
+    """
+    found = list(pd.Series(conditions, dtype=object).dropna().unique())
+    if colours is not None:
+        if missing := [condition for condition in found if condition not in colours]:
+            raise ValueError(f"no colour for {missing}: there are colours for {list(colours)}.")
+        return {condition: colours[condition] for condition in colours if condition in found}
+    found.sort(key=_rank)
+    if found == [""]:
+        return {"": "0.2"}
+    if len(found) <= len(CONDITION_COLOURS):
+        return dict(zip(found, CONDITION_COLOURS, strict=False))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(found)))
+    return {
+        condition: matplotlib.colors.to_hex(shade)
+        for condition, shade in zip(found, shades, strict=True)
+    }
+
+
+def _rank(condition: Any) -> tuple[float, str]:
+    try:
+        return float(condition), ""
+    except (TypeError, ValueError):
+        return np.inf, str(condition)
+
+
+def _align(
+    spikes: np.ndarray, events: np.ndarray, window: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return time from the event and row of every spike in the window of an event."""
+    first = np.searchsorted(spikes, events + window[0], "left")
+    counts = np.searchsorted(spikes, events + window[1], "right") - first
+    row = np.repeat(np.arange(len(events)), counts)
+    start = np.repeat(first - (np.cumsum(counts) - counts), counts)
+    return spikes[start + np.arange(len(row))] - events[row], row
+
+
+def _label_conditions(ax: Axes, conditions: pd.Series, palette: Mapping[Any, str]) -> None:
+    """Name the conditions at the middle of their trials, and part them by lines."""
+    counts = conditions.value_counts().reindex(list(palette)).to_numpy(int)
+    ends = np.cumsum(counts) - 0.5
+    for end in ends[:-1]:
+        ax.axhline(end, color="0.7", linewidth=0.5, zorder=0)
+    middle = ends - counts / 2
+    places, size = _spread(ax, middle, -0.5, max(len(conditions), 1) - 0.5)
+    names = [f"{name} ({n})" for name, n in zip(palette, counts, strict=True)]
+    ax.set_yticks(places, names, fontsize=size)
+    ax.tick_params(axis="y", length=0)
+    for text, colour in zip(ax.get_yticklabels(), palette.values(), strict=True):
+        text.set_color(colour)
+
+
+def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
+    """Draw the column of regions to the right of the Axes; runs of sites are one block each."""
+    rows = sites.dropna(subset=["channel_axial"]).drop_duplicates("channel_axial")
+    rows = rows.sort_values("channel_axial")
+    axial = rows["channel_axial"].to_numpy(float)
+    pitch = np.median(np.diff(axial)) if len(axial) > 1 else 20.0
+    middle = (axial[1:] + axial[:-1]) / 2
+    low = np.concatenate([axial[:1] - pitch / 2, middle])
+    high = np.concatenate([middle, axial[-1:] + pitch / 2])
+    name = rows["region_acronym"].fillna("").to_numpy(str)
+    first = np.flatnonzero(np.r_[True, name[1:] != name[:-1]]) if len(name) else np.arange(0)
+    last = np.r_[first[1:], len(name)][: len(first)] - 1
+    reach = np.concatenate([depth, low, high]) if len(depth) + len(low) else np.array([0.0, 3840.0])
+    margin = 0.02 * max(float(np.ptp(reach)), 1.0)
+    ax.set_ylim(reach.min() - margin, reach.max() + margin)
+    column = ax.inset_axes((1.02, 0, 0.05, 1), sharey=ax)
+    colour = rows["region_rgb"].where(rows["region_acronym"].notna(), "#ffffff").to_numpy()
+    column.bar(
+        0.5,
+        high[last] - low[first],
+        1.0,
+        low[first],
+        color=list(colour[first]),
+        edgecolor="0.4",
+        linewidth=0.5,
+    )
+    column.set_xlim(0, 1)
+    column.set_title("region", fontsize=8)
+    column.axis("off")
+    centre = (low[first] + high[last]) / 2
+    named = name[first] != ""
+    places, size = _spread(ax, centre[named], *ax.get_ylim())
+    for acronym, at, place in zip(name[first][named], centre[named], places, strict=True):
+        column.annotate(
+            acronym,
+            (1, at),
+            (1.6, place),
+            va="center",
+            fontsize=size,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.4, "shrinkA": 0},
+            annotation_clip=False,
+        )
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _labels(units: pd.DataFrame, known: np.ndarray) -> np.ndarray | None:
+    """Return whether each known unit is good, or nothing where the frame does not say."""
+    return units["is_good"].to_numpy(bool)[known] if "is_good" in units else None
+
+
+def _scatter_labelled(ax: Axes, x: np.ndarray, y: np.ndarray, good: np.ndarray | None) -> None:
+    """Draw units as points, the good ones last and in a colour and marker of their own."""
+    if good is None:
+        _scatter(ax, x, y, LABEL_COLOURS[True], "o")
+        return
+    for is_good, name, marker in ((False, "other", "^"), (True, "good", "o")):
+        of = good == is_good
+        points = _scatter(ax, x[of], y[of], LABEL_COLOURS[is_good], marker)
+        points.set_label(f"{name} (n = {of.sum()})")
+
+
+def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, marker: str) -> PathCollection:
+    return ax.scatter(x, y, s=12, c=colour, marker=marker, alpha=0.7, linewidths=0, rasterized=True)
+
+
+def _decades(rate: np.ndarray) -> tuple[float, float]:
+    """Return ends of a logarithmic scale that holds every rate, at least a factor of ten apart."""
+    if not len(rate):
+        return 0.1, 100.0
+    low, high = float(rate.min()), float(rate.max())
+    return (low, high) if high >= 10 * low else (low / 3.2, low * 32)
+
+
+def _height(ax: Axes) -> float:
+    """Return the height of the Axes in points, as it is before the layout is final."""
+    return 72 * ax.get_window_extent().height / ax.figure.dpi
+
+
+def _spread(ax: Axes, centres: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float]:
+    """Move ascending places of labels as little as it takes for them not to overlap.
+
+    Returns
+    -------
+    places : (n,) float array
+        Within `low` and `high`, in the same order.
+    size : float
+        Size of the font (points): 8, or less where that many would not fit.
+    """
+    n = len(centres)
+    line = 1.35  # of the size of the font; the layout may still take height from the Axes
+    size = min(8.0, 0.85 * _height(ax) / (line * max(n, 1)))
+    gap = min(line * size / (0.85 * _height(ax)), 1 / max(n, 1)) * (high - low)
+    # Pools of labels that touch stand around the mean of where they ought to be.
+    pools: list[tuple[float, int]] = []
+    for centre in centres - gap * np.arange(n):
+        mean, count = float(centre), 1
+        while pools and pools[-1][0] > mean:
+            before, k = pools.pop()
+            mean, count = (mean * count + before * k) / (count + k), count + k
+        pools.append((mean, count))
+    means, counts = (np.array(column) for column in zip(*pools, strict=True)) if n else ([], [])
+    start = np.repeat(np.asarray(means, float), np.asarray(counts, int))
+    lowest, highest = low + gap / 2, high - gap * (n - 0.5)
+    return np.clip(start, lowest, max(lowest, highest)) + gap * np.arange(n), size
+
+
+def _mark_event(ax: Axes) -> None:
+    ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _head(ax: Axes, title: str) -> None:
+    """Put the legend above the Axes, where it hides no data, and the title above that."""
+    handles, names = ax.get_legend_handles_labels()
+    width = 72 * ax.get_window_extent().width / ax.figure.dpi
+    columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
+    rows = -(-len(names) // columns)
+    if names:
+        ax.legend(
+            handles,
+            names,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=columns,
+            fontsize=7,
+            frameon=False,
+            borderaxespad=0.2,
+            handlelength=1.2,
+            columnspacing=1.2,
+        )
+    ax.set_title(title, pad=6 + 11 * rows)
+
+
+def _note(ax: Axes, empty: str, n_left_out: int = 0, what: str = "") -> None:
+    """Say in the Axes that there is nothing, or how much is not shown."""
+    if empty:
+        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4")
+    if n_left_out:
+        ax.text(
+            1,
+            1,
+            f"{n_left_out} {what} not shown",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=7,
+            color="0.4",
+        )

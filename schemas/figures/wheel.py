@@ -1,0 +1,180 @@
+"""The wheel around events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+QUANTITIES = {"position": "wheel position (rad)", "velocity": "wheel velocity (rad/s)"}
+"""What can be drawn, with its unit; both are positive counter-clockwise, as the subject sees it."""
+
+
+def plot_wheel(
+    ax: Axes,
+    traces: np.ndarray,
+    time: np.ndarray,
+    conditions: Sequence[Any] | np.ndarray | pd.Series | None = None,
+    *,
+    quantity: str = "position",
+    onsets: np.ndarray | None = None,
+    event_name: str = "event",
+    colours: Mapping[Any, str] | None = None,
+    title: str = "",
+) -> Axes:
+    """Draw the wheel around an event: each trial thin, the mean of each condition thick.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw, best of a figure with `layout="constrained"`.
+    traces : (n, T) float array
+        Position (rad), best from the position at the event, or velocity (rad/s) of each trial.
+        NaN is a gap; the mean at a time is over the trials that have a value there. A trial of
+        NaN alone is left out and counted.
+    time : (T,) float array
+        Time of the samples from the event (s), ascending.
+    conditions : (n,) sequence, optional
+        Condition of each trial; a trial whose condition is missing (None or NaN) is left out and
+        counted.
+    quantity : {"position", "velocity"}
+        What the traces are.
+    onsets : (n,) float array, optional
+        Start of a movement of each trial (s from the event), marked on its trace; NaN or outside
+        of `time` is not drawn.
+    event_name : str
+        What happens at 0 s, e.g. `go cue`.
+    colours : mapping, optional
+        Colour of each condition in the order of the legend; default shades from dark to bright,
+        numbers by size and names by the alphabet.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        The single trials are drawn as pixels also in a vector file. Without trials an empty one,
+        with its labels.
+
+    Raises
+    ------
+    KeyError
+        `quantity` is neither, or `colours` lacks a condition.
+    """
+    traces, time = np.asarray(traces, float).reshape(-1, max(len(time), 1)), np.asarray(time, float)
+    condition = np.full(len(traces), "", object)
+    if conditions is not None:
+        condition = np.asarray(conditions, dtype=object)
+    shown = ~np.isnan(traces).all(axis=1) & ~pd.isna(condition)
+    for name, colour in _colours(condition[shown], colours).items():
+        of = shown & (condition == name)
+        _draw_condition(ax, traces[of], time, colour, f"{name or 'mean'} (n = {of.sum()})")
+    if onsets is not None:
+        _mark_onsets(ax, traces[shown], time, np.asarray(onsets, float)[shown])
+    ax.set_xlabel(f"time from {event_name} (s)")
+    ax.set_ylabel(QUANTITIES[quantity])
+    if len(time):
+        ax.set_xlim(time[0], time[-1])
+    ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    _head(ax, title)
+    _note(ax, "" if shown.any() else "no trials", int((~shown).sum()))
+    return ax
+
+
+def _draw_condition(ax: Axes, traces: np.ndarray, time: np.ndarray, colour: str, name: str) -> None:
+    """Draw trials and their mean; the more trials, the fainter each."""
+    lines = np.stack([np.broadcast_to(time, traces.shape), traces], axis=-1)
+    alpha = float(np.clip(8 / len(traces), 0.08, 0.5))
+    trials = LineCollection(
+        list(lines), colors=colour, linewidths=0.5, alpha=alpha, rasterized=True
+    )
+    ax.add_collection(trials)
+    n = (~np.isnan(traces)).sum(axis=0)
+    mean = np.where(n > 0, np.nansum(traces, axis=0) / np.maximum(n, 1), np.nan)
+    ax.plot(time, mean, color="white", linewidth=3.2)
+    ax.plot(time, mean, color=colour, linewidth=2, label=name)
+    ax.autoscale_view()
+
+
+def _mark_onsets(ax: Axes, traces: np.ndarray, time: np.ndarray, onsets: np.ndarray) -> None:
+    """Mark the start of a movement at the sample of the trace that is nearest before it."""
+    if not len(time):
+        return
+    inside = np.flatnonzero((onsets >= time[0]) & (onsets <= time[-1]))
+    sample = np.searchsorted(time, onsets[inside], "right") - 1
+    ax.plot(
+        onsets[inside],
+        traces[inside, sample],
+        "o",
+        color="0.1",
+        markersize=2.5,
+        markeredgewidth=0,
+        rasterized=True,
+        label="movement onset",
+    )
+
+
+def _colours(condition: np.ndarray, colours: Mapping[Any, str] | None) -> dict[Any, str]:
+    found = list(pd.unique(pd.Series(condition, dtype=object)))
+    if colours is not None:
+        chosen = {name: colours[name] for name in found}
+        return {name: chosen[name] for name in colours if name in chosen}
+    if found == [""]:
+        return {"": "#0072B2"}
+    found.sort(key=_rank)
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(found)))
+    return {
+        name: matplotlib.colors.to_hex(shade) for name, shade in zip(found, shades, strict=True)
+    }
+
+
+def _rank(condition: Any) -> tuple[float, str]:
+    try:
+        return float(condition), ""
+    except (TypeError, ValueError):
+        return np.inf, str(condition)
+
+
+def _head(ax: Axes, title: str) -> None:
+    """Put the legend above the Axes, where it hides no data, and the title above that."""
+    handles, names = ax.get_legend_handles_labels()
+    width = 72 * ax.get_window_extent().width / ax.figure.dpi
+    columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
+    rows = -(-len(names) // columns)
+    if names:
+        ax.legend(
+            handles,
+            names,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=columns,
+            fontsize=7,
+            frameon=False,
+            borderaxespad=0.2,
+            handlelength=1.2,
+            columnspacing=1.2,
+        )
+    ax.set_title(title, pad=6 + 11 * rows)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _note(ax: Axes, empty: str, n_left_out: int) -> None:
+    """Say in the Axes that there is nothing, or how much is not shown."""
+    if empty:
+        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4")
+    if n_left_out:
+        ax.text(
+            1,
+            1,
+            f"{n_left_out} trials not shown",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=7,
+            color="0.4",
+        )
