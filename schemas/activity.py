@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from schemas import atlas, behavior, ephys, rows, storage
+from schemas.errors import InconsistentData
 from schemas.maths import activity as maths
+from schemas.maths import behavior as trial_maths
+from schemas.maths import psth as psth_maths
 
 schema = dj.Schema()
 
@@ -97,8 +100,8 @@ class UnitRate(dj.Computed):
             return cluster_id, {"rate": rates, "n_events": 0, "n_dropped": 0}, None
         time = storage.reference(sort["spikes"]).read(["time"])["time"]
         span = window["window_start"], window["window_end"]
-        rates = maths.compute_window_rates(time, offsets, counts, events, span)
-        return cluster_id, rates, key["eid"]
+        around = maths.compute_window_rates(time, offsets, counts, events, span)
+        return cluster_id, around, key["eid"]
 
     def make_insert(
         self, key: dict[str, Any], cluster_id: np.ndarray, rates: dict, trials_eid: str | None
@@ -169,3 +172,418 @@ REGION_RATE_COLUMNS = {
     "sd": "sd_rate",
     "sem": "sem_rate",
 }
+
+
+@schema
+class TrialSplit(dj.Lookup):
+    """Into which conditions trials are split: every combination of what is told apart."""
+
+    definition = """
+    # one row per way to split trials into conditions
+    trial_split       : varchar(32)   # name of the split
+    ---
+    by_side           : bool          # side of the stimulus, that of zero contrast kept
+    by_contrast       : bool          # contrast of the stimulus, whatever its side
+    by_choice         : bool          # side of the choice, or none
+    by_outcome        : bool          # correct, error or no_go
+    by_block          : bool          # prior of a left stimulus
+    split_description : varchar(128)  # conditions that it makes
+    """
+    contents = rows.lookup(
+        "trial_split, by_side, by_contrast, by_choice, by_outcome, by_block, split_description",
+        ("side", True, False, False, False, False, "left and right stimulus"),
+        ("contrast", True, True, False, False, False, "signed contrast, two zeros"),
+        ("choice", False, False, True, False, False, "left and right choice, and none"),
+        ("outcome", False, False, False, True, False, "correct, error and no_go"),
+        ("block", False, False, False, False, True, "blocks of the prior 0.2, 0.5 and 0.8"),
+    )
+
+
+@schema
+class PsthDefinition(dj.Lookup):
+    """What a peri-stimulus time histogram is: event, bins, conditions, trials and units."""
+
+    definition = """
+    # one row per definition of a histogram
+    psth_definition  : varchar(32)   # name of the definition
+    ---
+    -> behavior.TrialEvent
+    psth_start       : float64       # (s) from the event; a bin that it cuts is whole
+    psth_end         : float64       # (s) from the event; a bin that it cuts is whole
+    bin_width        : float64       # (s) width of a bin; the event is the edge of two
+    -> TrialSplit
+    -> behavior.TrialMaskDefinition
+    -> [nullable] ephys.UnitCriterion
+    psth_description : varchar(128)  # what it shows; without criterion it is of all units
+    """
+    contents = rows.lookup(
+        "psth_definition, trial_event, psth_start, psth_end, bin_width, trial_split, trial_mask, "
+        "criterion, psth_description",
+        *(
+            (name, event, -0.5, 1.0, 0.05, split, "bwm", "ibl_2022", shows)
+            for name, event, split, shows in (
+                ("stimulus_side", "stim_on_time", "side", "stimulus, left and right"),
+                ("stimulus_contrast", "stim_on_time", "contrast", "stimulus by signed contrast"),
+                ("stimulus_block", "stim_on_time", "block", "stimulus by prior"),
+                ("movement_choice", "first_movement_time", "choice", "movement by choice"),
+                ("feedback_outcome", "feedback_time", "outcome", "reward and error"),
+            )
+        ),
+    )
+
+
+def _defined(definition: type[dj.Lookup]) -> dj.expression.QueryExpression:
+    """Return every sort and definition for which the trials and units that it asks for are."""
+    every = ephys.Spikes.proj() * definition.proj("trial_mask", "criterion")
+    every = every & behavior.TrialMask.proj()
+    # NULL in a join is equal to nothing.
+    return (every & ["criterion IS NULL", ephys.GoodUnits.proj()]).proj()
+
+
+def _fetch_slices(key: dict[str, Any], criterion: str | None) -> np.ndarray:
+    """Fetch cluster, offset and number of spikes of the units, all or the good ones (U, 3)."""
+    units = rows.frame((ephys.Spikes.Unit & key).proj("spike_offset", "n_unit_spikes"))
+    if criterion is not None:
+        good = ephys.GoodUnits.Unit & key & {"criterion": criterion, "is_good": True}
+        units = units[units.cluster_id.isin(rows.frame(good.proj()).cluster_id)]
+    return units[["cluster_id", "spike_offset", "n_unit_spikes"]].to_numpy(np.int64)
+
+
+def _fetch_trials(key: dict[str, Any], trial_mask: str, *columns: str) -> dict[str, np.ndarray]:
+    """Fetch columns of all trials as floats, in order, and which of them are used."""
+    trials = rows.frame((behavior.Trials.Trial & key).proj(*columns))
+    mask = behavior.TrialMask.Trial & {"eid": key["eid"], "trial_mask": trial_mask}
+    used = trials.trial.isin(rows.frame(mask & {"is_used": True}).trial).to_numpy()
+    found = {name: trials[name].to_numpy(float, na_value=np.nan) for name in columns}
+    return {**found, "is_used": used}
+
+
+def _read_trains(
+    stored: dict[str, Any], slices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the spikes of some units: times (s) unit after unit, offsets and counts."""
+    _, offsets, counts = slices.T
+    trains = storage.reference(stored).read_slices("time", offsets, counts)
+    return np.concatenate([*trains, np.empty(0)]), np.cumsum(counts) - counts, counts
+
+
+@schema
+class Psth(dj.Computed):
+    """Rates around an event by condition, mean and standard error over trials, as one object.
+
+    Columns of the object, sorted by the first three: `cluster`, `condition` (its number), `time`
+    (s, centre of the bin from the event), `mean` (Hz), `sem` (Hz); NaN where there are too few
+    trials.
+    """
+
+    definition = f"""
+    # one row per sort of an insertion and definition
+    -> ephys.Spikes
+    -> PsthDefinition
+    ---
+    -> behavior.TrialMask
+    -> [nullable] ephys.GoodUnits
+    n_psth_units     : int32  # units that the object holds
+    n_unsplit_trials : int32  # trials in use that lack what tells conditions apart
+    psth             : <parquet@{storage.STORE}>  # cluster, condition, time (s), mean, sem (Hz)
+    """
+
+    class Condition(dj.Part):
+        """A condition that occurs in the session; null is what the definition does not split by."""
+
+        definition = """
+        # one row per condition of a definition
+        -> master
+        condition_number     : int16        # number in the object, from 0
+        ---
+        psth_condition       : varchar(64)  # name, e.g. left 0.25
+        psth_side = null     : varchar(5)   # side of the stimulus
+        psth_contrast = null : float64      # (fraction) contrast of the stimulus
+        psth_choice = null   : varchar(5)   # side of the choice, or no_go
+        psth_outcome = null  : varchar(8)   # correct, error or no_go
+        psth_prior = null    : float64      # (fraction) prior of a left stimulus
+        n_psth_events        : int32        # events that are averaged
+        n_psth_dropped       : int32        # trials in use that lack the event
+        """
+
+    class Unit(dj.Part):
+        """A unit's slice of the object."""
+
+        definition = """
+        # one row per unit of a definition
+        -> master
+        -> ephys.SpikeSorting.Cluster
+        ---
+        psth_offset : int64  # first row of the unit in the object
+        n_psth_rows : int32  # number of rows: conditions x bins
+        """
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Return every sort and definition whose trials and units are known."""
+        return _defined(PsthDefinition)
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch the definition, the trials, the units' slices and where the spikes are."""
+        definition = (PsthDefinition * TrialSplit & key).fetch1()
+        trials = _fetch_trials(key, definition["trial_mask"], definition["trial_event"], *SPLIT_BY)
+        slices = _fetch_slices(key, definition["criterion"])
+        return definition, trials, slices, (ephys.Spikes & key).fetch1("spikes").stored
+
+    def make_compute(
+        self,
+        key: dict[str, Any],
+        definition: dict[str, Any],
+        trials: dict[str, np.ndarray],
+        slices: np.ndarray,
+        stored: dict[str, Any],
+    ) -> tuple:
+        """Average the rates."""
+        edges = _edges(definition)
+        condition, levels = psth_maths.split_trials(_factors(definition, trials))
+        used = np.where(trials["is_used"], condition, -1)
+        n_conditions = int(condition.max(initial=-1)) + 1
+        found = psth_maths.compute_psth(
+            *_read_trains(stored, slices),
+            trials[definition["trial_event"]],
+            used,
+            n_conditions,
+            edges,
+        )
+        n_unsplit = int((trials["is_used"] & (condition < 0)).sum())
+        conditions = _condition_rows(levels, n_conditions, found)
+        return definition, slices[:, 0], conditions, n_unsplit, _pack(slices[:, 0], edges, found)
+
+    def make_insert(
+        self,
+        key: dict[str, Any],
+        definition: dict[str, Any],
+        cluster_id: np.ndarray,
+        conditions: pd.DataFrame,
+        n_unsplit: int,
+        psth: storage.Packed,
+    ) -> None:
+        """Insert the object, the conditions and the units' slices."""
+        counts = {"n_psth_units": len(cluster_id), "n_unsplit_trials": n_unsplit}
+        rows.insert1(self, {**key, **_sources(definition), **counts, "psth": psth})
+        rows.insert(self.Condition(), conditions, key)
+        n_rows = psth.n_rows // max(len(cluster_id), 1)
+        offset = np.arange(len(cluster_id)) * n_rows
+        units = {"cluster_id": cluster_id, "psth_offset": offset, "n_psth_rows": n_rows}
+        rows.insert(self.Unit(), pd.DataFrame(units), key)
+
+
+SPLIT_BY = ("contrast_left", "contrast_right", "choice", "feedback_type", "probability_left")
+"""Columns of trials that conditions are told apart by."""
+
+CHOICES = {1.0: "left", -1.0: "right", 0.0: "no_go"}
+"""Choices by their released number: turning the wheel clockwise chooses the left side."""
+
+
+def _sources(definition: dict[str, Any]) -> dict[str, Any]:
+    """Return what refers to the trials and units that a row is computed from."""
+    return {name: definition[name] for name in ("trial_mask", "criterion")}
+
+
+def _edges(definition: dict[str, Any]) -> np.ndarray:
+    limits = [definition[name] for name in ("psth_start", "psth_end", "bin_width")]
+    if not (limits[2] > 0 and limits[0] < limits[1]):
+        raise InconsistentData(
+            f"bins of {limits[2]} s from {limits[0]} to {limits[1]} s are none.",
+            f"activity.PsthDefinition, {definition['psth_definition']}",
+            "Give a start before the end, and a width above 0.",
+        )
+    return psth_maths.compute_bin_edges(*limits)
+
+
+def _factors(definition: dict[str, Any], trials: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what tells conditions apart, as numbers by trial; NaN where it is unknown."""
+    side, contrast = trial_maths.compute_stimulus(trials["contrast_left"], trials["contrast_right"])
+    outcome = trial_maths.compute_outcome(trials["choice"], trials["feedback_type"])
+    factors = {
+        "side": np.where(side < 0, np.nan, side),
+        "contrast": contrast,
+        "choice": -trials["choice"],
+        "outcome": np.where(outcome < 0, np.nan, outcome),
+        "block": trials["probability_left"],
+    }
+    chosen = {name: values for name, values in factors.items() if definition[f"by_{name}"]}
+    return chosen or {"all": np.zeros(len(side))}
+
+
+def _condition_rows(
+    levels: dict[str, np.ndarray], n_conditions: int, found: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    names = {
+        "side": dict(enumerate(trial_maths.SIDES)),
+        "choice": {-number: name for number, name in CHOICES.items()},
+        "outcome": dict(enumerate(trial_maths.OUTCOMES)),
+    }
+    named = {f: pd.Series(v).map(names[f]) if f in names else v for f, v in levels.items()}
+    told = pd.DataFrame(named, index=range(n_conditions))
+    label = told.apply(lambda row: " ".join(map(_label, row)), axis=1) if len(told) else ""
+    columns = {"block": "prior"}
+    return pd.DataFrame(
+        {
+            "condition_number": np.arange(n_conditions),
+            "psth_condition": label,
+            **{
+                f"psth_{columns.get(factor, factor)}": told.get(factor)
+                for factor in ("side", "contrast", "choice", "outcome", "block")
+            },
+            "n_psth_events": found["n_events"],
+            "n_psth_dropped": found["n_dropped"],
+        }
+    )
+
+
+def _label(level: Any) -> str:
+    return level if isinstance(level, str) else f"{level:g}"
+
+
+def _pack(
+    cluster_id: np.ndarray, edges: np.ndarray, found: dict[str, np.ndarray]
+) -> storage.Packed:
+    """Write mean and sem (U, C, B) as columns."""
+    shape = found["mean"].shape
+    unit, condition, time_bin = (index.ravel() for index in np.indices(shape))
+    return storage.pack(
+        {
+            "cluster": cluster_id.astype(np.int32)[unit],
+            "condition": condition.astype(np.int16),
+            "time": ((edges[:-1] + edges[1:]) / 2)[time_bin],
+            "mean": found["mean"].ravel(),
+            "sem": found["sem"].ravel(),
+        }
+    )
+
+
+@schema
+class ResponseDefinition(dj.Lookup):
+    """What a response is: a window, a window to compare it with, trials and units."""
+
+    definition = """
+    # one row per definition of a response
+    response_definition  : varchar(32)   # name of the definition
+    ---
+    -> Window.proj(response_window="window_name")
+    -> Window.proj(baseline_window="window_name")
+    -> behavior.TrialMaskDefinition
+    -> [nullable] ephys.UnitCriterion
+    response_description : varchar(128)  # what it shows; without criterion it is of all units
+    """
+    contents = rows.lookup(
+        "response_definition, response_window, baseline_window, trial_mask, criterion, "
+        "response_description",
+        ("stimulus", "stimulus", "block", "bwm", "ibl_2022", "stimulus against the time before"),
+        ("choice", "choice", "block", "bwm", "ibl_2022", "movement against the time before both"),
+        ("feedback", "feedback", "block", "bwm", "ibl_2022", "feedback against the time before"),
+    )
+
+
+@schema
+class UnitResponse(dj.Computed):
+    """Whether units fire otherwise in a window than in another, by a test over trials."""
+
+    definition = """
+    # one row per sort of an insertion and definition
+    -> ephys.Spikes
+    -> ResponseDefinition
+    ---
+    -> behavior.TrialMask
+    -> [nullable] ephys.GoodUnits
+    n_response_trials : int32  # trials that are compared
+    n_incomparable    : int32  # trials in use that lack an event
+    """
+
+    class Unit(dj.Part):
+        """A unit's rates, and Wilcoxon's signed-rank test of their difference over trials."""
+
+        definition = """
+        # one row per unit of a definition
+        -> master
+        -> ephys.SpikeSorting.Cluster
+        ---
+        rate_before = null        : float64  # (Hz) mean in the baseline; null without trials
+        rate_in = null            : float64  # (Hz) mean in the window; null without trials
+        n_changed_trials          : int32    # trials with two rates that differ
+        wilcoxon_statistic = null : float64  # (ranks) smaller of the two sums of ranks
+        wilcoxon_p = null         : float64  # (probability) two-sided; null where none differs
+        """
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Return every sort and definition whose trials and units are known."""
+        return _defined(ResponseDefinition)
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch the definition, windows and events, the units' slices, where the spikes are."""
+        definition = (ResponseDefinition & key).fetch1()
+        windows = [_fetch_window(definition, name) for name in WINDOWS]
+        events = {window["trial_event"] for window in windows}
+        trials = _fetch_trials(key, definition["trial_mask"], *sorted(events))
+        slices = _fetch_slices(key, definition["criterion"])
+        stored = (ephys.Spikes & key).fetch1("spikes").stored
+        return definition, windows, trials, slices, stored
+
+    def make_compute(
+        self,
+        key: dict[str, Any],
+        definition: dict[str, Any],
+        windows: list[dict[str, Any]],
+        trials: dict[str, np.ndarray],
+        slices: np.ndarray,
+        stored: dict[str, Any],
+    ) -> tuple:
+        """Compare the rates."""
+        before, during = (
+            (trials[w["trial_event"]][trials["is_used"]], (w["window_start"], w["window_end"]))
+            for w in windows
+        )
+        found = maths.compute_responses(*_read_trains(stored, slices), before, during)
+        return definition, slices[:, 0], found
+
+    def make_insert(
+        self,
+        key: dict[str, Any],
+        definition: dict[str, Any],
+        cluster_id: np.ndarray,
+        found: dict[str, Any],
+    ) -> None:
+        """Insert the rates and tests."""
+        counts = {
+            "n_response_trials": found["n_trials"],
+            "n_incomparable": found["n_missing"],
+        }
+        rows.insert1(self, {**key, **_sources(definition), **counts})
+        table = {ours: found[theirs] for ours, theirs in RESPONSE_COLUMNS.items()}
+        rows.insert(self.Unit(), pd.DataFrame({"cluster_id": cluster_id, **table}), key)
+
+
+WINDOWS = ("baseline_window", "response_window")
+
+RESPONSE_COLUMNS = {
+    "rate_before": "rate_before",
+    "rate_in": "rate_in",
+    "n_changed_trials": "n_changed",
+    "wilcoxon_statistic": "statistic",
+    "wilcoxon_p": "p",
+}
+
+
+def _fetch_window(definition: dict[str, Any], name: str) -> dict[str, Any]:
+    """Fetch a window of a response.
+
+    Raises
+    ------
+    InconsistentData
+        It is around no event.
+    """
+    window = (Window & {"window_name": definition[name]}).fetch1()
+    if window["trial_event"] is None:
+        raise InconsistentData(
+            f"the window {definition[name]} is around no event.",
+            f"activity.ResponseDefinition, {definition['response_definition']}",
+            "Name a window that a trial has.",
+        )
+    return window

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import stats
 
 from schemas.maths.groups import summarise_groups
 
@@ -10,7 +11,7 @@ from schemas.maths.groups import summarise_groups
 def search_units(
     times: np.ndarray, offsets: np.ndarray, counts: np.ndarray, edges: np.ndarray
 ) -> np.ndarray:
-    """Count each unit's spikes before each edge: `searchsorted(..., 'left')` for all units at once.
+    """Count each unit's spikes before each edge: `searchsorted(..., 'left')` unit by unit.
 
     Parameters
     ----------
@@ -26,17 +27,11 @@ def search_units(
     (U, E) int array
         Number of spikes of the unit with time < edge.
     """
-    low = np.repeat(offsets[:, None], len(edges), axis=1).astype(np.int64)
-    high = low + counts[:, None]
-    start = low.copy()
-    # Bisection of all units in step: the loop runs log2(spikes of a unit) times.
-    for _ in range(int(counts.max(initial=0)).bit_length()):
-        middle = (low + high) >> 1
-        open_ = low < high
-        before = open_ & (times[np.minimum(middle, len(times) - 1)] < edges)
-        low = np.where(before, middle + 1, low)
-        high = np.where(open_ & ~before, middle, high)
-    return low - start
+    found = np.empty((len(offsets), len(edges)), dtype=np.int64)
+    # Five times faster than a bisection of all units in step, which is no loop over units.
+    for row, start, n in zip(found, offsets.tolist(), counts.tolist(), strict=True):
+        row[:] = times[start : start + n].searchsorted(edges)
+    return found
 
 
 def count_in_windows(
@@ -126,3 +121,91 @@ def summarise_regions(rate: np.ndarray, region_id: np.ndarray) -> dict[str, np.n
     known = ~np.isnan(rate)
     regions, group = np.unique(region_id[known], return_inverse=True)
     return {"region_id": regions, **summarise_groups(rate[known], group, len(regions))}
+
+
+def compute_responses(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    before: tuple[np.ndarray, tuple[float, float]],
+    during: tuple[np.ndarray, tuple[float, float]],
+) -> dict[str, np.ndarray | int]:
+    """Compare each unit's rate in a window with that in another, trial by trial.
+
+    Parameters
+    ----------
+    times, offsets, counts
+        As in `search_units`.
+    before, during : (events, window)
+        (E,) float array of event times (s) by trial, NaN where the trial lacks the event, and
+        (start, end) in seconds from it. A trial counts where it has both events.
+
+    Returns
+    -------
+    dict
+        `rate_before`, `rate_in` (U,) Hz, NaN without trials; `statistic`, `p`, `n_changed` (U,)
+        as `compute_wilcoxon` returns them for the rates in the window minus those before;
+        `n_trials`, `n_missing`.
+    """
+    known = ~np.isnan(before[0] + during[0])
+    rates = [
+        count_in_windows(times, offsets, counts, events[known], window) / (window[1] - window[0])
+        for events, window in (before, during)
+    ]
+    n_trials = int(known.sum())
+    nothing = np.full(len(offsets), np.nan)
+    rate_before, rate_in = (rate.mean(axis=1) if n_trials else nothing for rate in rates)
+    return {
+        "rate_before": rate_before,
+        "rate_in": rate_in,
+        # Rates of windows of two lengths are equal but for rounding, if they are.
+        **compute_wilcoxon(np.round(rates[1] - rates[0], 9)),
+        "n_trials": n_trials,
+        "n_missing": len(known) - n_trials,
+    }
+
+
+def compute_wilcoxon(difference: np.ndarray) -> dict[str, np.ndarray]:
+    """Test for each unit whether differences lie around zero: Wilcoxon's signed-rank test.
+
+    Two-sided, by the normal approximation with its correction for ties and none for continuity;
+    differences of zero are left out. It is `scipy.stats.wilcoxon(zero_method='wilcox',
+    correction=False)` with the approximation as method, to 1e-12 relative, for all units at once.
+    With fewer than about ten differences the approximation is poor.
+
+    Parameters
+    ----------
+    difference : (U, E) float array
+        Without NaN.
+
+    Returns
+    -------
+    dict
+        `statistic` (U,), the smaller of the two sums of ranks; `p` (U,), NaN where no difference
+        is other than zero; `n_changed` (U,), differences other than zero.
+    """
+    size = np.abs(difference)
+    n_zero = (size == 0).sum(axis=1)
+    n = difference.shape[1] - n_zero
+    # Zeros have the lowest ranks: without them the others' are lower by their number.
+    rank = stats.rankdata(size, axis=1) - n_zero[:, None] if size.size else size
+    up, down = ((rank * (sign * difference > 0)).sum(axis=1) for sign in (1, -1))
+    statistic = np.minimum(up, down)
+    ties = _sum_ties(size)
+    deviation = np.sqrt(n * (n + 1) * (2 * n + 1) / 24 - ties / 48)
+    distance = np.divide(
+        statistic - n * (n + 1) / 4, deviation, out=np.full(len(n), np.nan), where=n > 0
+    )
+    return {"statistic": statistic, "p": 2 * stats.norm.cdf(distance), "n_changed": n}
+
+
+def _sum_ties(size: np.ndarray) -> np.ndarray:
+    """Sum t^3 - t over the groups of t equal values of each row, zeros left out (U,)."""
+    ordered = np.sort(size, axis=1)
+    is_first = np.ones(size.shape, dtype=bool)
+    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    start = np.flatnonzero(is_first)
+    length = np.diff(start, append=size.size).astype(float)
+    length[ordered.ravel()[start] == 0] = 0
+    row = start // max(size.shape[1], 1)
+    return np.bincount(row, weights=length**3 - length, minlength=len(size))

@@ -1,0 +1,173 @@
+"""Peri-stimulus time histograms of many units at once: counts, and rates by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from schemas.maths.activity import search_units
+
+
+def compute_bin_edges(start: float, end: float, bin_width: float) -> np.ndarray:
+    """Lay bins around an event so that the event is an edge: `bin_spikes` of the IBL.
+
+    Bins that `start` or `end` cuts are whole: -ceil(-start / width) to ceil(end / width) bins.
+    A quotient within 1e-9 of a whole number is that number (1.1 / 0.1 is 11, not 12).
+
+    Parameters
+    ----------
+    start, end : float
+        Seconds from the event, start < end.
+    bin_width : float
+        Seconds.
+
+    Returns
+    -------
+    (B + 1,) float array
+        Edges from the event (s), multiples of `bin_width`; a bin holds its left edge, not its
+        right one.
+    """
+    first = int(np.floor(np.round(start / bin_width, 9)))
+    last = int(np.ceil(np.round(end / bin_width, 9)))
+    return np.arange(first, last + 1) * bin_width
+
+
+def split_trials(factors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Give each trial its condition: a combination of factors that occurs.
+
+    Parameters
+    ----------
+    factors : mapping of str to (E,) float array
+        What is told apart, e.g. side and contrast; NaN where a trial lacks it.
+
+    Returns
+    -------
+    condition : (E,) int array
+        From 0, in the order of the factors' values; -1 where a factor is NaN.
+    levels : dict
+        (C,) array of each factor: its value in the condition.
+    """
+    table = np.column_stack(list(factors.values())).astype(float)
+    known = ~np.isnan(table).any(axis=1)
+    levels, number = np.unique(table[known], axis=0, return_inverse=True)
+    condition = np.full(len(table), -1)
+    condition[known] = number.ravel()
+    return condition, dict(zip(factors, levels.T, strict=True))
+
+
+def count_spikes(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    events: np.ndarray,
+    edges: np.ndarray,
+) -> np.ndarray:
+    """Count spikes in [event + edge, event + next edge) for every unit, event and bin.
+
+    Parameters
+    ----------
+    times, offsets, counts
+        As in `schemas.maths.activity.search_units`.
+    events : (E,) float array
+        Event times (s), without NaN.
+    edges : (B + 1,) float array
+        As `compute_bin_edges` gives them.
+
+    Returns
+    -------
+    (U, E, B) int array
+        Counts, not rates: divide by the width of a bin for Hz.
+    """
+    shape = len(offsets), len(events), len(edges) - 1
+    found = np.zeros(np.prod(shape, dtype=int), dtype=np.int64)
+    cell, n_spikes = _count_cells(times, offsets, counts, events, edges)
+    found[cell] = n_spikes
+    return found.reshape(shape)
+
+
+def compute_psth(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    events: np.ndarray,
+    condition: np.ndarray,
+    n_conditions: int,
+    edges: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Average the firing rate of each unit around the events of each condition.
+
+    The same, to rounding (1e-12 relative), as counting by `count_spikes` and averaging over
+    events; faster, since only the bins that hold a spike are looked at.
+
+    Parameters
+    ----------
+    times, offsets, counts, edges
+        As in `count_spikes`.
+    events : (E,) float array
+        Event times (s); NaN where a trial lacks the event: it is dropped, and counted.
+    condition : (E,) int array
+        Condition of each event, 0 to `n_conditions` - 1; events of another one, e.g. -1, are
+        left out, and not counted.
+    n_conditions : int
+        Number of conditions C.
+
+    Returns
+    -------
+    dict
+        `n_events`, `n_dropped` (C,); `n_spikes` (U, C, B) counts over all events; `mean` (U, C,
+        B) in Hz, NaN without events; `sem` (U, C, B) in Hz: sample standard deviation over
+        events / sqrt(n), NaN below two events.
+    """
+    wanted = (condition >= 0) & (condition < n_conditions)
+    known = wanted & ~np.isnan(events)
+    dropped = np.bincount(condition[wanted & ~known], minlength=n_conditions)
+    condition, n_bins = condition[known], len(edges) - 1
+    cell, n_spikes = _count_cells(times, offsets, counts, events[known], edges)
+    window, group = cell // n_bins, np.add.outer(np.arange(len(offsets)) * n_conditions, condition)
+    group = group.ravel()[window] * n_bins + cell % n_bins
+    shape = len(offsets), n_conditions, n_bins
+    total, squares = (
+        np.bincount(group, weights=power, minlength=np.prod(shape, dtype=int)).reshape(shape)
+        for power in (n_spikes, n_spikes**2)
+    )
+    n_events = np.bincount(condition, minlength=n_conditions)
+    n = n_events[:, None].astype(float)
+    width = np.diff(edges)
+    mean = np.divide(total, n * width, out=np.full(shape, np.nan), where=n > 0)
+    # Whole numbers, so that the difference is exact, and never negative.
+    variance = (n * squares - total**2) / np.where(n > 1, n * (n - 1), np.nan)
+    sem = np.sqrt(variance / np.maximum(n, 1)) / width
+    return {
+        "n_events": n_events,
+        "n_dropped": dropped,
+        "n_spikes": total.astype(np.int64),
+        "mean": mean,
+        "sem": sem,
+    }
+
+
+def _count_cells(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    events: np.ndarray,
+    edges: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells (unit, event, bin; flat, ascending) that hold spikes, and how many."""
+    n_bins = len(edges) - 1
+    limits = np.concatenate([events + edges[0], events + edges[-1]])
+    first, last = np.split(search_units(times, offsets, counts, limits) + offsets[:, None], 2, 1)
+    n_in = (last - first).ravel()
+    spike = np.repeat(first.ravel() - np.cumsum(n_in) + n_in, n_in)
+    spike += np.arange(len(spike))
+    time, event = times[spike], np.repeat(np.tile(events, len(offsets)), n_in)
+    # A quotient may round across an edge: compare with the edges on both sides.
+    guess = ((time - event) / (edges[1] - edges[0]) - edges[0] / (edges[1] - edges[0])).astype(int)
+    guess = np.clip(guess, 0, n_bins - 1)
+    guess -= time < event + edges[guess]
+    guess += time >= event + edges[guess + 1]
+    cell = np.repeat(np.arange(len(n_in)) * n_bins, n_in) + guess
+    # Windows come one after another, and their spikes in order: equal cells are neighbours.
+    start = np.flatnonzero(np.diff(cell, prepend=-1))
+    return cell[start], np.diff(start, append=len(cell))
