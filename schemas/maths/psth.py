@@ -124,12 +124,14 @@ def compute_psth(
     dropped = np.bincount(condition[wanted & ~known], minlength=n_conditions)
     condition, n_bins = condition[known], len(edges) - 1
     cell, n_spikes = _count_cells(times, offsets, counts, events[known], edges)
-    window, group = cell // n_bins, np.add.outer(np.arange(len(offsets)) * n_conditions, condition)
-    group = group.ravel()[window] * n_bins + cell % n_bins
     shape = len(offsets), n_conditions, n_bins
+    # From cells of (unit, event, bin) to those of (unit, condition, bin).
+    moved = np.add.outer(np.arange(len(offsets)) * n_conditions, condition).ravel()
+    moved = (moved - np.arange(len(moved))) * n_bins
+    group = cell + moved[cell // n_bins]
     total, squares = (
         np.bincount(group, weights=power, minlength=np.prod(shape, dtype=int)).reshape(shape)
-        for power in (n_spikes, n_spikes**2)
+        for power in (n_spikes, n_spikes * n_spikes)
     )
     n_events = np.bincount(condition, minlength=n_conditions)
     n = n_events[:, None].astype(float)
@@ -163,11 +165,13 @@ def _count_cells(
     spike += np.arange(len(spike))
     time, event = times[spike], np.repeat(np.tile(events, len(offsets)), n_in)
     # A quotient may round across an edge: compare with the edges on both sides.
-    guess = ((time - event) / (edges[1] - edges[0]) - edges[0] / (edges[1] - edges[0])).astype(int)
-    guess = np.clip(guess, 0, n_bins - 1)
+    guess = ((time - event - edges[0]) / (edges[1] - edges[0])).astype(int)
+    np.clip(guess, 0, n_bins - 1, out=guess)
     guess -= time < event + edges[guess]
     guess += time >= event + edges[guess + 1]
     cell = np.repeat(np.arange(len(n_in)) * n_bins, n_in) + guess
     # Windows come one after another, and their spikes in order: equal cells are neighbours.
-    start = np.flatnonzero(np.diff(cell, prepend=-1))
+    is_first = np.ones(len(cell), dtype=bool)
+    np.not_equal(cell[1:], cell[:-1], out=is_first[1:])
+    start = np.flatnonzero(is_first)
     return cell[start], np.diff(start, append=len(cell))
