@@ -9,13 +9,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00"}
 """Blue and vermilion: told apart by every kind of colour vision."""
 
 BLOCK_COLOURS = {"all": "#000000", "0.2": "#D55E00", "0.5": "#7F7F7F", "0.8": "#56B4E9"}
 """Of a block, by its prior probability of a left stimulus: reddish right, bluish left."""
+
+BLOCK_SHIFTS = {"all": 0.0, "0.2": -1.2, "0.5": 0.0, "0.8": 1.2}
+"""Percent contrast by which points are moved, so that bars of blocks do not hide each other."""
 
 BLOCK_MARKERS = {"all": "D", "0.2": "^", "0.5": "s", "0.8": "o"}
 
@@ -72,7 +76,8 @@ def plot_psychometric(
         One row a block and contrast: `psychometric_block` (`all`, `0.2`, `0.5` or `0.8`, the
         prior probability of a left stimulus), `signed_contrast` (percent, left negative),
         `n_trials`, `p_right` (fraction of trials, NaN is not drawn). Error bars are the 95 %
-        interval of Wilson for a binomial fraction of `n_trials`.
+        interval of Wilson for a binomial fraction of `n_trials`. Points of biased blocks are
+        moved sideways by `BLOCK_SHIFTS`.
     curves : DataFrame, optional
         Fitted curves, one row a block and contrast, drawn through: `psychometric_block`,
         `signed_contrast` (percent), `p_right` (fraction).
@@ -89,7 +94,7 @@ def plot_psychometric(
         fraction = group["p_right"].to_numpy(float)
         if len(group):
             ax.errorbar(
-                group["signed_contrast"],
+                group["signed_contrast"] + BLOCK_SHIFTS[block],
                 fraction,
                 yerr=np.abs(_wilson(fraction, group["n_trials"].to_numpy(float)) - fraction),
                 fmt=BLOCK_MARKERS[block],
@@ -110,7 +115,8 @@ def plot_psychometric(
         ylabel="rightward choices (fraction)",
     )
     _head(ax, title)
-    _note(ax, "" if len(drawn) else "no trials")
+    if not len(drawn):
+        _say_empty(ax, "no trials")
     return ax
 
 
@@ -124,7 +130,7 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
     curve : DataFrame
         One row a contrast: `signed_contrast` (percent, left negative), `n_trials`, `median`,
         `q25`, `q75` (s). With `psychometric_block` one line a block, in the colours of
-        `plot_psychometric`. A NaN median is not drawn.
+        `plot_psychometric` and moved as there. A NaN median is not drawn.
     title : str, optional
 
     Returns
@@ -135,15 +141,14 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
     drawn = curve.dropna(subset=["median"])
     if "psychometric_block" not in drawn:
         drawn = drawn.assign(psychometric_block="all")
-    for i, (block, colour) in enumerate(BLOCK_COLOURS.items()):
+    for block, colour in BLOCK_COLOURS.items():
         group = drawn[drawn["psychometric_block"] == block].sort_values("signed_contrast")
         if not len(group):
             continue
         median = group["median"].to_numpy(float)
         low, high = median - group["q25"], group["q75"] - median
-        # Blocks stand side by side, so that their bars do not hide each other.
         ax.errorbar(
-            group["signed_contrast"] + (0, -1.2, 0, 1.2)[i],
+            group["signed_contrast"] + BLOCK_SHIFTS[block],
             median,
             yerr=np.vstack([low, high]),
             fmt=f"{BLOCK_MARKERS[block]}-",
@@ -161,7 +166,8 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
         ylabel="reaction time (s), median and quartiles",
     )
     _head(ax, title)
-    _note(ax, "" if len(drawn) else "no trials")
+    if not len(drawn):
+        _say_empty(ax, "no trials")
     return ax
 
 
@@ -216,10 +222,13 @@ def plot_session_reaction_times(
     else:
         ax.set_ylim(0.05, 60)
     _shade_blocks(ax, ordered)
-    ax.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="trial", ylabel="reaction time (s)")
-    _head(ax, title)
-    _note(ax, "" if len(shown) else "no trials", len(trials) - len(shown))
+    _head(ax, title, _left_out(len(trials) - len(shown), "trials"))
+    if not len(shown):
+        _say_empty(ax, "no trials")
     return ax
 
 
@@ -254,12 +263,13 @@ def _wilson(fraction: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.stack([centre - half, centre + half])
 
 
-def _head(ax: Axes, title: str) -> None:
+def _head(ax: Axes, title: str, left_out: str = "") -> None:
     """Put the legend above the Axes, where it hides no data, and the title above that."""
     handles, names = ax.get_legend_handles_labels()
+    if left_out:
+        handles, names = [*handles, Line2D([], [], linestyle="none")], [*names, left_out]
     width = 72 * ax.get_window_extent().width / ax.figure.dpi
     columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
-    rows = -(-len(names) // columns)
     if names:
         ax.legend(
             handles,
@@ -273,22 +283,23 @@ def _head(ax: Axes, title: str) -> None:
             handlelength=1.2,
             columnspacing=1.2,
         )
-    ax.set_title(title, pad=6 + 11 * rows)
+    ax.set_title(title, pad=6 + 11 * -(-len(names) // columns))
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _note(ax: Axes, empty: str, n_left_out: int = 0) -> None:
-    """Say in the Axes that there is nothing, or how much is not shown."""
-    if empty:
-        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4")
-    if n_left_out:
-        ax.text(
-            1,
-            1,
-            f"{n_left_out} trials not shown",
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=7,
-            color="0.4",
-        )
+def _say_empty(ax: Axes, what: str) -> None:
+    ax.text(
+        0.5,
+        0.5,
+        what,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color="0.4",
+        backgroundcolor="white",
+    )
+
+
+def _left_out(n: int, what: str) -> str:
+    """Say how much is not shown, for the legend; nothing where all is."""
+    return f"not shown: {n} {what}" if n else ""

@@ -17,12 +17,16 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
 
 CONDITION_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 """Of Okabe and Ito, told apart by every kind of colour vision: by which conditions differ."""
 
 LABEL_COLOURS = {True: "#0072B2", False: "#E69F00"}
 """Good units, and the others."""
+
+EMPTY_PROBE = (0.0, 3840.0)
+"""Reach of the sites of a Neuropixels 1.0 (um from the tip), for an Axes without units."""
 
 MARKS = ("o", "^", "s", "D")
 
@@ -108,7 +112,7 @@ def plot_raster(
             np.flatnonzero(inside),
             marker,
             color="0.15",
-            markersize=2,
+            markersize=1.8,
             markeredgewidth=0,
             linestyle="none",
             rasterized=True,
@@ -120,8 +124,9 @@ def plot_raster(
     if conditions is not None:
         _label_conditions(ax, shown.condition, palette)
     _mark_event(ax)
-    _head(ax, title)
-    _note(ax, "no trials" if not len(shown) else "", len(trials) - len(shown), "trials")
+    _head(ax, title, _left_out(len(trials) - len(shown), "trials"))
+    if not len(shown):
+        _say_empty(ax, "no trials")
     return ax
 
 
@@ -166,7 +171,7 @@ def plot_psth(
         rows = psth[psth["condition"] == condition].sort_values("time")
         mean, sem = (rows[name].to_numpy(float) for name in ("mean", "sem"))
         n = int(rows["n_events"].iloc[0])
-        name = f"{condition} (n = {n})"
+        name = f"{_name(condition)} (n = {n})"
         ax.plot(rows["time"], mean, color=colour, linewidth=1.2, label=name)
         ax.fill_between(rows["time"], mean - sem, mean + sem, color=colour, alpha=0.25, linewidth=0)
     ax.set_xlabel(f"time from {event_name} (s)")
@@ -175,7 +180,9 @@ def plot_psth(
     ax.set_ylim(bottom=0)
     _mark_event(ax)
     _head(ax, title)
-    _note(ax, "" if len(psth) else "no events")
+    if not len(psth):
+        ax.set_xlim(-0.5, 1)
+        _say_empty(ax, "no events")
     return ax
 
 
@@ -258,14 +265,12 @@ def plot_rates_along_probe(
     depth, rate = (units[name].to_numpy(float) for name in ("cluster_depth", "firing_rate"))
     known = ~np.isnan(depth) & (rate > 0)
     ax.set_xscale("log")
+    ax.set_xlim(_decades(rate[known]))
     _scatter_labelled(ax, rate[known], depth[known], _labels(units, known))
     ax.set_xlabel("firing rate (Hz)")
     ax.set_ylabel("distance from the tip (µm)")
-    if not known.any():
-        ax.set_xlim(0.01, 100)
     _draw_regions(ax, sites, depth[known])
-    _head(ax, title)
-    _note(ax, "" if known.any() else "no units", int((~known).sum()), "units")
+    _finish_units(ax, known, title)
     return ax
 
 
@@ -319,12 +324,12 @@ def plot_amplitude_by_depth(
         ax.figure.colorbar(drawn, ax=ax, label="firing rate (Hz)")
     else:
         _scatter_labelled(ax, 1e6 * volt[known], depth[known], _labels(units, known))
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, None if known.any() else 300)
+    if not known.any():
+        ax.set_ylim(EMPTY_PROBE)
     ax.set_xlabel("spike amplitude (µV), median")
     ax.set_ylabel("distance from the tip (µm)")
-    ax.spines[["top", "right"]].set_visible(False)
-    _head(ax, title)
-    _note(ax, "" if known.any() else "no units", int((~known).sum()), "units")
+    _finish_units(ax, known, title)
     return ax
 
 
@@ -365,6 +370,8 @@ def plot_region_summary(
     ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=1)
     ax.scatter(mean, row, c=list(summary["rgb"]), s=22, edgecolors="0.25", linewidths=0.6, zorder=3)
     size = min(8.0, 0.85 * _height(ax) / max(len(summary), 1))
+    if not (mean - np.nan_to_num(width) < 0).any():
+        ax.set_xlim(0, None if np.isfinite(mean).any() else 1)
     ax.set_yticks(row, list(summary.index), fontsize=size)
     ax.set_ylim(max(len(summary), 1) - 0.4, -0.6)
     ax.set(xlabel=f"{label}, mean ± {spread}", ylabel="region")
@@ -377,9 +384,9 @@ def plot_region_summary(
     ax.grid(axis="y", color="0.92", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
-    ax.spines[["top", "right"]].set_visible(False)
     _head(ax, title)
-    _note(ax, "" if len(summary) else "no regions")
+    if not len(summary):
+        _say_empty(ax, "no regions")
     return ax
 
 
@@ -433,8 +440,8 @@ def choose_colours(
     -------
     dict
         Without `colours`: numbers (also as text) by size, then names by the alphabet;
-        `CONDITION_COLOURS` for up to five, beyond that shades from dark to bright. A single
-        unnamed condition is dark grey.
+        `CONDITION_COLOURS` for up to five names or three numbers, beyond that shades from dark
+        to bright. A single unnamed condition is dark grey.
 
     Raises
     ------
@@ -449,9 +456,10 @@ def choose_colours(
     found.sort(key=_rank)
     if found == [""]:
         return {"": "0.2"}
-    if len(found) <= len(CONDITION_COLOURS):
+    are_levels = len(found) > 3 and np.isfinite([_rank(condition)[0] for condition in found]).all()
+    if len(found) <= len(CONDITION_COLOURS) and not are_levels:
         return dict(zip(found, CONDITION_COLOURS, strict=False))
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(found)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(found)))
     return {
         condition: matplotlib.colors.to_hex(shade)
         for condition, shade in zip(found, shades, strict=True)
@@ -463,6 +471,10 @@ def _rank(condition: Any) -> tuple[float, str]:
         return float(condition), ""
     except (TypeError, ValueError):
         return np.inf, str(condition)
+
+
+def _name(condition: Any) -> str:
+    return f"{condition:g}" if isinstance(condition, float) else str(condition)
 
 
 def _align(
@@ -484,7 +496,7 @@ def _label_conditions(ax: Axes, conditions: pd.Series, palette: Mapping[Any, str
         ax.axhline(end, color="0.7", linewidth=0.5, zorder=0)
     middle = ends - counts / 2
     places, size = _spread(ax, middle, -0.5, max(len(conditions), 1) - 0.5)
-    names = [f"{name} ({n})" for name, n in zip(palette, counts, strict=True)]
+    names = [f"{_name(condition)} ({n})" for condition, n in zip(palette, counts, strict=True)]
     ax.set_yticks(places, names, fontsize=size)
     ax.tick_params(axis="y", length=0)
     for text, colour in zip(ax.get_yticklabels(), palette.values(), strict=True):
@@ -503,7 +515,7 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
     name = rows["region_acronym"].fillna("").to_numpy(str)
     first = np.flatnonzero(np.r_[True, name[1:] != name[:-1]]) if len(name) else np.arange(0)
     last = np.r_[first[1:], len(name)][: len(first)] - 1
-    reach = np.concatenate([depth, low, high]) if len(depth) + len(low) else np.array([0.0, 3840.0])
+    reach = np.concatenate([depth, low, high]) if len(depth) + len(low) else np.array(EMPTY_PROBE)
     margin = 0.02 * max(float(np.ptp(reach)), 1.0)
     ax.set_ylim(reach.min() - margin, reach.max() + margin)
     column = ax.inset_axes((1.02, 0, 0.05, 1), sharey=ax)
@@ -518,8 +530,8 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
         linewidth=0.5,
     )
     column.set_xlim(0, 1)
-    column.set_title("region", fontsize=8)
     column.axis("off")
+    column.text(0.5, -0.01, "region", transform=column.transAxes, ha="center", va="top", fontsize=8)
     centre = (low[first] + high[last]) / 2
     named = name[first] != ""
     places, size = _spread(ax, centre[named], *ax.get_ylim())
@@ -533,7 +545,6 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.4, "shrinkA": 0},
             annotation_clip=False,
         )
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _labels(units: pd.DataFrame, known: np.ndarray) -> np.ndarray | None:
@@ -549,7 +560,14 @@ def _scatter_labelled(ax: Axes, x: np.ndarray, y: np.ndarray, good: np.ndarray |
     for is_good, name, marker in ((False, "other", "^"), (True, "good", "o")):
         of = good == is_good
         points = _scatter(ax, x[of], y[of], LABEL_COLOURS[is_good], marker)
-        points.set_label(f"{name} (n = {of.sum()})")
+        if of.any():
+            points.set_label(f"{name} (n = {of.sum()})")
+
+
+def _finish_units(ax: Axes, known: np.ndarray, title: str) -> None:
+    _head(ax, title, _left_out(int((~known).sum()), "units"))
+    if not known.any():
+        _say_empty(ax, "no units")
 
 
 def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, marker: str) -> PathCollection:
@@ -557,11 +575,11 @@ def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, marker: str) -
 
 
 def _decades(rate: np.ndarray) -> tuple[float, float]:
-    """Return ends of a logarithmic scale that holds every rate, at least a factor of ten apart."""
+    """Return powers of ten below and above every rate, the ends of a logarithmic scale."""
     if not len(rate):
         return 0.1, 100.0
-    low, high = float(rate.min()), float(rate.max())
-    return (low, high) if high >= 10 * low else (low / 3.2, low * 32)
+    low = np.floor(np.log10(rate.min()))
+    return float(10**low), float(10 ** max(np.ceil(np.log10(rate.max())), low + 1))
 
 
 def _height(ax: Axes) -> float:
@@ -599,15 +617,15 @@ def _spread(ax: Axes, centres: np.ndarray, low: float, high: float) -> tuple[np.
 
 def _mark_event(ax: Axes) -> None:
     ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
-    ax.spines[["top", "right"]].set_visible(False)
 
 
-def _head(ax: Axes, title: str) -> None:
+def _head(ax: Axes, title: str, left_out: str = "") -> None:
     """Put the legend above the Axes, where it hides no data, and the title above that."""
     handles, names = ax.get_legend_handles_labels()
+    if left_out:
+        handles, names = [*handles, Line2D([], [], linestyle="none")], [*names, left_out]
     width = 72 * ax.get_window_extent().width / ax.figure.dpi
     columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
-    rows = -(-len(names) // columns)
     if names:
         ax.legend(
             handles,
@@ -621,21 +639,23 @@ def _head(ax: Axes, title: str) -> None:
             handlelength=1.2,
             columnspacing=1.2,
         )
-    ax.set_title(title, pad=6 + 11 * rows)
+    ax.set_title(title, pad=6 + 11 * -(-len(names) // columns))
+    ax.spines[["top", "right"]].set_visible(False)
 
 
-def _note(ax: Axes, empty: str, n_left_out: int = 0, what: str = "") -> None:
-    """Say in the Axes that there is nothing, or how much is not shown."""
-    if empty:
-        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4")
-    if n_left_out:
-        ax.text(
-            1,
-            1,
-            f"{n_left_out} {what} not shown",
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=7,
-            color="0.4",
-        )
+def _say_empty(ax: Axes, what: str) -> None:
+    ax.text(
+        0.5,
+        0.5,
+        what,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color="0.4",
+        backgroundcolor="white",
+    )
+
+
+def _left_out(n: int, what: str) -> str:
+    """Say how much is not shown, for the legend; nothing where all is."""
+    return f"not shown: {n} {what}" if n else ""

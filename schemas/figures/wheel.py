@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 
 QUANTITIES = {"position": "wheel position (rad)", "velocity": "wheel velocity (rad/s)"}
 """What can be drawn, with its unit; both are positive counter-clockwise, as the subject sees it."""
@@ -72,7 +73,7 @@ def plot_wheel(
     shown = ~np.isnan(traces).all(axis=1) & ~pd.isna(condition)
     for name, colour in _colours(condition[shown], colours).items():
         of = shown & (condition == name)
-        _draw_condition(ax, traces[of], time, colour, f"{name or 'mean'} (n = {of.sum()})")
+        _draw_condition(ax, traces[of], time, colour, f"{_name(name)} (n = {of.sum()})")
     if onsets is not None:
         _mark_onsets(ax, traces[shown], time, np.asarray(onsets, float)[shown])
     ax.set_xlabel(f"time from {event_name} (s)")
@@ -81,8 +82,9 @@ def plot_wheel(
         ax.set_xlim(time[0], time[-1])
     ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    _head(ax, title)
-    _note(ax, "" if shown.any() else "no trials", int((~shown).sum()))
+    _head(ax, title, _left_out(int((~shown).sum()), "trials"))
+    if not shown.any():
+        _say_empty(ax, "no trials")
     return ax
 
 
@@ -140,12 +142,19 @@ def _rank(condition: Any) -> tuple[float, str]:
         return np.inf, str(condition)
 
 
-def _head(ax: Axes, title: str) -> None:
+def _name(condition: Any) -> str:
+    if condition == "":
+        return "mean"
+    return f"{condition:g}" if isinstance(condition, float) else str(condition)
+
+
+def _head(ax: Axes, title: str, left_out: str = "") -> None:
     """Put the legend above the Axes, where it hides no data, and the title above that."""
     handles, names = ax.get_legend_handles_labels()
+    if left_out:
+        handles, names = [*handles, Line2D([], [], linestyle="none")], [*names, left_out]
     width = 72 * ax.get_window_extent().width / ax.figure.dpi
     columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
-    rows = -(-len(names) // columns)
     if names:
         ax.legend(
             handles,
@@ -159,22 +168,23 @@ def _head(ax: Axes, title: str) -> None:
             handlelength=1.2,
             columnspacing=1.2,
         )
-    ax.set_title(title, pad=6 + 11 * rows)
+    ax.set_title(title, pad=6 + 11 * -(-len(names) // columns))
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _note(ax: Axes, empty: str, n_left_out: int) -> None:
-    """Say in the Axes that there is nothing, or how much is not shown."""
-    if empty:
-        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4")
-    if n_left_out:
-        ax.text(
-            1,
-            1,
-            f"{n_left_out} trials not shown",
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=7,
-            color="0.4",
-        )
+def _say_empty(ax: Axes, what: str) -> None:
+    ax.text(
+        0.5,
+        0.5,
+        what,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color="0.4",
+        backgroundcolor="white",
+    )
+
+
+def _left_out(n: int, what: str) -> str:
+    """Say how much is not shown, for the legend; nothing where all is."""
+    return f"not shown: {n} {what}" if n else ""
