@@ -2,10 +2,11 @@
 
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import reaction_times
-from schemas.views.ephys import region_rates, sorts, unit_table, units
+from schemas.views.ephys import region_by_behavior, region_rates, sorts, unit_table, units
 from schemas.views.frames import clusters, spikes, trials, wheel
+from schemas.views.metrics import metric_differences, uncompared_units
 from schemas.views.quality import bwm_candidates
-from schemas.views.session import find_recording
+from schemas.views.session import find_recording, session_measures, sessions
 
 __all__ = [
     "below",
@@ -13,11 +14,16 @@ __all__ = [
     "clusters",
     "find_recording",
     "find_region",
+    "metric_differences",
     "reaction_times",
+    "region_by_behavior",
     "region_rates",
+    "session_measures",
+    "sessions",
     "sorts",
     "spikes",
     "trials",
+    "uncompared_units",
     "unit_table",
     "units",
     "wheel",

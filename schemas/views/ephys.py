@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import datajoint as dj
 import pandas as pd
 
 from schemas import activity, atlas, ephys, probe, release, rows, session
 from schemas.errors import QueryError
 from schemas.views.atlas import below
-from schemas.views.session import find_recording
+from schemas.views.session import find_recording, require, session_measures, sessions
 
 
 def sorts(
@@ -35,7 +37,7 @@ def sorts(
     if sorting is None:
         chosen = ephys.SpikeSorting & (ephys.OfferedSorting & "is_default_sorting = TRUE").proj()
     else:
-        _require(ephys.OfferedSorting, "sorting_name", sorting)
+        require(ephys.OfferedSorting, "sorting_name", sorting)
         chosen = ephys.SpikeSorting & {"sorting_name": sorting}
     if recording is not None:
         key = find_recording(recording)
@@ -44,7 +46,7 @@ def sorts(
             _require_sort(key, sorting)
     if release_name is None:
         return chosen
-    _require(release.Release, "release_name", release_name)
+    require(release.Release, "release_name", release_name)
     return chosen & (release.Release.Insertion & {"release_name": release_name}).proj()
 
 
@@ -75,10 +77,62 @@ def units(
     if region is not None:
         found = found & below(region).proj()
     if criterion is not None:
-        _require(ephys.UnitCriterion, "criterion", criterion)
+        require(ephys.UnitCriterion, "criterion", criterion)
         good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
         found = found & good.proj()
     return found
+
+
+def region_by_behavior(
+    region: str | None,
+    criterion: str | None,
+    window: str = "stimulus",
+    release_name: str | None = None,
+    sorting: str | None = None,
+    rt_definition: str = "first_movement",
+    psychometric_definition: str = "plots",
+    **behaviour: Any,
+) -> dj.expression.QueryExpression:
+    """Return units of a region in sessions of some behaviour, with their rates.
+
+    Parameters
+    ----------
+    region, criterion, release_name, sorting
+        As in `units`.
+    window : str
+        Window of the rate: a row of `activity.Window`.
+    rt_definition, psychometric_definition, **behaviour
+        As in `sessions`, e.g. `max_reaction_time=0.3, min_easy_performance=0.9`.
+
+    Returns
+    -------
+    expression
+        One row a unit, keyed by the unit, the window and the two definitions: `region_id` and
+        `region_acronym`, `rate` (Hz; null where the session has no such event), and the session's
+        `n_trials`, `performance` and `performance_easy` (fraction), `rt_median` (s) and
+        `bias_shift` (percent contrast). Units of sessions without trials have no row, nor have
+        units without a region.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; says which are.
+
+    Examples
+    --------
+    >>> found = views.region_by_behavior(
+    ...     "TH", "ibl_2022", max_reaction_time=0.3, min_easy_performance=0.9
+    ... )  # doctest: +SKIP
+    """
+    require(activity.Window, "window_name", window)
+    definitions = (rt_definition, psychometric_definition)
+    chosen = sessions(
+        rt_definition=rt_definition, psychometric_definition=psychometric_definition, **behaviour
+    )
+    located = (units(region, criterion, release_name, sorting) & chosen.proj()).proj("region_id")
+    rates = (activity.UnitRate.Unit & {"window_name": window}).proj("rate")
+    regions = atlas.BrainRegion.proj("region_acronym")
+    return located * regions * rates * session_measures(*definitions)
 
 
 def unit_table(found: dj.expression.QueryExpression) -> pd.DataFrame:
@@ -143,8 +197,8 @@ def region_rates(
         Indexed by acronym in the order of the atlas: `mean` (Hz), `median` (Hz), `n` units,
         `rgb` of the region.
     """
-    _require(activity.Window, "window_name", window)
-    _require(atlas.Mapping, "mapping", mapping)
+    require(activity.Window, "window_name", window)
+    require(atlas.Mapping, "mapping", mapping)
     located = units(None, criterion, release_name, sorting).proj("region_id")
     of_window = activity.UnitRate.Unit & {"window_name": window}
     rates = rows.frame(of_window.proj("rate") * located).dropna(subset=["rate", "region_id"])
@@ -157,13 +211,6 @@ def region_rates(
     )
     summary = summary.sort_values("region_order").set_index("region_acronym")
     return summary.rename(columns={"region_rgb": "rgb"})[["mean", "median", "n", "rgb"]]
-
-
-def _require(table: type[dj.Table], name: str, value: str) -> None:
-    """Refuse a name that is in no row: DataJoint would find nothing and say nothing."""
-    if not table & {name: value}:
-        known = ", ".join(sorted(set(table.proj(name).to_arrays(name))))
-        raise QueryError(f"no {name} {value!r}.", None, f"There are: {known or 'none yet'}.")
 
 
 def _require_sort(key: dict[str, str], sorting: str) -> None:

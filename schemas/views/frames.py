@@ -53,7 +53,10 @@ def trials(recording: str) -> pd.DataFrame:
     table["signed_contrast"] = maths.compute_signed_contrast(left, right)
     table["block"] = pd.array(block, dtype="Int64")
     table.loc[block < 0, "block"] = pd.NA
-    return table.join(_extra_columns(key), on="trial", rsuffix="_released")
+    more = _extra_columns(key)
+    return table.merge(
+        more, left_on="trial", right_index=True, how="left", suffixes=("", "_released")
+    )
 
 
 def _extra_columns(key: dict[str, Any]) -> pd.DataFrame:
@@ -100,43 +103,49 @@ CORNER = 20.0
 """Corner frequency of the wheel's low-pass filter (Hz)."""
 
 
-def clusters(pid: str, sorting: str | None = None) -> pd.DataFrame:
-    """Fetch the units of an insertion.
+def clusters(
+    found: str | dj.expression.QueryExpression, sorting: str | None = None
+) -> pd.DataFrame:
+    """Fetch the units of an insertion, or any units, with all that is known of each.
 
     Parameters
     ----------
-    pid : str
-        The insertion, in either case.
-    sorting : str, optional
-        Name of a sort; default the one that the source flags.
+    found, sorting
+        As in `spikes`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a unit, ordered by `cluster_id`: every column of `ephys.SpikeSorting.Cluster`,
-        the acronym of its region in each mapping (`region_allen`, `region_beryl`,
-        `region_cosmos`; missing where it is not located), and by criterion its label (fraction of
-        the three tests passed) and whether it is good (`label_ibl_2022`, `good_ibl_2022`;
-        missing where the sort lacks a metric).
+        One row a unit, ordered by its key: every column of `ephys.SpikeSorting.Cluster`, the
+        acronym of its region in each mapping (`region_allen`, `region_beryl`, `region_cosmos`;
+        missing where it is not located), and by criterion its label (fraction of the three tests
+        passed) and whether it is good (`label_ibl_2022`, `good_ibl_2022`; missing where the sort
+        lacks a metric).
 
     Raises
     ------
     QueryError
-        No such insertion or sort, or its units are not imported.
+        No such insertion or sort, its units are not imported, or the expression is of something
+        else.
     """
-    key = _find_sort(pid, sorting)
-    table = rows.frame(ephys.SpikeSorting.Cluster & key)
+    chosen = choose_units(found, sorting)
+    table = rows.frame(ephys.SpikeSorting.Cluster & chosen)
     regions = rows.frame(atlas.BrainRegion.proj("region_acronym", "beryl_id", "cosmos_id"))
     acronym = regions.set_index("region_id").region_acronym
     of_unit = table[["region_id"]].merge(regions, on="region_id", how="left")
     for mapping, column in atlas.REGION_COLUMN.items():
         table[f"region_{mapping.lower()}"] = of_unit[column].map(acronym).astype(rows.TEXT)
-    judged = rows.frame((ephys.GoodUnits.Unit & key).proj("unit_label", "is_good"))
+    judged = rows.frame((ephys.GoodUnits.Unit & chosen).proj("unit_label", "is_good"))
     for criterion in ephys.UnitCriterion.to_arrays("criterion"):
-        units = judged[judged.criterion == criterion].set_index("cluster_id")
-        table[f"label_{criterion}"] = table.cluster_id.map(units.unit_label).astype(float)
-        table[f"good_{criterion}"] = table.cluster_id.map(units.is_good).astype("boolean")
+        names = {"unit_label": f"label_{criterion}", "is_good": f"good_{criterion}"}
+        by_one = judged[judged.criterion == criterion].drop(columns="criterion")
+        table = table.merge(by_one.rename(columns=names), on=KEY, how="left")
+        table[f"good_{criterion}"] = table[f"good_{criterion}"].astype("boolean")
     return table
+
+
+KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
+"""What a unit is known by."""
 
 
 def spikes(found: str | dj.expression.QueryExpression, sorting: str | None = None) -> pd.DataFrame:
@@ -168,7 +177,8 @@ def spikes(found: str | dj.expression.QueryExpression, sorting: str | None = Non
         something else.
     """
     key = ephys.Spikes.primary_key
-    chosen = _choose_units(found, sorting)
+    chosen = choose_units(found, sorting)
+    require_spikes(chosen)
     wanted = rows.frame(ephys.Spikes.Unit.proj("spike_offset", "n_unit_spikes") & chosen)
     stored = {
         tuple(row[n] for n in key): row["spikes"] for row in (ephys.Spikes & chosen).to_dicts()
@@ -204,10 +214,17 @@ def _read(stored: Any, units: pd.DataFrame) -> dict[str, np.ndarray]:
     return {"cluster_id": np.repeat(units.cluster_id.to_numpy(int), n), **columns}
 
 
-def _choose_units(
-    found: str | dj.expression.QueryExpression, sorting: str | None
+def choose_units(
+    found: str | dj.expression.QueryExpression, sorting: str | None = None
 ) -> dj.expression.QueryExpression:
-    """Return what restricts `ephys.Spikes.Unit` to the units; all of them have spikes imported."""
+    """Return keys that restrict tables of units to those that `spikes` describes as `found`.
+
+    Raises
+    ------
+    QueryError
+        No such insertion or sort, its units are not imported, or the expression is of something
+        else.
+    """
     chosen = ephys.SpikeSorting & _find_sort(found, sorting) if isinstance(found, str) else found
     if "eid" not in chosen.primary_key:
         raise QueryError(
@@ -215,11 +232,20 @@ def _choose_units(
             f"key {', '.join(chosen.primary_key) or 'none'}",
             "Use for instance views.units(...).",
         )
-    chosen = chosen.proj()
+    return chosen.proj()
+
+
+def require_spikes(chosen: dj.expression.QueryExpression) -> None:
+    """Refuse sorts of which the units are imported and the spikes are not.
+
+    Raises
+    ------
+    QueryError
+        Names the first of them.
+    """
     left = ((ephys.SpikeSorting & chosen).proj() - ephys.Spikes.proj()).to_dicts()
     if left:
         raise QueryError("the spikes are not imported.", _where(left[0]), POPULATE)
-    return chosen
 
 
 def _find_sort(pid: str, sorting: str | None) -> dict[str, Any]:

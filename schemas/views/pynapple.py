@@ -1,0 +1,142 @@
+"""Recordings as objects of pynapple, a package of its own: `pip install pynapple`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+from schemas import ephys, rows
+from schemas.errors import BwmError, QueryError
+from schemas.views import frames
+
+if TYPE_CHECKING:
+    import pynapple as nap
+
+
+def trials(recording: str) -> nap.IntervalSet:
+    """Fetch the trials of a session as intervals from their starts to their ends.
+
+    Parameters
+    ----------
+    recording : str
+        As in `views.trials`.
+
+    Returns
+    -------
+    pynapple.IntervalSet
+        One interval a trial, with every column of `views.trials` as metadata. An end that is not
+        before the next start is moved to 1 us before it, since pynapple would join the two;
+        `trial_end_time` keeps it as it was.
+
+    Warns
+    -----
+    UserWarning
+        Trials without a start or an end, or that do not end after they start, are left out; says
+        how many.
+
+    Raises
+    ------
+    BwmError
+        pynapple is not installed; or as `views.trials` does.
+    """
+    pynapple = _import()
+    table = frames.trials(recording)
+    start, end = (table[f"trial_{edge}_time"].to_numpy() for edge in ("start", "end"))
+    usable = start < end
+    if not usable.all():
+        what = f"{(~usable).sum()} of {len(table)} trials have no start before an end: left out."
+        warnings.warn(what, UserWarning, stacklevel=2)
+    start, end, table = start[usable], end[usable], table[usable]
+    end = np.minimum(end, np.append(start[1:], np.inf) - RESOLUTION)
+    return pynapple.IntervalSet(start, end, metadata=_metadata(table))
+
+
+RESOLUTION = 1e-6
+"""What pynapple leaves between intervals (s)."""
+
+
+def wheel(recording: str, rate: float = 1000.0) -> nap.TsdFrame:
+    """Fetch the wheel of a session at even times.
+
+    Parameters
+    ----------
+    recording, rate
+        As in `views.wheel`.
+
+    Returns
+    -------
+    pynapple.TsdFrame
+        Columns `position` (rad), `velocity` (rad/s) and `acceleration` (rad/s2).
+
+    Raises
+    ------
+    BwmError
+        pynapple is not installed; or as `views.wheel` does.
+    """
+    pynapple = _import()
+    trace = frames.wheel(recording, rate)
+    columns = ["position", "velocity", "acceleration"]
+    return pynapple.TsdFrame(trace.time.to_numpy(), trace[columns].to_numpy(), columns=columns)
+
+
+def spikes(found: str | dj.expression.QueryExpression, sorting: str | None = None) -> nap.TsGroup:
+    """Fetch the spike trains of an insertion, or of any units of one session.
+
+    Parameters
+    ----------
+    found, sorting
+        As in `views.spikes`.
+
+    Returns
+    -------
+    pynapple.TsGroup
+        One train a unit, numbered from 0 in the order of `views.clusters`, whose columns are the
+        metadata; of a whole insertion the number is the `cluster_id`. The time support is from
+        the first to the last spike of any unit of the sorts, so that `rate` is that of the
+        recording (Hz).
+
+    Raises
+    ------
+    BwmError
+        pynapple is not installed; as `views.spikes` does; there is no unit, or units are of
+        several sessions, each of which has a clock of its own.
+    """
+    pynapple = _import()
+    chosen = frames.choose_units(found, sorting)
+    frames.require_spikes(chosen)
+    units = frames.clusters(chosen)
+    eids = units.eid.unique()
+    if len(eids) != 1:
+        what = f"the units are of {len(eids)} sessions; pynapple has one clock."
+        raise QueryError(what, None, "Ask for units of one session.")
+    spans = rows.frame((ephys.Spikes & chosen).proj("first_spike", "last_spike"))
+    support = pynapple.IntervalSet(spans.first_spike.min(), spans.last_spike.max())
+    trains = ephys.spike_times(chosen).reindex(pd.MultiIndex.from_frame(units[frames.KEY]))
+    times = {
+        number: pynapple.Ts(train, time_support=support) for number, train in enumerate(trains)
+    }
+    return pynapple.TsGroup(times, time_support=support, metadata=_metadata(units))
+
+
+def _metadata(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Turn columns into plain arrays: pynapple does not know what pandas calls missing."""
+    return {name: _plain(table[name]) for name in table.columns}
+
+
+def _plain(column: pd.Series) -> np.ndarray:
+    if column.hasnans and pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(float, na_value=np.nan)
+    return column.to_numpy()
+
+
+def _import() -> Any:
+    try:
+        import pynapple
+    except ImportError as error:
+        remedy = "Install it: pip install pynapple"
+        raise BwmError(f"pynapple cannot be imported ({error}).", None, remedy) from None
+    return pynapple
