@@ -6,6 +6,7 @@ another fixture, runs once on each server and is marked `database`.
 
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["DJ_IGNORE_CONFIG_FILE"] = "true"
@@ -15,6 +16,7 @@ for variable in [name for name in os.environ if name.startswith(("DJ_", "BWM_"))
 
 import pytest
 
+from tests.support import demo as demos
 from tests.support import servers
 from tests.support.databases import Database, Release
 
@@ -75,33 +77,43 @@ def faulty(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def _prefix(backend, tmp_path_factory):
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    yield database.settings.prefix
-    database.connect()
-    database.drop()
+def lend(backend, tmp_path_factory):
+    """Lend empty databases: `with lend() as database`; settings by their keys, as of `Database`.
+
+    Making one takes seconds, emptying one a moment.
+    """
+    spare = []
+
+    @contextmanager
+    def lending(home=None, settings=()):
+        home = home or tmp_path_factory.mktemp("home")
+        database = Database(backend, home, spare.pop() if spare else None, **dict(settings))
+        database.connect()
+        yield database
+        database.connect()
+        database.clear()
+        spare.append(database.settings.prefix)
+
+    yield lending
+    for prefix in spare:
+        database = Database(backend, tmp_path_factory.mktemp("home"), prefix)
+        database.connect()
+        database.drop()
 
 
 @pytest.fixture
-def database(backend, _prefix, tmp_path):
+def database(lend, tmp_path):
     """An empty database, emptied again afterwards."""
-    database = Database(backend, tmp_path / "home", _prefix)
-    database.connect()
-    yield database
-    database.connect()
-    database.clear()
+    with lend(tmp_path / "home") as database:
+        yield database
 
 
 @pytest.fixture(scope="session")
-def _populated(backend, release, tmp_path_factory):
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    database.register(release.folder, release.truth.release)
-    database.populate()
-    yield database
-    database.connect()
-    database.drop()
+def _populated(lend, release):
+    with lend() as database:
+        database.register(release.folder, release.truth.release)
+        database.populate()
+        yield database
 
 
 @pytest.fixture
@@ -109,6 +121,13 @@ def populated(_populated):
     """A database with the simulated release in every table: tests only read it."""
     _populated.connect()
     return _populated
+
+
+@pytest.fixture(scope="session")
+def demo(backend):
+    """What `bwm demo` printed and left behind: tests only read it."""
+    with demos.shown(backend) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from schemas.sources.simulator import release as simulated
 from schemas.sources.simulator.plan import plan_release
 from schemas.sources.simulator.session import make_session
 from schemas.sources.simulator.writing import encode, md5
-from tests.support.databases import Database, Release, object_columns, stored_objects
+from tests.support.databases import Release, object_columns, stored_objects
 from tests.support.planted import keys as planted_keys
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0}
@@ -125,16 +125,13 @@ def faulty(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def _imported(backend, faulty, tmp_path_factory):
+def _imported(lend, faulty, tmp_path_factory):
     folder = tmp_path_factory.mktemp("work") / "release"
     shutil.copytree(faulty.folder, folder)
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    database.register(folder, folder / faulty.truth.release.name)
-    database.populate()
-    yield database, folder, observe(database)
-    database.connect()
-    database.drop()
+    with lend() as database:
+        database.register(folder, folder / faulty.truth.release.name)
+        database.populate()
+        yield database, folder, observe(database)
 
 
 @pytest.fixture(scope="module")
@@ -457,12 +454,9 @@ SECRET = "correct-horse-7"
 
 
 @pytest.fixture(scope="module")
-def _empty(backend, tmp_path_factory):
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    yield database
-    database.connect()
-    database.drop()
+def _empty(lend):
+    with lend() as database:
+        yield database
 
 
 @pytest.fixture

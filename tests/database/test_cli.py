@@ -2,16 +2,11 @@
 
 import io
 import json
-import os
-import pty
 import re
 import shlex
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,9 +15,8 @@ from datajoint.gc import GarbageCollector
 from typer.testing import CliRunner
 
 from populate import cli, show
-from schemas import connection, ephys, server, views, wheel
+from schemas import connection, ephys, views, wheel
 from schemas.errors import BwmError
-from tests.support.databases import Database
 
 ROOT = Path(__file__).parents[2]
 KEYS = ["subject", "session_date", "session_number", "probe_name", "sorting_name", "cluster_id"]
@@ -58,32 +52,31 @@ def simulated(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bwm(backend, release, simulated, tmp_path_factory):
+def bwm(lend, release, simulated, tmp_path_factory):
     """Run the command on a database of its own, and keep what its first steps printed."""
     folder = tmp_path_factory.mktemp("cli")
-    database = Database(backend, folder / "my home")
+    with lend(folder / "my home") as database:
 
-    def run(*arguments, **environment):
-        return CliRunner().invoke(cli.app, arguments, env={**database.environment, **environment})
+        def run(*arguments, **environment):
+            found = {**database.environment, **environment}
+            return CliRunner().invoke(cli.app, arguments, env=found)
 
-    run.database, run.folder, run.truth = database, folder, release.truth
-    run.release, run.simulated = simulated
-    run.next = shlex.split(run.simulated.stdout.partition("Next: bwm ")[2])
-    run.registered = run(*run.next)
-    run.before = run("status", "--json")
-    damaged = next(run.release.rglob("_ibl_wheel.position.npy"))
-    content = damaged.read_bytes()
-    damaged.write_bytes(content[:-8])
-    run.failed = run("populate")
-    run.failure, run.failures = run("status"), run("status", "--json")
-    damaged.write_bytes(content)
-    run.untried = run("populate")
-    run.retried = run("retry", "--only", "Wheel")
-    run.populated = run("populate")
-    run.damaged = damaged
-    yield run
-    database.connect()
-    database.drop()
+        run.database, run.folder, run.truth = database, folder, release.truth
+        run.release, run.simulated = simulated
+        run.next = shlex.split(run.simulated.stdout.partition("Next: bwm ")[2])
+        run.registered = run(*run.next)
+        run.before = run("status", "--json")
+        damaged = next(run.release.rglob("_ibl_wheel.position.npy"))
+        content = damaged.read_bytes()
+        damaged.write_bytes(content[:-8])
+        run.failed = run("populate")
+        run.failure, run.failures = run("status"), run("status", "--json")
+        damaged.write_bytes(content)
+        run.untried = run("populate")
+        run.retried = run("retry", "--only", "Wheel")
+        run.populated = run("populate")
+        run.damaged = damaged
+        yield run
 
 
 @pytest.fixture
@@ -313,64 +306,12 @@ def test_the_collector_finds_no_orphan_among_what_was_made(bwm):
 
 # --- the demo -----------------------------------------------------------------------------------
 
-ON_THE_DEMO = [pytest.mark.database, pytest.mark.xdist_group("demo")]
-
-
-def in_a_terminal(command, environment):
-    """Run a program whose output is a terminal; return its exit code and what it printed."""
-    ours, its = pty.openpty()
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=its, stderr=subprocess.DEVNULL
-    ) as process:
-        os.close(its)
-        printed = b""
-        while True:
-            try:
-                chunk = os.read(ours, 65_536)
-            except OSError:  # so ends a terminal that nobody writes to any more
-                break
-            if not chunk:
-                break
-            printed += chunk
-    os.close(ours)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.decode()).replace("\r\n", "\n")
-    return process.returncode, text
-
-
-@pytest.fixture(scope="module")
-def demo():
-    """Run the demo twice in a home with a space, the second time in a narrow terminal."""
-    with tempfile.TemporaryDirectory(prefix="bwm-test-", dir="/tmp") as folder:
-        Path(folder).chmod(0o711)  # a server of root's is another user's, who must pass
-        home = Path(folder) / "my home"
-        environment = {**os.environ, "BWM_HOME": str(home)}
-        command = [sys.executable, "-m", "populate", "demo"]
-        try:
-            started = time.monotonic()
-            first = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-            )
-            between = time.monotonic()
-            narrow = {"COLUMNS": "60", "TERM": "xterm"}
-            code, second = in_a_terminal(command, {**environment, **narrow})
-            ended = time.monotonic()
-            yield SimpleNamespace(
-                home=home,
-                environment=environment,
-                first=first,
-                code=code,
-                second=second,
-                seconds=(between - started, ended - between),
-            )
-        finally:
-            connection.disconnect()
-            server.stop(home)
-
 
 @pytest.fixture
 def asked(demo, monkeypatch, tmp_path):
     """Run lines as the demo prints them after its printed imports."""
-    monkeypatch.setenv("BWM_HOME", str(demo.home))
+    for variable, value in demo.own.items():
+        monkeypatch.setenv(variable, value)
     monkeypatch.chdir(tmp_path)
     lines = demo.first.stdout.split("\n")
     first = lines.index(next(line for line in lines if line.startswith("from schemas import")))
@@ -396,8 +337,6 @@ def questions(output):
 
 
 class TestDemo:
-    pytestmark = ON_THE_DEMO
-
     def test_it_ends_well(self, demo):
         assert demo.first.returncode == 0, demo.first.stderr
         assert demo.code == 0, demo.second
@@ -476,9 +415,8 @@ class TestDemo:
         monkeypatch.chdir(demo.home)
         for variable in ("DJ_HOST", "BWM_PREFIX"):
             monkeypatch.delenv(variable, raising=False)
-        environment = {"BWM_HOME": str(demo.home)}
-        mine = CliRunner().invoke(cli.app, ["status", "--json"], env=environment)
-        its = CliRunner().invoke(cli.app, ["--demo", "status", "--json"], env=environment)
+        mine = CliRunner().invoke(cli.app, ["status", "--json"], env=demo.own)
+        its = CliRunner().invoke(cli.app, ["--demo", "status", "--json"], env=demo.own)
         connection.disconnect()
         assert {row["done"] for row in states(mine).values()} == {0}
         assert states(its)["behavior.Trials"]["done"] == 10

@@ -8,7 +8,7 @@ from schemas import probe, session
 from schemas.errors import MissingDataset, QueryError
 from schemas.sources import base, simulator
 from tests.support.alyx import AlyxServer
-from tests.support.databases import Database, Release, differences, snapshot
+from tests.support.databases import Release, differences, snapshot
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 
@@ -26,7 +26,7 @@ def alyx(little):
 
 
 @pytest.fixture
-def database(backend, alyx, little, tmp_path, monkeypatch):
+def database(lend, alyx, little, tmp_path, monkeypatch):
     """A database that the little release is registered in, from the server."""
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = {
@@ -37,12 +37,10 @@ def database(backend, alyx, little, tmp_path, monkeypatch):
         "alyx.cache": str(tmp_path / "cache"),
         "alyx.requests_per_minute": 100_000,
     }
-    database = Database(backend, tmp_path / "home", **settings)
-    database.connect()
-    database.register(alyx.url, little.truth.release)
-    alyx.forget()
-    yield database
-    database.drop()
+    with lend(tmp_path / "home", settings) as database:
+        database.register(alyx.url, little.truth.release)
+        alyx.forget()
+        yield database
 
 
 @pytest.fixture
@@ -117,9 +115,7 @@ def cached(database):
     return source.cached_bytes()
 
 
-def test_the_cache_stays_below_its_limit_and_the_rows_are_the_same(
-    backend, database, alyx, little, tmp_path
-):
+def test_the_cache_stays_below_its_limit_and_the_rows_are_the_same(lend, database, alyx, little):
     limit = 1_000_000
     settings = database.settings.alyx.model_copy(update={"cache_limit": limit})
     sizes = []
@@ -130,12 +126,10 @@ def test_the_cache_stays_below_its_limit_and_the_rows_are_the_same(
     total = little.truth.datasets.file_size.sum()
     assert total > 2 * limit
     held = snapshot(("data_source",))
-    other = Database(backend, tmp_path / "other")
-    other.connect()
-    other.register(little.folder, little.truth.release)
-    other.populate()
-    expected = snapshot(("data_source",))
-    other.drop()
+    with lend() as other:
+        other.register(little.folder, little.truth.release)
+        other.populate()
+        expected = snapshot(("data_source",))
     database.connect()
     assert {n: d for n, d in differences(held, expected).items() if n != "session.DataSource"} == {}
     assert stale.find() == []

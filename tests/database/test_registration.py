@@ -11,7 +11,6 @@ from populate import register, releases, worker
 from schemas import behavior, ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError, SourceError
 from schemas.sources.base import DatasetRecord, InsertionRecord, SessionRecord, SortingRecord
-from tests.support.databases import Database
 
 COLUMNS = list(releases.COLUMNS)
 TABLES = (
@@ -86,14 +85,11 @@ def offer(*records):
 
 
 @pytest.fixture(scope="module")
-def _registered(backend, tmp_path_factory):
+def _registered(lend, tmp_path_factory):
     """A database of which every test registers sessions of its own."""
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    database.register(release=write(tmp_path_factory.mktemp("list") / "first.csv", [row(1)]))
-    yield database
-    database.connect()
-    database.drop()
+    with lend() as database:
+        database.register(release=write(tmp_path_factory.mktemp("list") / "first.csv", [row(1)]))
+        yield database
 
 
 @pytest.fixture

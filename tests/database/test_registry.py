@@ -17,17 +17,13 @@ from schemas.sources.base import (
     SubjectRecord,
     TrajectoryRecord,
 )
-from tests.support.databases import Database
 
 
 @pytest.fixture(scope="module")
-def _database(backend, tmp_path_factory):
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    rows.insert(session.DataSource(), [{"data_source": "memory"}, {"data_source": "elsewhere"}])
-    yield database
-    database.connect()
-    database.drop()
+def _database(lend):
+    with lend() as database:
+        rows.insert(session.DataSource(), [{"data_source": "memory"}, {"data_source": "elsewhere"}])
+        yield database
 
 
 @pytest.fixture

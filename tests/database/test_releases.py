@@ -11,7 +11,6 @@ from populate.registry import Report
 from schemas import release, rows
 from schemas.errors import Contradiction, QueryError, RegistrationError
 from schemas.sources.base import Found, InsertionRecord, Selection, SessionRecord
-from tests.support.databases import Database
 
 
 def uuid(n):
@@ -38,15 +37,12 @@ def found(*numbers):
 
 
 @pytest.fixture(scope="module")
-def _database(backend, tmp_path_factory):
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    register.register_sessions([record(n, lab) for n, lab in LABS.items()], None, Report())
-    releases.register_found("old", "tag", "old", found(1, 2, 3), Report())
-    releases.register_found("new", "query", "lab=westlab", found(2, 3, 4, 5), Report())
-    yield database
-    database.connect()
-    database.drop()
+def _database(lend):
+    with lend() as database:
+        register.register_sessions([record(n, lab) for n, lab in LABS.items()], None, Report())
+        releases.register_found("old", "tag", "old", found(1, 2, 3), Report())
+        releases.register_found("new", "query", "lab=westlab", found(2, 3, 4, 5), Report())
+        yield database
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from populate import cli, status, worker
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
-from tests.support.databases import Database, Release
+from tests.support.databases import Release
 
 WHEEL = "alf/_ibl_wheel.position.npy"
 LEFT = "alf/_ibl_leftCamera.times.npy"
@@ -30,14 +30,11 @@ def damaged(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def _filled(backend, damaged, tmp_path_factory):
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    database.register(damaged.folder)
-    worker.run([wheel.Wheel, video.FrameTimes])
-    yield database
-    database.connect()
-    database.drop()
+def _filled(lend, damaged):
+    with lend() as database:
+        database.register(damaged.folder)
+        worker.run([wheel.Wheel, video.FrameTimes])
+        yield database
 
 
 @pytest.fixture

@@ -37,13 +37,10 @@ def release(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def _registered(backend, release, tmp_path_factory):
-    database = Database(backend, tmp_path_factory.mktemp("home"))
-    database.connect()
-    database.register(release.folder, release.truth.release)
-    yield database
-    database.connect()
-    database.drop()
+def _registered(lend, release):
+    with lend() as database:
+        database.register(release.folder, release.truth.release)
+        yield database
 
 
 @pytest.fixture
