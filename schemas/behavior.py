@@ -10,6 +10,7 @@ import pandas as pd
 
 from schemas import rows, session
 from schemas.maths import behavior as maths
+from schemas.maths import psychometric, training
 from schemas.sources import base
 
 schema = dj.Schema()
@@ -348,11 +349,183 @@ class Performance(dj.Computed):
 
     def make(self, key: dict[str, Any]) -> None:
         """Count over all trials."""
+        rows.insert1(self, {**key, **maths.compute_performance(_columns(key))})
+
+
+@schema
+class PsychometricDefinition(dj.Lookup):
+    """How a psychometric curve is fitted: where searches start, and what bounds hold them."""
+
+    definition = """
+    # one row per way to fit a psychometric curve
+    psychometric_definition : varchar(32)   # name of the way
+    ---
+    bias_start = null       : float64       # (percent) first search; null is the mean contrast
+    threshold_start         : float64       # (percent) first search
+    lapse_start             : float64       # (fraction) first search, both lapses
+    bias_min = null         : float64       # (percent) least bias; null is the least contrast
+    bias_max = null         : float64       # (percent) largest bias; null is the largest contrast
+    threshold_min           : float64       # (percent) least threshold
+    threshold_max           : float64       # (percent) largest threshold
+    lapse_max               : float64       # (fraction) largest lapse; the least is 0
+    n_fits                  : int32         # searches, all but the first from places drawn
+    fit_seed                : int32         # seed of these places
+    ci_level                : float64       # (fraction) confidence of the intervals
+    psychometric_use        : varchar(128)  # what the fit is used for
+    """
+    contents = rows.lookup(
+        "psychometric_definition, bias_start, threshold_start, lapse_start, bias_min, bias_max, "
+        "threshold_min, threshold_max, lapse_max, n_fits, fit_seed, ci_level, psychometric_use",
+        (
+            "training",
+            *(None, 20.0, 0.05),
+            *(None, None, 0.0, 100.0, 1.0),
+            *(5, 0, 0.95, "training criteria"),
+        ),
+        (
+            "plots",
+            *(0.0, 40.0, 0.1),
+            *(-50.0, 50.0, 10.0, 50.0, 0.2),
+            *(10, 0, 0.95, "figures, and comparison of sessions"),
+        ),
+    )
+
+
+@schema
+class Psychometric(dj.Computed):
+    """How often the mouse answers right, by contrast and block."""
+
+    definition = """
+    # one row per session and way to fit a psychometric curve
+    -> Trials
+    -> PsychometricDefinition
+    ---
+    bias_shift = null : float64  # (percent) bias in block 0.8 minus 0.2; null without both
+    """
+
+    class Block(dj.Part):
+        """A curve: low + (1 - low - high) (1 + erf((contrast - bias) / threshold)) / 2."""
+
+        definition = """
+        # one row per session, way to fit and block with trials
+        -> master
+        psychometric_block        : varchar(8)  # prior of a left stimulus, or all
+        ---
+        n_fit_trials              : int32       # trials with contrast and choice, no-go included
+        psych_bias                : float64     # (percent) contrast at the middle of the curve
+        psych_bias_ci_low         : float64     # (percent) lower end of the interval
+        psych_bias_ci_high        : float64     # (percent) upper end of the interval
+        psych_threshold           : float64     # (percent) contrast over which the curve rises
+        psych_threshold_ci_low    : float64     # (percent) lower end of the interval
+        psych_threshold_ci_high   : float64     # (percent) upper end of the interval
+        psych_lapse_low           : float64     # (fraction) right answers at the far left
+        psych_lapse_low_ci_low    : float64     # (fraction) lower end of the interval
+        psych_lapse_low_ci_high   : float64     # (fraction) upper end of the interval
+        psych_lapse_high          : float64     # (fraction) other answers at the far right
+        psych_lapse_high_ci_low   : float64     # (fraction) lower end of the interval
+        psych_lapse_high_ci_high  : float64     # (fraction) upper end of the interval
+        log_likelihood            : float64     # (nat) without the binomial coefficients
+        """
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch the way to fit and the trials."""
+        return (PsychometricDefinition & key).fetch1(), _columns(key)
+
+    def make_compute(
+        self, key: dict[str, Any], rule: dict[str, Any], trials: dict[str, np.ndarray]
+    ) -> tuple:
+        """Fit each block."""
+        return (psychometric.fit_blocks(trials, rule),)
+
+    def make_insert(self, key: dict[str, Any], fits: dict[str, dict[str, float]]) -> None:
+        """Insert the fits."""
+        rows.insert1(self, {**key, "bias_shift": psychometric.compute_bias_shift(fits)})
+        table = ({"psychometric_block": block, **fit} for block, fit in fits.items())
+        rows.insert(self.Block(), table, key)
+
+
+@schema
+class TrainingCriterion(dj.Lookup):
+    """What a trained mouse must do, by IBL's protocol for the training of mice."""
+
+    definition = """
+    # one row per criterion of training
+    training_criterion          : varchar(32)   # name of the criterion
+    ---
+    -> PsychometricDefinition
+    min_session_trials          : int32         # every session must have more
+    min_easy_performance        : float64       # (fraction) every session must do better
+    needs_zero_contrast         : bool          # whether zero contrast must have been shown
+    in_biased_blocks            : bool          # lapses in blocks 0.2 and 0.8, not over all trials
+    max_bias = null             : float64       # (percent) the bias, either way, must be smaller
+    max_threshold = null        : float64       # (percent) the threshold must be smaller
+    max_lapse                   : float64       # (fraction) both lapses must be smaller
+    min_shift = null            : float64       # (percent) the bias must shift more between blocks
+    max_zero_contrast_rt = null : float64       # (s) median from stimulus to response, at zero
+    criterion_meaning           : varchar(128)  # what a mouse that meets it is ready for
+    """
+    contents = rows.lookup(
+        "training_criterion, psychometric_definition, min_session_trials, min_easy_performance, "
+        "needs_zero_contrast, in_biased_blocks, max_bias, max_threshold, max_lapse, min_shift, "
+        "max_zero_contrast_rt, criterion_meaning",
+        (
+            *("trained_1a", "training", 200, 0.8, True, False),
+            *(16.0, 19.0, 0.2, None, None, "knows the task"),
+        ),
+        (
+            *("trained_1b", "training", 400, 0.9, True, False),
+            *(10.0, 20.0, 0.1, None, 2.0, "ready for biased blocks"),
+        ),
+        (
+            *("ready4ephysrig", "training", 400, 0.9, False, True),
+            *(None, None, 0.1, 5.0, 2.0, "ready for recordings"),
+        ),
+    )
+
+
+@schema
+class TrainingStatus(dj.Computed):
+    """Which parts of a criterion a session meets on its own; null where it asks for none.
+
+    IBL pools three sessions: see `schemas.views.training_status`.
+    """
+
+    definition = """
+    # one row per session and criterion of training
+    -> Trials
+    -> TrainingCriterion
+    ---
+    -> Psychometric
+    meets_trials = null        : bool     # enough trials
+    meets_performance = null   : bool     # good enough at easy trials
+    meets_zero_contrast = null : bool     # zero contrast was shown
+    meets_bias = null          : bool     # small enough bias
+    meets_threshold = null     : bool     # steep enough curve
+    meets_lapses = null        : bool     # small enough lapses
+    meets_bias_shift = null    : bool     # large enough shift of the bias between blocks
+    meets_reaction_time = null : bool     # fast enough at zero contrast
+    zero_contrast_rt = null    : float64  # (s) median from stimulus to response; null without one
+    is_met                     : bool     # all parts that are asked for
+    """
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Return every session and criterion whose curves are fitted."""
+        fitted = Psychometric.proj() * TrainingCriterion.proj("psychometric_definition")
+        return (Trials.proj() * TrainingCriterion.proj()) & fitted.proj()
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Judge the session by the criterion."""
+        rule = (TrainingCriterion & key).fetch1()
         trials = _columns(key)
-        signed = maths.compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
-        names = ("choice", "feedback_type", "probability_left")
-        done = maths.compute_performance(signed, *(trials[name] for name in names))
-        rows.insert1(self, {**key, **done})
+        done = maths.compute_performance(trials)
+        used = {**key, "psychometric_definition": rule["psychometric_definition"]}
+        fits = {row["psychometric_block"]: row for row in (Psychometric.Block & used).to_dicts()}
+        zero = training.compute_zero_contrast(trials)
+        easy, n = done["performance_easy"], len(trials["trial"])
+        met = training.judge_training(rule, [n], [easy], fits, zero)
+        zero_rt = {"zero_contrast_rt": zero["zero_contrast_rt"]}
+        rows.insert1(self, {**used, **met, **zero_rt})
 
 
 def _columns(key: dict[str, Any]) -> dict[str, np.ndarray]:

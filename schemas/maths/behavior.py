@@ -96,20 +96,14 @@ def compute_blocks(probability_left: np.ndarray) -> dict[str, np.ndarray]:
     return {"block": block, "length": lengths, "block_probability": prior[starts]}
 
 
-def compute_performance(
-    signed_contrast: np.ndarray,
-    choice: np.ndarray,
-    feedback_type: np.ndarray,
-    probability_left: np.ndarray,
-) -> dict[str, float | int | None]:
+def compute_performance(trials: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
     """Summarise how well a session was done.
 
     Parameters
     ----------
-    signed_contrast : (n,) float array
-        Percent, left negative; trials of at least 50 percent on either side are easy.
-    choice, feedback_type, probability_left : (n,) float arrays
-        As released; NaN where missing.
+    trials : mapping of str to (n,) float arrays
+        `contrast_left`, `contrast_right`, `choice`, `feedback_type`, `probability_left`, as
+        released; NaN where missing. Trials of at least 50 percent on either side are easy.
 
     Returns
     -------
@@ -124,15 +118,16 @@ def compute_performance(
     Equal to `brainbox.behavior.training.compute_performance_easy` (tolerance 1e-12) where there
     are easy trials; that function divides by zero where there are none.
     """
-    correct, easy = feedback_type == 1, np.abs(signed_contrast) >= EASY
-    known = not np.isnan(feedback_type).all()
+    signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
+    correct, easy = trials["feedback_type"] == 1, np.abs(signed) >= EASY
+    known = not np.isnan(trials["feedback_type"]).all()
     return {
         "n_correct": int(correct.sum()),
-        "n_no_go": int((choice == 0).sum()),
+        "n_no_go": int((trials["choice"] == 0).sum()),
         "n_easy": int(easy.sum()),
         "performance": float(correct.mean()) if known else None,
         "performance_easy": float(correct[easy].mean()) if known and easy.any() else None,
-        "n_blocks": len(compute_blocks(probability_left)["length"]),
+        "n_blocks": len(compute_blocks(trials["probability_left"])["length"]),
     }
 
 

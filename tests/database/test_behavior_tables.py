@@ -1,7 +1,5 @@
 """Masks, performance, psychometric fits and training status against brute force and the truth."""
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from schemas import behavior, rows
@@ -41,3 +39,10 @@ def test_the_masks_are_those_of_a_computation_by_frames(trials):
     truncated = of.get_group("bwm_truncated")
     assert not truncated.is_used.any()
     assert set(truncated.exclusion) == {"criterion"}
+
+
+def test_every_session_is_fitted_and_judged(trials, populated):
+    n = trials.eid.nunique()
+    assert len(behavior.Psychometric()) == 2 * n
+    assert len(behavior.TrainingStatus()) == 3 * n
+    assert set(behavior.TrainingStatus.to_arrays("psychometric_definition")) == {"training"}
