@@ -39,6 +39,9 @@ METRICS = (
     "n_spikes_below2",
 )
 
+CONFIDENCE_METRICS = METRICS[14:]
+"""What only the sliding test by confidence gives."""
+
 CHUNK = 250_000
 """Spikes that are worked on at a time, in whole units: what fits into the cache of a processor."""
 
@@ -123,15 +126,16 @@ def compute_unit_metrics(
     dict
         (U,) arrays by the names in `METRICS`, units as in `ephys.SpikeSorting.Cluster`. A unit
         without spikes has count, rate and presence 0 and is NaN elsewhere. Metrics of amplitudes
-        are NaN where one is NaN or negative, drift where a depth is; rate, drift and
-        contamination are NaN where first and last spike of the sort are simultaneous.
+        are NaN where one is NaN, drift where a depth is; rate, drift and contamination are NaN
+        where all spikes of the sort are simultaneous.
 
     Notes
     -----
-    Largest relative differences from the reference (ibllib 4.1, slidingRP 1.1.1): 1e-9 for
-    float64 amplitudes and depths, and counts, passes and grid values equal. A unit without
-    spikes differs in `presence_ratio_std` (0 there), and `sliding_rp_viol_forced` is 1 here
-    also for units that pass unforced (0 there).
+    Tolerance against the reference (ibllib 4.1, slidingRP 1.1.1): counts, presence, passes and
+    `min_contamination` equal, all else within 1e-12 of its size; drift within 1e-6 where depths
+    are float32, which are added up as such there. Two definitions differ: a unit without spikes
+    has a `presence_ratio_std` of 0 there, and `sliding_rp_viol_forced` is 0 there for units that
+    pass unforced.
     """
     first, last = (times.min(), times.max()) if len(times) else (0.0, 0.0)
     parts = []
@@ -183,36 +187,39 @@ def compute_amplitude_statistics(amplitudes: np.ndarray, counts: np.ndarray) -> 
     dict
         (U,) arrays: `amp_min`, `amp_max` (V); `amp_median` (V), the median of decibels, hence
         the geometric mean of the middle two for an even count; `amp_std_db` (dB), sample
-        standard deviation, NaN below two spikes. NaN without spikes or with a NaN; the last two
-        also with a negative amplitude.
+        standard deviation, NaN below two spikes. All are NaN without spikes or with a NaN, the
+        last also with an amplitude that is not positive.
     """
-    lowest = _reduce(np.minimum, amplitudes, counts)
-    level = np.full(len(amplitudes), np.nan)
-    np.log10(amplitudes, out=level, where=amplitudes > 0)
-    level[amplitudes == 0] = -np.inf
-    level *= 20
     with np.errstate(invalid="ignore", divide="ignore"):
+        level = _decibel(amplitudes)
         mean = _reduce(np.add, level, counts) / counts
         squares = _reduce(np.add, (level - np.repeat(mean, counts)) ** 2, counts)
         spread = np.sqrt(squares / np.where(counts > 1, counts - 1, np.nan))
+        middle = _decibel(_middle_two(amplitudes, counts)).mean(axis=1)
+    lowest = _reduce(np.minimum, amplitudes, counts)
     return {
         "amp_min": lowest,
         "amp_max": _reduce(np.maximum, amplitudes, counts),
-        "amp_median": np.where(lowest >= 0, _geometric_medians(amplitudes, counts), np.nan),
+        "amp_median": np.where(np.isnan(lowest), np.nan, 10 ** (middle / 20)),
         "amp_std_db": spread,
     }
 
 
-def _geometric_medians(amplitudes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    median = np.full(len(counts), np.nan)
+def _decibel(amplitudes: np.ndarray) -> np.ndarray:
+    """Take 20 log10, as precise as the amplitudes were released, to be reduced as float64."""
+    return (20 * np.log10(amplitudes)).astype(float)
+
+
+def _middle_two(amplitudes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Find the middle amplitudes of each unit (U, 2), the same twice for an odd count."""
+    middle = np.full((len(counts), 2), np.nan, dtype=amplitudes.dtype)
     start = _starts(counts)
     # A unit at a time: numpy partitions one array, and sorting all spikes takes ten times longer.
     for unit in np.flatnonzero(counts):
-        values, n = amplitudes[start[unit] : start[unit] + counts[unit]], counts[unit]
-        middle = [(n - 1) // 2, n // 2]
-        low, high = np.partition(values, middle)[middle].astype(float)
-        median[unit] = low if low == high else np.sqrt(low) * np.sqrt(high)
-    return median
+        n = counts[unit]
+        at = [(n - 1) // 2, n // 2]
+        middle[unit] = np.partition(amplitudes[start[unit] : start[unit] + n], at)[at]
+    return middle
 
 
 def compute_presence(
@@ -262,10 +269,10 @@ def compute_drift(depths: np.ndarray, counts: np.ndarray, seconds: float) -> np.
     Returns
     -------
     (U,) float array
-        um/h; 0 for one spike; NaN without spikes, with a NaN depth, or without duration.
+        um/h; 0 for one spike; NaN without spikes, without duration, or with a NaN between.
     """
-    change = np.abs(np.diff(depths.astype(float), prepend=np.nan))
-    change[_starts(counts)[counts > 0]] = 0 * depths[_starts(counts)[counts > 0]]
+    change = np.abs(np.diff(depths.astype(float), prepend=0))
+    change[_starts(counts)[counts > 0]] = 0
     return _reduce(np.add, change, counts) / (seconds or np.nan) * 3600
 
 
@@ -463,7 +470,7 @@ def _sliding_refractory(
         parameters.sliding_confidence,
     )
     if parameters.sliding_method == "counts":
-        unknown = dict.fromkeys(METRICS[14:], np.full(len(counts), np.nan))
+        unknown = dict.fromkeys(CONFIDENCE_METRICS, np.full(len(counts), np.nan))
         passes = judge_refractory_counts(times, counts, sampling, contamination, confidence)
         return {**unknown, "sliding_rp_viol": passes}
     start = parameters.sliding_start or 0.0
