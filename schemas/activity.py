@@ -196,6 +196,7 @@ class TrialSplit(dj.Lookup):
         ("choice", False, False, True, False, False, "left and right choice, and none"),
         ("outcome", False, False, False, True, False, "correct, error and no_go"),
         ("block", False, False, False, False, True, "blocks of the prior 0.2, 0.5 and 0.8"),
+        ("none", False, False, False, False, False, "all trials together"),
     )
 
 
@@ -224,7 +225,6 @@ class PsthDefinition(dj.Lookup):
             for name, event, split, shows in (
                 ("stimulus_side", "stim_on_time", "side", "stimulus, left and right"),
                 ("stimulus_contrast", "stim_on_time", "contrast", "stimulus by signed contrast"),
-                ("stimulus_block", "stim_on_time", "block", "stimulus by prior"),
                 ("movement_choice", "first_movement_time", "choice", "movement by choice"),
                 ("feedback_outcome", "feedback_time", "outcome", "reward and error"),
             )
@@ -326,7 +326,9 @@ class Psth(dj.Computed):
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the definition, the trials, the units' slices and where the spikes are."""
         definition = (PsthDefinition * TrialSplit & key).fetch1()
-        trials = _fetch_trials(key, definition["trial_mask"], definition["trial_event"], *SPLIT_BY)
+        needed = {column for name in _split_by(definition) for column in SPLIT_COLUMNS[name]}
+        columns = sorted({definition["trial_event"], *needed})
+        trials = _fetch_trials(key, definition["trial_mask"], *columns)
         slices = _fetch_slices(key, definition["criterion"])
         return definition, trials, slices, (ephys.Spikes & key).fetch1("spikes").stored
 
@@ -340,7 +342,9 @@ class Psth(dj.Computed):
     ) -> tuple:
         """Average the rates."""
         edges = _edges(definition)
-        condition, levels = psth_maths.split_trials(_factors(definition, trials))
+        factors = {name: _factor(name, trials) for name in _split_by(definition)}
+        whole = {"all": np.zeros(len(trials["is_used"]))}
+        condition, levels = psth_maths.split_trials(factors or whole)
         used = np.where(trials["is_used"], condition, -1)
         n_conditions = int(condition.max(initial=-1)) + 1
         found = psth_maths.compute_psth(
@@ -373,8 +377,14 @@ class Psth(dj.Computed):
         rows.insert(self.Unit(), pd.DataFrame(units), key)
 
 
-SPLIT_BY = ("contrast_left", "contrast_right", "choice", "feedback_type", "probability_left")
-"""Columns of trials that conditions are told apart by."""
+SPLIT_COLUMNS = {
+    "side": ("contrast_left", "contrast_right"),
+    "contrast": ("contrast_left", "contrast_right"),
+    "choice": ("choice",),
+    "outcome": ("choice", "feedback_type"),
+    "block": ("probability_left",),
+}
+"""Columns of trials that each part of a split is told by."""
 
 CHOICES = {1.0: "left", -1.0: "right", 0.0: "no_go"}
 """Choices by their released number: turning the wheel clockwise chooses the left side."""
@@ -396,41 +406,45 @@ def _edges(definition: dict[str, Any]) -> np.ndarray:
     return psth_maths.compute_bin_edges(*limits)
 
 
-def _factors(definition: dict[str, Any], trials: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what tells conditions apart, as numbers by trial; NaN where it is unknown."""
-    side, contrast = trial_maths.compute_stimulus(trials["contrast_left"], trials["contrast_right"])
-    outcome = trial_maths.compute_outcome(trials["choice"], trials["feedback_type"])
-    factors = {
-        "side": np.where(side < 0, np.nan, side),
-        "contrast": contrast,
-        "choice": -trials["choice"],
-        "outcome": np.where(outcome < 0, np.nan, outcome),
-        "block": trials["probability_left"],
-    }
-    chosen = {name: values for name, values in factors.items() if definition[f"by_{name}"]}
-    return chosen or {"all": np.zeros(len(side))}
+def _split_by(definition: dict[str, Any]) -> list[str]:
+    return [name for name in SPLIT_COLUMNS if definition[f"by_{name}"]]
+
+
+def _factor(name: str, trials: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what a part of a split tells apart, as a number by trial; NaN where unknown."""
+    columns = [trials[column] for column in SPLIT_COLUMNS[name]]
+    if name in ("side", "contrast"):
+        side, contrast = trial_maths.compute_stimulus(*columns)
+        return contrast if name == "contrast" else np.where(side < 0, np.nan, side)
+    if name == "outcome":
+        outcome = trial_maths.compute_outcome(*columns)
+        return np.where(outcome < 0, np.nan, outcome)
+    return columns[0]
+
+
+LEVELS: dict[str, dict[float, str]] = {
+    "side": dict(enumerate(trial_maths.SIDES)),
+    "choice": CHOICES,
+    "outcome": dict(enumerate(trial_maths.OUTCOMES)),
+}
+"""Names of what is a number in the computation."""
 
 
 def _condition_rows(
     levels: dict[str, np.ndarray], n_conditions: int, found: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    names = {
-        "side": dict(enumerate(trial_maths.SIDES)),
-        "choice": {-number: name for number, name in CHOICES.items()},
-        "outcome": dict(enumerate(trial_maths.OUTCOMES)),
+    told = {
+        name: [LEVELS[name][level] for level in values] if name in LEVELS else values.tolist()
+        for name, values in levels.items()
+        if name in SPLIT_COLUMNS
     }
-    named = {f: pd.Series(v).map(names[f]) if f in names else v for f, v in levels.items()}
-    told = pd.DataFrame(named, index=range(n_conditions))
-    label = told.apply(lambda row: " ".join(map(_label, row)), axis=1) if len(told) else ""
-    columns = {"block": "prior"}
+    labels = [" ".join(map(_label, row)) for row in zip(*told.values(), strict=True)]
+    names = {name: "prior" if name == "block" else name for name in SPLIT_COLUMNS}
     return pd.DataFrame(
         {
             "condition_number": np.arange(n_conditions),
-            "psth_condition": label,
-            **{
-                f"psth_{columns.get(factor, factor)}": told.get(factor)
-                for factor in ("side", "contrast", "choice", "outcome", "block")
-            },
+            "psth_condition": labels or ["all"] * n_conditions,
+            **{f"psth_{names[name]}": told.get(name) for name in names},
             "n_psth_events": found["n_events"],
             "n_psth_dropped": found["n_dropped"],
         }
@@ -587,3 +601,25 @@ def _fetch_window(definition: dict[str, Any], name: str) -> dict[str, Any]:
             "Name a window that a trial has.",
         )
     return window
+
+
+@schema
+class InclusionRule(dj.Lookup):
+    """Which regions have enough units to be analysed: the thresholds of `views.inclusion_chain`."""
+
+    definition = """
+    # one row per rule of which regions are analysed
+    inclusion_rule        : varchar(32)   # name of the rule
+    ---
+    -> atlas.Mapping
+    min_session_units     : int32         # units of a region in a session for it to count
+    min_region_sessions   : int32         # such sessions of a region
+    min_region_units      : int32         # units of a region in such sessions
+    inclusion_description : varchar(128)  # where the rule is used
+    """
+    contents = rows.lookup(
+        "inclusion_rule, mapping, min_session_units, min_region_sessions, min_region_units, "
+        "inclusion_description",
+        ("bwm", "Beryl", 5, 2, 20, "region analyses of the Brain-Wide Map"),
+        ("any_unit", "Beryl", 1, 1, 1, "every region in which a unit is"),
+    )
