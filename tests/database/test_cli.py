@@ -346,7 +346,7 @@ class TestDemo:
     def test_it_fills_every_table_and_nothing_fails(self, demo):
         made = counts_of(demo.first.stdout, "populated")
         assert {"behavior.Trials", "ephys.Spikes", "activity.RegionRate"} <= set(made)
-        assert all(n > 0 and failed == 0 for n, failed in made.values())
+        assert {name: n for name, n in made.items() if n[0] == 0 or n[1] > 0} == {}
         there = counts_of(demo.first.stdout, "in the database")
         assert there["sessions"] == [made["behavior.Trials"][0]]
         assert there["spikes"][0] > 1_000_000

@@ -22,7 +22,7 @@ def describe(figure):
     """Return titles, labels, and a summary of the data of each element, as JSON has it."""
     figure.canvas.draw()
     found = {
-        "title": figure.get_suptitle() if hasattr(figure, "get_suptitle") else "",
+        "title": figure.get_suptitle(),
         "axes": [_axes(ax) for ax in figure.axes],
     }
     return json.loads(json.dumps(found))
