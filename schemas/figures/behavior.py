@@ -75,8 +75,8 @@ def plot_psychometric(
     points : DataFrame
         One row a block and contrast: `psychometric_block` (`all`, `0.2`, `0.5` or `0.8`, the
         prior probability of a left stimulus), `signed_contrast` (percent, left negative),
-        `n_trials`, `p_right` (fraction of trials, NaN is not drawn). Error bars are the 95 %
-        interval of Wilson for a binomial fraction of `n_trials`. Points of biased blocks are
+        `n` trials, `p_right` (fraction of trials, NaN is not drawn). Error bars are the 95 %
+        interval of Wilson for a binomial fraction of `n` trials. Points of biased blocks are
         moved sideways by `BLOCK_SHIFTS`.
     curves : DataFrame, optional
         Fitted curves, one row a block and contrast, drawn through: `psychometric_block`,
@@ -96,12 +96,12 @@ def plot_psychometric(
             ax.errorbar(
                 group["signed_contrast"] + BLOCK_SHIFTS[block],
                 fraction,
-                yerr=np.abs(_wilson(fraction, group["n_trials"].to_numpy(float)) - fraction),
+                yerr=np.abs(_wilson(fraction, group["n"].to_numpy(float)) - fraction),
                 fmt=BLOCK_MARKERS[block],
                 color=colour,
                 markersize=4.5,
                 elinewidth=0.9,
-                label=f"{BLOCK_NAMES[block]} (n = {group['n_trials'].sum():.0f})",
+                label=f"{BLOCK_NAMES[block]} (n = {group['n'].sum():.0f})",
             )
         if curves is not None:
             curve = curves[curves["psychometric_block"] == block].sort_values("signed_contrast")
@@ -128,9 +128,9 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
     ax : Axes
         Where to draw.
     curve : DataFrame
-        One row a contrast: `signed_contrast` (percent, left negative), `n_trials`, `median`,
-        `q25`, `q75` (s). With `psychometric_block` one line a block, in the colours of
-        `plot_psychometric` and moved as there. A NaN median is not drawn.
+        One row a contrast: `signed_contrast` (percent, left negative), `n` trials, `median`,
+        `lower_quartile`, `upper_quartile` (s). With `psychometric_block` one line a block, in the
+        colours of `plot_psychometric` and moved as there. A NaN median is not drawn.
     title : str, optional
 
     Returns
@@ -146,7 +146,7 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
         if not len(group):
             continue
         median = group["median"].to_numpy(float)
-        low, high = median - group["q25"], group["q75"] - median
+        low, high = median - group["lower_quartile"], group["upper_quartile"] - median
         ax.errorbar(
             group["signed_contrast"] + BLOCK_SHIFTS[block],
             median,
@@ -156,7 +156,7 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
             markersize=4.5,
             linewidth=1.2,
             elinewidth=0.9,
-            label=f"{BLOCK_NAMES[block]} (n = {group['n_trials'].sum():.0f})",
+            label=f"{BLOCK_NAMES[block]} (n = {group['n'].sum():.0f})",
         )
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.set_xlim(-108, 108)

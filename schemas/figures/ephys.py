@@ -14,10 +14,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 CONDITION_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 """Of Okabe and Ito, told apart by every kind of colour vision: by which conditions differ."""
@@ -265,7 +265,8 @@ def plot_rates_along_probe(
     depth, rate = (units[name].to_numpy(float) for name in ("cluster_depth", "firing_rate"))
     known = ~np.isnan(depth) & (rate > 0)
     ax.set_xscale("log")
-    ax.set_xlim(_decades(rate[known]))
+    ax.set_xlim(_reach(rate[known]))
+    ax.xaxis.set_major_formatter(_plain)
     _scatter_labelled(ax, rate[known], depth[known], _labels(units, known))
     ax.set_xlabel("firing rate (Hz)")
     ax.set_ylabel("distance from the tip (µm)")
@@ -309,7 +310,7 @@ def plot_amplitude_by_depth(
     if colour_by == "firing_rate":
         known &= units[colour_by].to_numpy(float) > 0
         rate = units[colour_by].to_numpy(float)[known]
-        scale = LogNorm(*_decades(rate))
+        scale = LogNorm(*_reach(rate))
         drawn = ax.scatter(
             1e6 * volt[known],
             depth[known],
@@ -321,7 +322,9 @@ def plot_amplitude_by_depth(
             linewidths=0.3,
             rasterized=True,
         )
-        ax.figure.colorbar(drawn, ax=ax, label="firing rate (Hz)")
+        ax.figure.colorbar(
+            drawn, ax=ax, label="firing rate (Hz)", format=FuncFormatter(_plain), aspect=30
+        )
     else:
         _scatter_labelled(ax, 1e6 * volt[known], depth[known], _labels(units, known))
     ax.set_xlim(0, None if known.any() else 300)
@@ -365,11 +368,14 @@ def plot_region_summary(
     Axes
         Without regions an empty one, with its labels.
     """
-    row = np.arange(len(summary))
+    row, step = np.arange(len(summary)), _height(ax) / max(len(summary), 1)
     mean, width = (summary[name].to_numpy(float) for name in ("mean", spread))
     ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=1)
-    ax.scatter(mean, row, c=list(summary["rgb"]), s=22, edgecolors="0.25", linewidths=0.6, zorder=3)
-    size = min(8.0, 0.85 * _height(ax) / max(len(summary), 1))
+    area = min(22.0, (0.8 * step) ** 2)
+    ax.scatter(
+        mean, row, s=area, c=list(summary["rgb"]), edgecolors="0.25", linewidths=0.6, zorder=3
+    )
+    size = min(8.0, 0.85 * step)
     if not (mean - np.nan_to_num(width) < 0).any():
         ax.set_xlim(0, None if np.isfinite(mean).any() else 1)
     ax.set_yticks(row, list(summary.index), fontsize=size)
@@ -421,6 +427,9 @@ def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
     ax.margins(x=0.15)
     ax.set(xlabel="firing rate (Hz), mean of good units", ylabel="region", title=title)
     ax.spines[["top", "right"]].set_visible(False)
+    if not len(shown):
+        ax.set(xlim=(0, 1), yticks=[])
+        _say_empty(ax, "no units")
     return ax
 
 
@@ -459,7 +468,7 @@ def choose_colours(
     are_levels = len(found) > 3 and np.isfinite([_rank(condition)[0] for condition in found]).all()
     if len(found) <= len(CONDITION_COLOURS) and not are_levels:
         return dict(zip(found, CONDITION_COLOURS, strict=False))
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(found)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(found)))
     return {
         condition: matplotlib.colors.to_hex(shade)
         for condition, shade in zip(found, shades, strict=True)
@@ -531,7 +540,7 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
     )
     column.set_xlim(0, 1)
     column.axis("off")
-    column.text(0.5, -0.01, "region", transform=column.transAxes, ha="center", va="top", fontsize=8)
+    column.set_title("region", fontsize=8, loc="left")
     centre = (low[first] + high[last]) / 2
     named = name[first] != ""
     places, size = _spread(ax, centre[named], *ax.get_ylim())
@@ -555,13 +564,11 @@ def _labels(units: pd.DataFrame, known: np.ndarray) -> np.ndarray | None:
 def _scatter_labelled(ax: Axes, x: np.ndarray, y: np.ndarray, good: np.ndarray | None) -> None:
     """Draw units as points, the good ones last and in a colour and marker of their own."""
     if good is None:
-        _scatter(ax, x, y, LABEL_COLOURS[True], "o")
+        _scatter(ax, x, y, LABEL_COLOURS[True], "o", "units")
         return
     for is_good, name, marker in ((False, "other", "^"), (True, "good", "o")):
         of = good == is_good
-        points = _scatter(ax, x[of], y[of], LABEL_COLOURS[is_good], marker)
-        if of.any():
-            points.set_label(f"{name} (n = {of.sum()})")
+        _scatter(ax, x[of], y[of], LABEL_COLOURS[is_good], marker, name)
 
 
 def _finish_units(ax: Axes, known: np.ndarray, title: str) -> None:
@@ -570,16 +577,30 @@ def _finish_units(ax: Axes, known: np.ndarray, title: str) -> None:
         _say_empty(ax, "no units")
 
 
-def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, marker: str) -> PathCollection:
-    return ax.scatter(x, y, s=12, c=colour, marker=marker, alpha=0.7, linewidths=0, rasterized=True)
+def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, marker: str, name: str) -> None:
+    ax.scatter(
+        x,
+        y,
+        s=12,
+        c=colour,
+        marker=marker,
+        alpha=0.7,
+        linewidths=0,
+        rasterized=True,
+        label=f"{name} (n = {len(x)})" if len(x) else None,
+    )
 
 
-def _decades(rate: np.ndarray) -> tuple[float, float]:
-    """Return powers of ten below and above every rate, the ends of a logarithmic scale."""
+def _reach(rate: np.ndarray) -> tuple[float, float]:
+    """Return ends of a logarithmic scale that holds every rate and a power of ten."""
     if not len(rate):
         return 0.1, 100.0
-    low = np.floor(np.log10(rate.min()))
-    return float(10**low), float(10 ** max(np.ceil(np.log10(rate.max())), low + 1))
+    low, high = float(rate.min()) / 1.2, float(rate.max()) * 1.2
+    return (low, high) if high >= 10 * low else (low / 3.2, high * 3.2)
+
+
+def _plain(value: float, _: float) -> str:
+    return f"{value:g}"
 
 
 def _height(ax: Axes) -> float:
