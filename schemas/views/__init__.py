@@ -1,5 +1,12 @@
 """Queries ready to use and to refine: DataJoint expressions and frames, nothing is inserted."""
 
+from schemas.views.activity import (
+    included_units,
+    inclusion_chain,
+    psth,
+    region_summary,
+    responses,
+)
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import reaction_times
 from schemas.views.ephys import region_by_behavior, region_rates, sorts, unit_table, units
@@ -14,10 +21,15 @@ __all__ = [
     "clusters",
     "find_recording",
     "find_region",
+    "included_units",
+    "inclusion_chain",
     "metric_differences",
+    "psth",
     "reaction_times",
     "region_by_behavior",
     "region_rates",
+    "region_summary",
+    "responses",
     "session_measures",
     "sessions",
     "sorts",

@@ -1,11 +1,13 @@
 """Rates of units around events against loops over every spike and event."""
 
+import math
 import statistics
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from schemas.maths import activity as maths
 
@@ -247,3 +249,92 @@ def test_regions_are_those_of_a_loop_in_whatever_order_units_come(pairs, random)
         for i, name in enumerate(sorted(expected)):
             assert found["mean"][i] == pytest.approx(statistics.fmean(expected[name]), rel=1e-12)
             assert found["median"][i] == statistics.median(expected[name])
+
+
+# --- responses ----------------------------------------------------------------------------------
+
+
+differences = st.integers(1, 30).flatmap(
+    lambda n: st.lists(
+        st.lists(st.integers(-6, 6).map(lambda k: k / 4), min_size=n, max_size=n),
+        min_size=1,
+        max_size=4,
+    )
+)
+
+
+@quick
+@given(differences)
+@pytest.mark.filterwarnings("ignore:Sample size too small", "ignore:Exact p-value")
+def test_the_test_is_that_of_scipy_unit_by_unit(table):
+    found = maths.compute_wilcoxon(np.array(table))
+    for unit, row in enumerate(table):
+        assert found["n_changed"][unit] == sum(value != 0 for value in row)
+        if any(row):
+            expected = stats.wilcoxon(row, zero_method="wilcox", method="approx")
+            assert found["statistic"][unit] == expected.statistic
+            assert found["p"][unit] == pytest.approx(expected.pvalue, rel=1e-12)
+        else:
+            assert (found["statistic"][unit], math.isnan(found["p"][unit])) == (0, True)
+
+
+def test_the_test_by_hand():
+    # Sizes 1, 2, 2, 4 have ranks 1, 2.5, 2.5, 4: those of the negative ones add up to 2.5. The
+    # expectation is 5, the variance 7.5 less 6 / 48 for the pair of ties.
+    found = maths.compute_wilcoxon(np.array([[1.0, 0, -2, 0, 2, 4]]))
+    assert found["statistic"].tolist() == [2.5]
+    assert found["n_changed"].tolist() == [4]
+    z = -2.5 / math.sqrt(7.375)
+    assert found["p"][0] == pytest.approx(math.erfc(-z / math.sqrt(2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (3, 0)])
+def test_no_units_or_no_trials_give_no_test(shape):
+    found = maths.compute_wilcoxon(np.zeros(shape))
+    assert all(values.shape == shape[:1] for values in found.values())
+    assert np.isnan(found["p"]).all()
+    assert not found["n_changed"].any()
+
+
+def test_of_units_that_do_not_respond_p_is_uniform():
+    rng = np.random.default_rng(3)
+    p = maths.compute_wilcoxon(rng.standard_normal((2000, 100)))["p"]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+@quick
+@given(differences, st.data())
+def test_sign_and_order_of_trials_do_not_matter_to_the_test(table, data):
+    table = np.array(table)
+    order = data.draw(st.permutations(range(table.shape[1])))
+    first, second = maths.compute_wilcoxon(table), maths.compute_wilcoxon(-table[:, list(order)])
+    for name, values in first.items():
+        np.testing.assert_array_equal(second[name], values)
+
+
+def test_responses_by_hand():
+    trains = [[0.9, 1.05, 1.06, 3.05, 4.75, 4.8], []]
+    shown, moved = np.array([1.0, 3.0, NAN, 5.0]), np.array([1.0, 3.0, 4.0, NAN])
+    before, during = (shown, (-0.25, 0.0)), (moved, (0.0, 0.125))
+    found = maths.compute_responses(*packed(trains), before, during)
+    assert (found["n_trials"], found["n_missing"]) == (2, 2)
+    assert found["rate_before"].tolist() == [2.0, 0.0]  # 1 spike in 2 x 0.25 s
+    assert found["rate_in"].tolist() == [12.0, 0.0]  # 3 spikes in 2 x 0.125 s
+    assert found["n_changed"].tolist() == [2, 0]
+    assert found["statistic"].tolist() == [0.0, 0.0]
+    assert found["p"][0] == pytest.approx(math.erfc(1.5 / math.sqrt(1.25) / math.sqrt(2)))
+    assert math.isnan(found["p"][1])
+
+
+def test_without_trials_there_is_no_response():
+    around = (np.array([NAN, 1.0]), (0.0, 0.5)), (np.array([1.0, NAN]), (0.0, 0.5))
+    found = maths.compute_responses(*packed([[1.0], []]), *around)
+    assert (found["n_trials"], found["n_missing"]) == (0, 2)
+    assert np.isnan([found["rate_before"], found["rate_in"], found["p"]]).all()
+
+
+def test_rates_of_windows_of_two_lengths_that_are_equal_do_not_differ():
+    """3 spikes in 0.3 s and 1 in 0.1 s are both 10 Hz, whatever their quotients round to."""
+    train = [1.0, 1.1, 1.2, 2.0]
+    before, during = (np.array([1.0]), (0.0, 0.3)), (np.array([2.0]), (0.0, 0.1))
+    assert maths.compute_responses(*packed([train]), before, during)["n_changed"].tolist() == [0]

@@ -1,0 +1,257 @@
+"""Histograms and responses of units, and the units and rates of the regions."""
+
+from __future__ import annotations
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+from schemas import activity, atlas, ephys, rows
+from schemas.maths import inclusion as maths
+from schemas.views.ephys import sorts
+from schemas.views.ephys import units as find_units
+from schemas.views.session import require
+
+UNIT = ["eid", "probe_name", "sorting_name", "cluster_id"]
+
+
+def psth(units: dj.expression.QueryExpression | str, psth_definition: str) -> pd.DataFrame:
+    """Fetch the rates of units around an event.
+
+    Parameters
+    ----------
+    units : expression or str
+        Whatever has the key of a unit, e.g. what `units` returns; or the pid of an insertion or
+        the eid of a session, for all units of its default sort.
+    psth_definition : str
+        A row of `activity.PsthDefinition`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a unit, condition and bin, in that order: `eid`, `probe_name`, `sorting_name`,
+        `cluster_id`, `condition` (its name), `time` (s, centre of the bin from the event),
+        `mean` and `sem` (Hz), `n_events` (trials that are averaged). Units that the definition
+        leaves out have no rows; conditions without an event have NaN.
+
+    Raises
+    ------
+    QueryError
+        No such definition or recording.
+    """
+    require(activity.PsthDefinition, "psth_definition", psth_definition)
+    if isinstance(units, str):
+        units = find_units(recording=units)
+    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    of_definition = {"psth_definition": psth_definition}
+    slices = rows.frame(activity.Psth.Unit & of_definition & chosen)
+    objects = (activity.Psth & of_definition & chosen).to_dicts()
+    parts = [_read_psth(row, slices) for row in objects]
+    nothing = pd.DataFrame(columns=[*UNIT[:-1], *PSTH_COLUMNS.values()])
+    table = pd.concat(parts) if parts else nothing
+    names = ["condition_number", "psth_condition", "n_psth_events"]
+    conditions = rows.frame((activity.Psth.Condition & of_definition).proj(*names[1:]))
+    table = table.merge(conditions[[*UNIT[:-1], *names]], "left", [*UNIT[:-1], names[0]])
+    table = table.rename(columns={"psth_condition": "condition", "n_psth_events": "n_events"})
+    return table[[*UNIT, "condition", "time", "mean", "sem", "n_events"]]
+
+
+PSTH_COLUMNS = {
+    "cluster": "cluster_id",
+    "condition": "condition_number",
+    "time": "time",
+    "mean": "mean",
+    "sem": "sem",
+}
+
+
+def _read_psth(row: dict, slices: pd.DataFrame) -> pd.DataFrame:
+    """Read the slices of some units from one object."""
+    part = slices[(slices[UNIT[:-1]] == [row[name] for name in UNIT[:-1]]).all(axis=1)]
+    columns = {
+        ours: np.concatenate(row["psth"].read_slices(stored, part.psth_offset, part.n_psth_rows))
+        for stored, ours in PSTH_COLUMNS.items()
+    }
+    return pd.DataFrame({**{name: row[name] for name in UNIT[:-1]}, **columns})
+
+
+def responses(
+    response_definition: str,
+    region: str | None = None,
+    criterion: str | None = None,
+    release_name: str | None = None,
+    sorting: str | None = None,
+) -> dj.expression.QueryExpression:
+    """Return units with their response, to restrict and join further, e.g. `& "wilcoxon_p < 0.01"`.
+
+    Parameters
+    ----------
+    response_definition : str
+        A row of `activity.ResponseDefinition`.
+    region, criterion, release_name, sorting : str, optional
+        As in `units`.
+
+    Returns
+    -------
+    expression
+        One row a unit that the definition is computed for: `rate_before` and `rate_in` (Hz),
+        `wilcoxon_statistic`, `wilcoxon_p`, `n_changed_trials`, `n_response_trials`, `region_id`.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; says which are.
+    """
+    require(activity.ResponseDefinition, "response_definition", response_definition)
+    found = activity.UnitResponse.Unit & {"response_definition": response_definition}
+    found = found & find_units(region, criterion, release_name, sorting).proj()
+    trials = activity.UnitResponse.proj("n_response_trials", "n_incomparable")
+    return found * trials * ephys.SpikeSorting.Cluster.proj("region_id")
+
+
+def inclusion_chain(
+    criterion: str,
+    release_name: str | None = None,
+    sorting: str | None = None,
+    rule: str = "bwm",
+) -> pd.DataFrame:
+    """Count what the inclusion chain of the Brain-Wide Map leaves, step by step.
+
+    Units are counted per region and session, both probes together. A unit of which it is not
+    known whether it is good counts as not good.
+
+    Parameters
+    ----------
+    criterion : str
+        What a good unit is: a row of `ephys.UnitCriterion`.
+    release_name, sorting : str, optional
+        As in `sorts`.
+    rule : str
+        Thresholds and mapping: a row of `activity.InclusionRule`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by `step`: `all`; `good`; `in_region`, not in void or root, and located;
+        `session_units`, enough units of the region in the session; `region_sessions`, enough such
+        sessions of the region; `region_units`, enough units of the region. Columns `units`,
+        `regions` (of the mapping; void and root count in the first two), `insertions`,
+        `sessions`.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; says which are.
+    """
+    table, steps = _apply_chain(criterion, release_name, sorting, rule)
+    counts = {name: _count(table[left]) for name, left in steps.items()}
+    return pd.DataFrame.from_dict(counts, orient="index").rename_axis("step")
+
+
+def _count(left: pd.DataFrame) -> dict[str, int]:
+    return {
+        "units": len(left),
+        "regions": left.region_id.nunique(),
+        "insertions": len(left[["eid", "probe_name"]].drop_duplicates()),
+        "sessions": left.eid.nunique(),
+    }
+
+
+def included_units(
+    criterion: str,
+    release_name: str | None = None,
+    sorting: str | None = None,
+    rule: str = "bwm",
+) -> pd.DataFrame:
+    """Fetch the units that the whole chain leaves.
+
+    Parameters
+    ----------
+    criterion, release_name, sorting, rule
+        As in `inclusion_chain`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The key of each unit, and `region_id`, its region in the mapping of the rule.
+    """
+    table, steps = _apply_chain(criterion, release_name, sorting, rule)
+    return table.loc[steps[maths.STEPS[-1]], [*UNIT, "region_id"]].reset_index(drop=True)
+
+
+def _apply_chain(
+    criterion: str, release_name: str | None, sorting: str | None, rule: str
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Fetch all units with their regions, and which of them each step leaves."""
+    require(ephys.UnitCriterion, "criterion", criterion)
+    require(activity.InclusionRule, "inclusion_rule", rule)
+    limits = (activity.InclusionRule & {"inclusion_rule": rule}).fetch1()
+    chosen = sorts(sorting, release_name).proj()
+    table = _locate(ephys.SpikeSorting.Cluster & chosen, limits["mapping"])
+    good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
+    good = rows.frame((good & chosen).proj())[UNIT].assign(is_good=True)
+    table = table.merge(good, "left", UNIT)
+    steps = maths.compute_chain(
+        table.region_id.fillna(atlas.OUTSIDE[0]).to_numpy(np.int64),
+        (table.region_id.isna() | table.region_id.isin(atlas.OUTSIDE)).to_numpy(bool),
+        table.is_good.notna().to_numpy(),
+        table.eid.to_numpy(),
+        *(limits[f"min_{name}"] for name in maths.STEPS[3:]),
+    )
+    return table, steps
+
+
+def _locate(found: dj.expression.QueryExpression, mapping: str) -> pd.DataFrame:
+    """Fetch units with their region in a mapping, null where they have none."""
+    table = rows.frame(found.proj("region_id"))
+    regions = rows.frame(atlas.BrainRegion()).set_index("region_id", drop=False)
+    region = table.region_id.map(regions[atlas.REGION_COLUMN[mapping]])
+    return table.assign(region_id=region.astype("Int64"))
+
+
+def region_summary(
+    criterion: str,
+    window: str = "recording",
+    mapping: str = "Beryl",
+    release_name: str | None = None,
+    sorting: str | None = None,
+) -> pd.DataFrame:
+    """Summarise rates by region, over units and over sessions.
+
+    Parameters
+    ----------
+    criterion : str
+        What a good unit is: a row of `ephys.UnitCriterion`.
+    window : str
+        Window of the rate: a row of `activity.Window`.
+    mapping : str
+        A row of `atlas.Mapping`; void and root are left out.
+    release_name, sorting : str, optional
+        As in `sorts`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by acronym in the order of the atlas: `unit_mean` and `unit_sem` (Hz), each unit
+        counting once; `session_mean` and `session_sem` (Hz), over the means of the sessions;
+        `n_units`, `n_sessions`; `rgb` of the region. Units without a rate are left out.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; says which are.
+    """
+    require(activity.Window, "window_name", window)
+    require(atlas.Mapping, "mapping", mapping)
+    table = _locate(find_units(None, criterion, release_name, sorting), mapping)
+    table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
+    rates = rows.frame((activity.UnitRate.Unit & {"window_name": window}).proj("rate"))
+    table = table.merge(rates, on=UNIT)
+    summary = maths.summarise_by_session(
+        table.rate.to_numpy(float), table.region_id.to_numpy(np.int64), table.eid.to_numpy()
+    )
+    shown = ("region_acronym", "region_order", "region_rgb")
+    regions = rows.frame(atlas.BrainRegion.proj(*shown))
+    summary = pd.DataFrame(summary).merge(regions, on="region_id").sort_values("region_order")
+    summary = summary.set_index("region_acronym").rename(columns={"region_rgb": "rgb"})
+    return summary.drop(columns=["region_id", "region_order"])
