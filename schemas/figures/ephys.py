@@ -116,7 +116,7 @@ def plot_raster(
             markeredgewidth=0,
             linestyle="none",
             rasterized=True,
-            label=name,
+            label=name if inside.any() else None,
         )
     ax.set(xlim=window, ylim=(max(len(shown), 1) - 0.5, -0.5))
     ax.set_xlabel(f"time from {event_name} (s)")

@@ -117,7 +117,7 @@ def _mark_onsets(ax: Axes, traces: np.ndarray, time: np.ndarray, onsets: np.ndar
         markersize=2.5,
         markeredgewidth=0,
         rasterized=True,
-        label="movement onset",
+        label="movement onset" if len(inside) else None,
     )
 
 

@@ -1,20 +1,21 @@
-"""Figures draw what they are given, and say what they show."""
+"""What every figure keeps: it says what it shows in which unit, fits, and warns of nothing."""
 
 import io
-import warnings
+import itertools
 
+import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from schemas.figures.behavior import SIDE_COLOURS, plot_reaction_times
-from schemas.figures.ephys import plot_region_rates
+from schemas.figures import behavior, ephys, wheel
 
 RATES = pd.DataFrame(
     {"mean": [4.0, 2.5, 8.0], "n": [3, 1, 12], "rgb": ["#08858c", "#ff7080", "#98d6f9"]},
     index=["VISp", "LP", "CA1"],
 )
+SUMMARY = RATES.assign(sem=[0.5, np.nan, 1.0], n_units=RATES.n, n_sessions=[2, 1, 5])
 TIMES = pd.DataFrame(
     {
         "side": ["left", "left", "right", "right", "right"],
@@ -24,7 +25,103 @@ TIMES = pd.DataFrame(
         "q75": [0.3, 0.9, 0.5, 1.1, 0.4],
     }
 )
-KINDS = {"rates": (plot_region_rates, RATES), "times": (plot_reaction_times, TIMES)}
+PSTH = pd.DataFrame(
+    {
+        "condition": ["left", "left", "right", "right"],
+        "time": [-0.05, 0.05, -0.05, 0.05],
+        "mean": [3.0, 9.0, 3.5, np.nan],
+        "sem": [0.5, 1.0, np.nan, np.nan],
+        "n_events": [12, 12, 1, 1],
+    }
+)
+UNITS = pd.DataFrame(
+    {
+        "cluster_depth": [100.0, 1500.0, 3000.0, np.nan, 2000.0],
+        "firing_rate": [0.2, 5.0, 40.0, 3.0, 0.0],
+        "amp_median": [50e-6, 120e-6, np.nan, 80e-6, 60e-6],
+        "is_good": [True, False, True, False, False],
+    }
+)
+SITES = pd.DataFrame(
+    {
+        "channel_axial": [20.0, 20.0, 40.0, 60.0, np.nan],
+        "region_acronym": ["LP", "LP", "CA1", None, "VISp"],
+        "region_rgb": ["#ff909f", "#ff909f", "#7ed04b", None, "#08858c"],
+    }
+)
+POINTS = pd.DataFrame(
+    {
+        "psychometric_block": ["0.2", "0.2", "0.8", "0.8"],
+        "signed_contrast": [-100.0, 100.0, -100.0, 100.0],
+        "n": [10, 20, 0, 8],
+        "p_right": [0.1, 1.0, np.nan, 0.75],
+    }
+)
+CURVE = pd.DataFrame(
+    {
+        "signed_contrast": [-100.0, 0.0, 100.0],
+        "n": [10, 0, 12],
+        "median": [0.2, np.nan, 0.3],
+        "lower_quartile": [0.1, np.nan, 0.2],
+        "upper_quartile": [0.5, np.nan, 0.4],
+    }
+)
+TRIALS = pd.DataFrame(
+    {
+        "trial": np.arange(6),
+        "reaction_time": [0.2, np.nan, 0.5, -0.1, 1.5, 0.3],
+        "side": ["left", "left", "right", "right", "left", None],
+        "outcome": ["correct", "correct", "error", "correct", "no_go", "correct"],
+        "probability_left": [0.5, 0.5, 0.2, 0.2, 0.8, 0.8],
+    }
+)
+EVENTS = np.array([1.0, 2.0, np.nan, 3.0])
+SPIKES = np.array([0.7, 1.1, 1.2, 1.95, 2.4, 3.3])
+SAMPLES = np.linspace(-0.2, 0.4, 7)
+TRACES = np.vstack([SAMPLES, -SAMPLES, np.full(7, np.nan), np.r_[np.full(3, np.nan), np.ones(4)]])
+SIDES = ["left", "right", "left", "left"]
+
+
+def raster(ax, events, title=""):
+    of = slice(len(events))
+    return ephys.plot_raster(
+        ax, SPIKES, events, SIDES[of], marks={"move": events + 0.2}, event_name="cue", title=title
+    )
+
+
+def rates_along_probe(ax, units, title=""):
+    return ephys.plot_rates_along_probe(ax, units, SITES.head(len(units)), title=title)
+
+
+def good_amplitudes(ax, units, title=""):
+    return ephys.plot_amplitude_by_depth(ax, units, colour_by="is_good", title=title)
+
+
+def moves(ax, events, title=""):
+    of = slice(len(events))
+    return wheel.plot_wheel(
+        ax, TRACES[of], SAMPLES, SIDES[of], onsets=events - 1, event_name="cue", title=title
+    )
+
+
+def keyword_title(plot):
+    return lambda ax, data, title="": plot(ax, data, title=title)
+
+
+KINDS = {
+    "region rates": (ephys.plot_region_rates, RATES, ("(Hz)", "region")),
+    "region summary": (keyword_title(ephys.plot_region_summary), SUMMARY, ("(Hz)", "region")),
+    "raster": (raster, EVENTS, ("time from cue (s)", "(n)")),
+    "psth": (keyword_title(ephys.plot_psth), PSTH, ("(s)", "(Hz)")),
+    "rates along probe": (rates_along_probe, UNITS, ("(Hz)", "tip (µm)")),
+    "amplitudes": (keyword_title(ephys.plot_amplitude_by_depth), UNITS, ("(µV)", "tip (µm)")),
+    "good amplitudes": (good_amplitudes, UNITS, ("(µV)", "tip (µm)")),
+    "reaction times": (behavior.plot_reaction_times, TIMES, ("(%)", "(s)")),
+    "psychometric": (keyword_title(behavior.plot_psychometric), POINTS, ("(%)", "(fraction)")),
+    "chronometric": (behavior.plot_chronometric, CURVE, ("(%)", "(s)")),
+    "session": (keyword_title(behavior.plot_session_reaction_times), TRIALS, ("trial", "(s)")),
+    "wheel": (moves, EVENTS, ("time from cue (s)", "(rad)")),
+}
 
 
 @pytest.fixture
@@ -32,84 +129,155 @@ def ax():
     return Figure(layout="constrained").subplots()
 
 
-@pytest.mark.parametrize("dpi", [100, 300])
-@pytest.mark.parametrize("n", [None, 1, 0])
+def overlaps(labels):
+    """Whether two neighbours among the labels of an axis overlap."""
+    boxes = [text.get_window_extent() for text in labels if text.get_text() and text.get_visible()]
+    return any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
+def assert_fits(figure, dpi):
+    figure.set_dpi(dpi)
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 >= 0, drawn
+    assert drawn.y0 >= 0, drawn
+    assert drawn.x1 <= width, drawn
+    assert drawn.y1 <= height, drawn
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            labels = [
+                tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+            ]
+            assert not overlaps(labels), [text.get_text() for text in labels]
+
+
+@pytest.mark.parametrize(("n", "dpi"), [(None, 100), (None, 300), (1, 100), (0, 100)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_figure_is_drawn_without_warning(ax, kind, n, dpi):
-    plot, data = KINDS[kind]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert plot(ax, data if n is None else data.head(n), "Title") is ax
-        drawn = io.BytesIO()
-        ax.figure.savefig(drawn, dpi=dpi)
+def test_a_figure_is_drawn_within_its_edges_without_warning(ax, kind, n, dpi):
+    plot, data, _ = KINDS[kind]
+    assert plot(ax, data if n is None else data[:n], "Title") is ax
+    assert_fits(ax.figure, dpi)
+    drawn = io.BytesIO()
+    ax.figure.savefig(drawn, dpi=dpi)
     assert drawn.getvalue().startswith(b"\x89PNG")
     width, height = (int.from_bytes(drawn.getvalue()[i : i + 4], "big") for i in (16, 20))
     assert (width, height) == (6.4 * dpi, 4.8 * dpi)
     assert ax.get_title() == "Title"
 
 
-@pytest.mark.parametrize(
-    ("kind", "axis", "unit"), [("rates", "x", "(Hz)"), ("times", "x", "(%)"), ("times", "y", "(s)")]
-)
-def test_an_axis_names_its_unit(ax, kind, axis, unit):
-    plot, data = KINDS[kind]
-    plot(ax, data)
-    assert unit in getattr(ax, f"get_{axis}label")()
-    assert ax.get_xlabel()
-    assert ax.get_ylabel()
+@pytest.mark.parametrize("n", [None, 0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_axis_names_its_unit(ax, kind, n):
+    plot, data, (x, y) = KINDS[kind]
+    plot(ax, data if n is None else data[:n])
+    assert x in ax.get_xlabel()
+    assert y in ax.get_ylabel()
 
 
-def test_a_region_is_a_bar_of_its_colour_the_first_on_top(ax):
-    plot_region_rates(ax, RATES)
-    bars = ax.containers[0]
-    assert [bar.get_width() for bar in bars] == [8.0, 2.5, 4.0]
-    assert [to_hex(bar.get_facecolor()) for bar in bars] == ["#98d6f9", "#ff7080", "#08858c"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["CA1", "LP", "VISp"]
-    assert [text.get_text() for text in ax.texts] == ["n = 12", "n = 1", "n = 3"]
-
-
-def test_a_bar_and_its_number_fit_into_the_axes(ax):
-    plot_region_rates(ax, RATES)
-    ax.figure.draw_without_rendering()
-    assert ax.get_xlim()[0] == 0
-    right = ax.get_window_extent().x1
-    for text in ax.texts:
-        assert text.get_window_extent().x1 <= right + 1
-
-
-def test_a_side_is_a_line_over_signed_contrast(ax):
-    plot_reaction_times(ax, TIMES)
-    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
-    assert set(lines) == {"stimulus left", "stimulus right"}
-    left, right = lines["stimulus left"], lines["stimulus right"]
-    assert left.get_xydata().tolist() == [[0, 0.5], [-100, 0.2]]
-    assert right.get_xydata().tolist() == [[0, 0.6], [25, 0.3], [100, 0.25]]
-    assert {left.get_color(), right.get_color()} == set(SIDE_COLOURS.values())
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(lines)
-    assert ax.get_ylim()[0] == 0
-
-
-def test_the_band_is_between_the_quartiles(ax):
-    plot_reaction_times(ax, TIMES)
-    assert len(ax.collections) == 2
-    for band, side in zip(ax.collections, ("left", "right"), strict=True):
-        heights = band.get_paths()[0].vertices[:, 1]
-        given = TIMES[TIMES.side == side]
-        assert {*given.q25, *given.q75} <= set(heights)
-        assert (heights.min(), heights.max()) == (given.q25.min(), given.q75.max())
-
-
-def test_one_side_alone_has_a_legend_of_one(ax):
-    plot_reaction_times(ax, TIMES[TIMES.side == "right"])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["stimulus right"]
-
-
-def test_without_trials_there_is_no_legend(ax):
-    plot_reaction_times(ax, TIMES.head(0))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"reaction times"}))
+def test_an_empty_figure_says_that_it_is_empty(ax, kind):
+    plot, data, _ = KINDS[kind]
+    plot(ax, data[:0])
+    assert [text.get_text() for text in ax.texts if text.get_text().startswith("no ")]
     assert ax.get_legend() is None
 
 
-def test_without_units_there_is_no_bar(ax):
-    plot_region_rates(ax, RATES.head(0))
-    assert len(ax.containers[0]) == 0
-    assert not ax.texts
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_without_constrained_layout_is_drawn_too(kind):
+    ax = Figure().subplots()
+    plot, data, _ = KINDS[kind]
+    plot(ax, data)
+    ax.figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("kind", "left_out"),
+    [
+        ("raster", "1 trials"),
+        ("rates along probe", "2 units"),
+        ("amplitudes", "3 units"),
+        ("good amplitudes", "2 units"),
+        ("session", "3 trials"),
+        ("wheel", "1 trials"),
+    ],
+)
+def test_what_is_not_shown_is_counted(ax, kind, left_out):
+    plot, data, _ = KINDS[kind]
+    plot(ax, data)
+    assert f"not shown: {left_out}" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_legend_is_above_the_data_and_below_the_title(ax):
+    ephys.plot_psth(ax, PSTH, title="Title")
+    ax.figure.draw_without_rendering()
+    legend = ax.get_legend().get_window_extent()
+    assert legend.y0 >= ax.get_window_extent().y1 - 1
+    assert ax.title.get_window_extent().y0 >= legend.y1 - 1
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
+VISION = {
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+    "trichromacy": np.eye(3),
+}
+TO_XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+WHITE = np.array([0.9505, 1.0, 1.089])
+
+
+def perceive(colour, vision):
+    """CIELAB coordinates of a colour as it is seen."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(VISION[vision]) @ linear, 0, 1)
+    xyz = np.array(TO_XYZ) @ seen / WHITE
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def nearest(colours, vision):
+    seen = [perceive(colour, vision) for colour in colours]
+    return min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2))
+
+
+def test_the_measure_of_colours_fails_red_beside_green():
+    assert nearest(["#009E00", "#A05A00"], "deuteranopia") < 10
+    assert nearest(["#009E00", "#A05A00"], "trichromacy") > 50
+    assert perceive("#ffffff", "deuteranopia") == pytest.approx([100, 0, 0], abs=0.1)
+
+
+# 2.3 is a difference that is just noticed.
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(
+    ("colours", "least"),
+    [
+        (behavior.SIDE_COLOURS.values(), 15),
+        (behavior.BLOCK_COLOURS.values(), 15),
+        (ephys.CONDITION_COLOURS, 15),
+        (ephys.LABEL_COLOURS.values(), 15),
+        (ephys.choose_colours(range(5)).values(), 15),
+        (ephys.choose_colours(range(9)).values(), 5),
+    ],
+    ids=["sides", "blocks", "conditions", "labels", "five levels", "nine levels"],
+)
+def test_colours_used_together_are_told_apart(colours, least, vision):
+    assert nearest(colours, vision) >= least
+
+
+def test_colours_stand_out_from_white():
+    for colours in (ephys.CONDITION_COLOURS, ephys.choose_colours(range(9)).values()):
+        assert all(perceive(colour, "trichromacy")[0] < 80 for colour in colours)
