@@ -174,8 +174,7 @@ def find_moves(
     2. A movement starts with the last sample of the first window of its segment that lies
        within `onset_threshold` of the segment's first sample. It ends with the first sample
        after its segment.
-    3. Movements shorter than `min_duration` are dropped, and what then is less than `min_gap`
-       apart is one movement.
+    3. Movements shorter than `min_duration` are dropped.
 
     Parameters
     ----------
@@ -195,7 +194,8 @@ def find_moves(
 
     Notes
     -----
-    Samples agree with the reference but where it decides by rounding errors: it compares
+    The reference joins movements once more in the end, which changes nothing: none starts before
+    its segment. Samples agree with it but where it decides by rounding errors: it compares
     durations and gaps as differences of times, here they are numbers of samples. It also gives
     wrong onsets to all movements after a segment that starts with sample 9799 + 9800 k, and to
     the last one where it starts with one of the 200 samples from there on; these are not
@@ -212,7 +212,7 @@ def find_moves(
     start, offset = _join(edges[::2], edges[1::2], min_gap * rate)
     onset = start + _last_near(position, start, size, onset_threshold)
     kept = offset - onset >= max(1, np.round(min_duration * rate, 6))
-    return _join(onset[kept], offset[kept], min_gap * rate)
+    return onset[kept], offset[kept]
 
 
 def _join(start: np.ndarray, end: np.ndarray, min_gap: float) -> tuple[np.ndarray, np.ndarray]:
