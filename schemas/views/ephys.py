@@ -141,7 +141,7 @@ def unit_table(found: dj.expression.QueryExpression) -> pd.DataFrame:
     Parameters
     ----------
     found : expression
-        As `units` returns it.
+        What has the key of a unit, e.g. what `units` or `region_by_behavior` returns.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def unit_table(found: dj.expression.QueryExpression) -> pd.DataFrame:
     """
     regions = atlas.BrainRegion.proj("region_acronym", "region_name")
     where = session.Session.proj("subject", "session_date", "session_number")
-    plain = found.proj(
+    plain = (ephys.SpikeSorting.Cluster & found.proj()).proj(
         "region_id", "firing_rate", "spike_count", "amp_median", "cluster_depth", "cluster_uuid"
     )
     table = rows.frame(plain * where * probe.ProbeInsertion.proj("pid"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -89,7 +90,7 @@ def sessions(
     Raises
     ------
     QueryError
-        A name is not known; says which are.
+        A name is not known (says which are), or a bound is no number.
     """
     found = session.Session()
     if release_name is not None:
@@ -106,14 +107,17 @@ def sessions(
     if project is not None:
         found = found & _projects(project)
     reaction, psychometric = _by_definition(rt_definition, psychometric_definition)
-    for table, test, bound in (
-        (behavior.Trials(), "n_trials >=", min_trials),
-        (behavior.Performance(), "performance >=", min_performance),
-        (behavior.Performance(), "performance_easy >=", min_easy_performance),
-        (reaction, "rt_median <=", max_reaction_time),
-        (psychometric, "bias_shift >=", min_bias_shift),
+    performance = behavior.Performance()
+    for name, bound, table, test in (
+        ("min_trials", min_trials, behavior.Trials(), "n_trials >="),
+        ("min_performance", min_performance, performance, "performance >="),
+        ("min_easy_performance", min_easy_performance, performance, "performance_easy >="),
+        ("max_reaction_time", max_reaction_time, reaction, "rt_median <="),
+        ("min_bias_shift", min_bias_shift, psychometric, "bias_shift >="),
     ):
         if bound is not None:
+            if not math.isfinite(bound):
+                raise QueryError(f"{name} is {bound}.", None, "Give a number, or leave it out.")
             found = found & (table & f"{test} {float(bound)!r}").proj()
     return found
 
