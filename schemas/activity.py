@@ -386,9 +386,6 @@ SPLIT_COLUMNS = {
 }
 """Columns of trials that each part of a split is told by."""
 
-CHOICES = {1.0: "left", -1.0: "right", 0.0: "no_go"}
-"""Choices by their released number: turning the wheel clockwise chooses the left side."""
-
 
 def _sources(definition: dict[str, Any]) -> dict[str, Any]:
     """Return what refers to the trials and units that a row is computed from."""
@@ -419,12 +416,13 @@ def _factor(name: str, trials: dict[str, np.ndarray]) -> np.ndarray:
     if name == "outcome":
         outcome = trial_maths.compute_outcome(*columns)
         return np.where(outcome < 0, np.nan, outcome)
-    return columns[0]
+    return -columns[0] if name == "choice" else columns[0]
 
 
 LEVELS: dict[str, dict[float, str]] = {
     "side": dict(enumerate(trial_maths.SIDES)),
-    "choice": CHOICES,
+    # Turning the wheel clockwise, a choice of +1 as released, chooses the left.
+    "choice": {-1: "left", 0: "no_go", 1: "right"},
     "outcome": dict(enumerate(trial_maths.OUTCOMES)),
 }
 """Names of what is a number in the computation."""
@@ -474,30 +472,44 @@ def _pack(
 
 @schema
 class ResponseDefinition(dj.Lookup):
-    """What a response is: a window, a window to compare it with, trials and units."""
+    """What a response is: a window, a baseline to compare it with, trials and units.
+
+    The baseline is as long as the window: rates over unequal times differ by chance more often to
+    one side than to the other, which the test would take for a response.
+    """
 
     definition = """
     # one row per definition of a response
     response_definition  : varchar(32)   # name of the definition
     ---
-    -> Window.proj(response_window="window_name")
-    -> Window.proj(baseline_window="window_name")
+    -> Window
+    -> behavior.TrialEvent.proj(baseline_event="trial_event")
+    baseline_end         : float64       # (s) from that event; its length is that of the window
     -> behavior.TrialMaskDefinition
     -> [nullable] ephys.UnitCriterion
     response_description : varchar(128)  # what it shows; without criterion it is of all units
     """
     contents = rows.lookup(
-        "response_definition, response_window, baseline_window, trial_mask, criterion, "
+        "response_definition, window_name, baseline_event, baseline_end, trial_mask, criterion, "
         "response_description",
-        ("stimulus", "stimulus", "block", "bwm", "ibl_2022", "stimulus against the time before"),
-        ("choice", "choice", "block", "bwm", "ibl_2022", "movement against the time before both"),
-        ("feedback", "feedback", "block", "bwm", "ibl_2022", "feedback against the time before"),
+        *(
+            (
+                name,
+                name,
+                "stim_on_time",
+                -0.1,
+                "bwm",
+                "ibl_2022",
+                f"{name} against before the trial",
+            )
+            for name in ("stimulus", "choice", "feedback")
+        ),
     )
 
 
 @schema
 class UnitResponse(dj.Computed):
-    """Whether units fire otherwise in a window than in another, by a test over trials."""
+    """Whether units fire otherwise in a window than in a baseline, by a test over trials."""
 
     definition = """
     # one row per sort of an insertion and definition
@@ -531,28 +543,36 @@ class UnitResponse(dj.Computed):
         return _defined(ResponseDefinition)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
-        """Fetch the definition, windows and events, the units' slices, where the spikes are."""
-        definition = (ResponseDefinition & key).fetch1()
-        windows = [_fetch_window(definition, name) for name in WINDOWS]
-        events = {window["trial_event"] for window in windows}
+        """Fetch the definition, the events, the units' slices and where the spikes are."""
+        definition = (ResponseDefinition * Window & key).fetch1()
+        if definition["trial_event"] is None:
+            raise InconsistentData(
+                f"the window {definition['window_name']} is around no event.",
+                f"activity.ResponseDefinition, {definition['response_definition']}",
+                "Name a window that a trial has.",
+            )
+        events = {definition["trial_event"], definition["baseline_event"]}
         trials = _fetch_trials(key, definition["trial_mask"], *sorted(events))
         slices = _fetch_slices(key, definition["criterion"])
-        stored = (ephys.Spikes & key).fetch1("spikes").stored
-        return definition, windows, trials, slices, stored
+        return definition, trials, slices, (ephys.Spikes & key).fetch1("spikes").stored
 
     def make_compute(
         self,
         key: dict[str, Any],
         definition: dict[str, Any],
-        windows: list[dict[str, Any]],
         trials: dict[str, np.ndarray],
         slices: np.ndarray,
         stored: dict[str, Any],
     ) -> tuple:
         """Compare the rates."""
+        window = definition["window_start"], definition["window_end"]
+        end = definition["baseline_end"]
         before, during = (
-            (trials[w["trial_event"]][trials["is_used"]], (w["window_start"], w["window_end"]))
-            for w in windows
+            (trials[definition[event]][trials["is_used"]], limits)
+            for event, limits in (
+                ("baseline_event", (end - (window[1] - window[0]), end)),
+                ("trial_event", window),
+            )
         )
         found = maths.compute_responses(*_read_trains(stored, slices), before, during)
         return definition, slices[:, 0], found
@@ -574,8 +594,6 @@ class UnitResponse(dj.Computed):
         rows.insert(self.Unit(), pd.DataFrame({"cluster_id": cluster_id, **table}), key)
 
 
-WINDOWS = ("baseline_window", "response_window")
-
 RESPONSE_COLUMNS = {
     "rate_before": "rate_before",
     "rate_in": "rate_in",
@@ -583,24 +601,6 @@ RESPONSE_COLUMNS = {
     "wilcoxon_statistic": "statistic",
     "wilcoxon_p": "p",
 }
-
-
-def _fetch_window(definition: dict[str, Any], name: str) -> dict[str, Any]:
-    """Fetch a window of a response.
-
-    Raises
-    ------
-    InconsistentData
-        It is around no event.
-    """
-    window = (Window & {"window_name": definition[name]}).fetch1()
-    if window["trial_event"] is None:
-        raise InconsistentData(
-            f"the window {definition[name]} is around no event.",
-            f"activity.ResponseDefinition, {definition['response_definition']}",
-            "Name a window that a trial has.",
-        )
-    return window
 
 
 @schema

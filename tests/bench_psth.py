@@ -57,7 +57,7 @@ def main():
     print(f"  loop over units                   {theirs:6.2f} s")
     apart = max(np.abs(found["mean"] - mean).max(), np.abs(found["sem"] - sem).max())
     print(f"  largest difference                {apart:.0e} Hz")
-    before, during = (events, (-0.4, -0.1)), (events, (0.0, 0.1))
+    before, during = (events, (-0.2, -0.1)), (events, (0.0, 0.1))
     seconds, _ = best(lambda: activity.compute_responses(*trains, before, during))
     print(f"  responses, signed-rank test       {seconds:6.2f} s")
 

@@ -138,7 +138,9 @@ def compute_responses(
         As in `search_units`.
     before, during : (events, window)
         (E,) float array of event times (s) by trial, NaN where the trial lacks the event, and
-        (start, end) in seconds from it. A trial counts where it has both events.
+        (start, end) in seconds from it. A trial counts where it has both events. The windows
+        should be of one length: rates over unequal ones differ by chance more often to one side
+        than to the other, so that the test finds responses that are none.
 
     Returns
     -------

@@ -13,7 +13,8 @@ def compute_bin_edges(start: float, end: float, bin_width: float) -> np.ndarray:
     """Lay bins around an event so that the event is an edge: `bin_spikes` of the IBL.
 
     Bins that `start` or `end` cuts are whole: -ceil(-start / width) to ceil(end / width) bins.
-    A quotient within 1e-9 of a whole number is that number (1.1 / 0.1 is 11, not 12).
+    A quotient within 1e-9 of a whole number is that number (0.14 / 0.02 is 7, not 8), where the
+    reference would add a bin for its rounding.
 
     Parameters
     ----------
@@ -77,7 +78,8 @@ def count_spikes(
     Returns
     -------
     (U, E, B) int array
-        Counts, not rates: divide by the width of a bin for Hz.
+        Counts, not rates: divide by the width of a bin for Hz. Those of `bin_spikes` of the IBL
+        exactly.
     """
     shape = len(offsets), len(events), len(edges) - 1
     found = np.zeros(np.prod(shape, dtype=int), dtype=np.int64)
@@ -98,7 +100,9 @@ def compute_psth(
     """Average the firing rate of each unit around the events of each condition.
 
     The same, to rounding (1e-12 relative), as counting by `count_spikes` and averaging over
-    events; faster, since only the bins that hold a spike are looked at.
+    events; faster, since only the bins that hold a spike are looked at. Of `calculate_peths` of
+    the IBL without smoothing, `mean` is the mean (to 1e-12 relative); its deviation divides by n
+    where `sem` divides by n - 1.
 
     Parameters
     ----------

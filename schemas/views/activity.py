@@ -45,12 +45,15 @@ def psth(units: dj.expression.QueryExpression | str, psth_definition: str) -> pd
     chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
     of_definition = {"psth_definition": psth_definition}
     slices = rows.frame(activity.Psth.Unit & of_definition & chosen)
-    objects = (activity.Psth & of_definition & chosen).to_dicts()
-    parts = [_read_psth(row, slices) for row in objects]
+    of_sort = slices.groupby(UNIT[:-1], sort=False).indices
+    objects = (activity.Psth & of_definition & chosen).to_dicts(order_by=UNIT[:-1])
+    keyed = [(tuple(row[name] for name in UNIT[:-1]), row) for row in objects]
+    parts = [_read_psth(row, slices.iloc[of_sort[key]]) for key, row in keyed if key in of_sort]
     nothing = pd.DataFrame(columns=[*UNIT[:-1], *PSTH_COLUMNS.values()])
     table = pd.concat(parts) if parts else nothing
     names = ["condition_number", "psth_condition", "n_psth_events"]
-    conditions = rows.frame((activity.Psth.Condition & of_definition).proj(*names[1:]))
+    conditions = activity.Psth.Condition & of_definition & chosen
+    conditions = rows.frame(conditions.proj(*names[1:]))
     table = table.merge(conditions[[*UNIT[:-1], *names]], "left", [*UNIT[:-1], names[0]])
     table = table.rename(columns={"psth_condition": "condition", "n_psth_events": "n_events"})
     return table[[*UNIT, "condition", "time", "mean", "sem", "n_events"]]
@@ -65,11 +68,10 @@ PSTH_COLUMNS = {
 }
 
 
-def _read_psth(row: dict, slices: pd.DataFrame) -> pd.DataFrame:
+def _read_psth(row: dict, units: pd.DataFrame) -> pd.DataFrame:
     """Read the slices of some units from one object."""
-    part = slices[(slices[UNIT[:-1]] == [row[name] for name in UNIT[:-1]]).all(axis=1)]
     columns = {
-        ours: np.concatenate(row["psth"].read_slices(stored, part.psth_offset, part.n_psth_rows))
+        ours: np.concatenate(row["psth"].read_slices(stored, units.psth_offset, units.n_psth_rows))
         for stored, ours in PSTH_COLUMNS.items()
     }
     return pd.DataFrame({**{name: row[name] for name in UNIT[:-1]}, **columns})
