@@ -30,7 +30,7 @@ BLOCK_NAMES = {
     "0.8": "block 0.8 left",
 }
 
-OUTCOME_MARKERS = {"correct": "o", "error": "x", "no_go": "+"}
+OUTCOME_MARKERS = {"correct": "o", "error": "x", "no-go": "+"}
 
 
 def plot_reaction_times(ax: Axes, summary: pd.DataFrame, title: str = "") -> Axes:
@@ -91,12 +91,12 @@ def plot_psychometric(
     drawn = points.dropna(subset=["p_right"])
     for block, colour in BLOCK_COLOURS.items():
         group = drawn[drawn["psychometric_block"] == block].sort_values("signed_contrast")
-        fraction = group["p_right"].to_numpy(float)
+        fraction = _floats(group, "p_right")
         if len(group):
             ax.errorbar(
                 group["signed_contrast"] + BLOCK_SHIFTS[block],
                 fraction,
-                yerr=np.abs(_wilson(fraction, group["n"].to_numpy(float)) - fraction),
+                yerr=np.abs(_wilson(fraction, _floats(group, "n")) - fraction),
                 fmt=BLOCK_MARKERS[block],
                 color=colour,
                 markersize=4.5,
@@ -145,12 +145,13 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
         group = drawn[drawn["psychometric_block"] == block].sort_values("signed_contrast")
         if not len(group):
             continue
-        median = group["median"].to_numpy(float)
-        low, high = median - group["lower_quartile"], group["upper_quartile"] - median
+        median, low, high = (
+            _floats(group, name) for name in ("median", "lower_quartile", "upper_quartile")
+        )
         ax.errorbar(
             group["signed_contrast"] + BLOCK_SHIFTS[block],
             median,
-            yerr=np.vstack([low, high]),
+            yerr=np.vstack([median - low, high - median]),
             fmt=f"{BLOCK_MARKERS[block]}-",
             color=colour,
             markersize=4.5,
@@ -182,10 +183,10 @@ def plot_session_reaction_times(
         Where to draw.
     trials : DataFrame
         One row a trial: `trial` (number, from 0), `reaction_time` (s), `side` (`left` or
-        `right`, by colour), `outcome` (`correct`, `error` or `no_go`, by marker),
-        `probability_left` (fraction; blocks of 0.2 and 0.8 are shaded). Trials whose reaction
-        time is NaN, or not above 0 s and so not on a logarithmic axis, are left out and counted,
-        as are those of unknown side or outcome.
+        `right`, by colour), `choice` and `feedback_type` (as released, by marker: correct, error
+        or, where the choice is 0, no-go), `probability_left` (fraction; blocks of 0.2 and 0.8
+        are shaded). Trials whose reaction time is missing, or not above 0 s and so not on a
+        logarithmic axis, are left out and counted, as are those of unknown side or outcome.
     n_running : int
         Number of trials of the running median, centred; at the ends of the session it is over
         those there are, trials that are left out not among them.
@@ -197,28 +198,28 @@ def plot_session_reaction_times(
         Reaction time on a logarithmic axis; without trials an empty one, with its labels.
     """
     ordered = trials.sort_values("trial")
-    shown = ordered[
-        (ordered["reaction_time"] > 0)
-        & ordered["side"].isin(list(SIDE_COLOURS))
-        & ordered["outcome"].isin(list(OUTCOME_MARKERS))
-    ]
+    choice, feedback = _floats(ordered, "choice"), _floats(ordered, "feedback_type")
+    outcome = np.where(choice == 0, "no-go", np.where(feedback > 0, "correct", "error"))
+    known = ~np.isnan(choice) & ~np.isnan(feedback) & (_floats(ordered, "reaction_time") > 0)
+    shown = ordered.assign(outcome=outcome)[known & ordered["side"].isin(list(SIDE_COLOURS))]
     ax.set_yscale("log")
-    for (side, outcome), group in shown.groupby(["side", "outcome"]):
+    for (side, result), group in shown.groupby(["side", "outcome"]):
         ax.plot(
-            group["trial"],
-            group["reaction_time"],
-            OUTCOME_MARKERS[outcome],
+            _floats(group, "trial"),
+            _floats(group, "reaction_time"),
+            OUTCOME_MARKERS[result],
             color=SIDE_COLOURS[side],
-            markersize=3.5 if outcome == "correct" else 4.5,
-            markeredgewidth=0 if outcome == "correct" else 1,
+            markersize=3.5 if result == "correct" else 4.5,
+            markeredgewidth=0 if result == "correct" else 1,
             alpha=0.75,
             rasterized=True,
-            label=f"{side}, {outcome.replace('_', '-')} (n = {len(group)})",
+            label=f"{side}, {result} (n = {len(group)})",
         )
-    median = shown["reaction_time"].rolling(n_running, center=True, min_periods=1).median()
+    seconds = shown["reaction_time"].astype(float)
+    median = seconds.rolling(n_running, center=True, min_periods=1).median()
     if len(shown):
         name = f"median of {n_running} trials"
-        ax.plot(shown["trial"], median, color="black", linewidth=1.3, label=name)
+        ax.plot(_floats(shown, "trial"), median, color="black", linewidth=1.3, label=name)
     else:
         ax.set_ylim(0.05, 60)
     _shade_blocks(ax, ordered)
@@ -234,8 +235,7 @@ def plot_session_reaction_times(
 
 def _shade_blocks(ax: Axes, trials: pd.DataFrame) -> None:
     """Shade runs of trials of a biased block over the height of the Axes."""
-    prior = trials["probability_left"].to_numpy(float)
-    number = trials["trial"].to_numpy(float)
+    prior, number = _floats(trials, "probability_left"), _floats(trials, "trial")
     first = np.flatnonzero(np.r_[True, prior[1:] != prior[:-1]]) if len(prior) else np.arange(0)
     last = np.r_[first[1:], len(prior)][: len(first)] - 1
     named = set()
@@ -253,6 +253,11 @@ def _shade_blocks(ax: Axes, trials: pd.DataFrame) -> None:
             label=f"_{block}" if block in named else BLOCK_NAMES[block],
         )
         named.add(block)
+
+
+def _floats(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column as floats, NaN where it is missing, whatever pandas holds it as."""
+    return frame[column].to_numpy(float, na_value=np.nan)
 
 
 def _wilson(fraction: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -80,10 +80,10 @@ def plot_raster(
     ValueError
         `colours` lacks a condition.
     """
-    trials = pd.DataFrame({"event": np.asarray(events, float)})
+    trials = pd.DataFrame({"event": _to_floats(events)})
     trials["condition"] = "" if conditions is None else np.asarray(conditions, dtype=object)
     for name, times in (marks or {}).items():
-        trials[f"mark {name}"] = np.asarray(times, float) - trials.event
+        trials[f"mark {name}"] = _to_floats(times) - trials.event
     shown = trials.dropna(subset=["event", "condition"])
     palette = choose_colours(shown.condition, colours)
     rank = shown.condition.map({condition: i for i, condition in enumerate(palette)})
@@ -169,7 +169,7 @@ def plot_psth(
         )
     for condition, colour in choose_colours(psth["condition"], colours).items():
         rows = psth[psth["condition"] == condition].sort_values("time")
-        mean, sem = (rows[name].to_numpy(float) for name in ("mean", "sem"))
+        mean, sem = (_floats(rows, name) for name in ("mean", "sem"))
         n = int(rows["n_events"].iloc[0])
         name = f"{_name(condition)} (n = {n})"
         ax.plot(rows["time"], mean, color=colour, linewidth=1.2, label=name)
@@ -248,8 +248,8 @@ def plot_rates_along_probe(
         Where to draw.
     units : DataFrame
         One row a unit: `cluster_depth` (um from the tip), `firing_rate` (Hz); with `is_good`
-        (bool) the good units stand out. Units of NaN depth or rate, or without a spike, are left
-        out and counted.
+        (bool, missing is not good) the good units stand out. Units of NaN depth or rate, or
+        without a spike, are left out and counted.
     sites : DataFrame
         One row a recording site: `channel_axial` (um from the tip), `region_acronym`,
         `region_rgb` (#rrggbb, of the Allen atlas). A site without region (None or NaN) is drawn
@@ -262,7 +262,7 @@ def plot_rates_along_probe(
         Rate on a logarithmic axis, depth upwards, and as its child to the right the column of
         regions. Without units and sites an empty one, with its labels.
     """
-    depth, rate = (units[name].to_numpy(float) for name in ("cluster_depth", "firing_rate"))
+    depth, rate = (_floats(units, name) for name in ("cluster_depth", "firing_rate"))
     known = ~np.isnan(depth) & (rate > 0)
     ax.set_xscale("log")
     ax.set_xlim(_reach(rate[known]))
@@ -286,8 +286,9 @@ def plot_amplitude_by_depth(
         Where to draw.
     units : DataFrame
         One row a unit: `cluster_depth` (um from the tip), `amp_median` (V, drawn in uV), and the
-        column to colour by. Units where one of them is missing (with `firing_rate` also those
-        without a spike) are left out and counted.
+        column to colour by. Units without depth or amplitude, or without the rate that they are
+        coloured by, are left out and counted; where it is missing whether a unit is good, it is
+        not.
     colour_by : {"firing_rate", "is_good"}
         `firing_rate` (Hz) on a logarithmic scale with a colour bar, or `is_good` (bool) in two
         colours and markers.
@@ -305,11 +306,11 @@ def plot_amplitude_by_depth(
     """
     if colour_by not in ("firing_rate", "is_good"):
         raise ValueError(f"colour_by={colour_by!r}: use 'firing_rate' or 'is_good'.")
-    depth, volt = (units[name].to_numpy(float) for name in ("cluster_depth", "amp_median"))
-    known = ~np.isnan(depth) & ~np.isnan(volt) & units[colour_by].notna().to_numpy()
+    depth, volt = (_floats(units, name) for name in ("cluster_depth", "amp_median"))
+    known = ~np.isnan(depth) & ~np.isnan(volt)
     if colour_by == "firing_rate":
-        known &= units[colour_by].to_numpy(float) > 0
-        rate = units[colour_by].to_numpy(float)[known]
+        known &= _floats(units, "firing_rate") > 0
+        rate = _floats(units, "firing_rate")[known]
         scale = LogNorm(*_reach(rate))
         drawn = ax.scatter(
             1e6 * volt[known],
@@ -369,7 +370,7 @@ def plot_region_summary(
         Without regions an empty one, with its labels.
     """
     row, step = np.arange(len(summary)), _height(ax) / max(len(summary), 1)
-    mean, width = (summary[name].to_numpy(float) for name in ("mean", spread))
+    mean, width = (_floats(summary, name) for name in ("mean", spread))
     ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=1)
     area = min(22.0, (0.8 * step) ** 2)
     ax.scatter(
@@ -475,6 +476,15 @@ def choose_colours(
     }
 
 
+def _floats(frame: pd.DataFrame, column: str) -> np.ndarray:
+    return _to_floats(frame[column])
+
+
+def _to_floats(values: np.ndarray | pd.Series) -> np.ndarray:
+    """Return values as floats, NaN where one is missing, whatever pandas holds them as."""
+    return pd.Series(values).to_numpy(float, na_value=np.nan)
+
+
 def _rank(condition: Any) -> tuple[float, str]:
     try:
         return float(condition), ""
@@ -516,12 +526,12 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
     """Draw the column of regions to the right of the Axes; runs of sites are one block each."""
     rows = sites.dropna(subset=["channel_axial"]).drop_duplicates("channel_axial")
     rows = rows.sort_values("channel_axial")
-    axial = rows["channel_axial"].to_numpy(float)
+    axial = _floats(rows, "channel_axial")
     pitch = np.median(np.diff(axial)) if len(axial) > 1 else 20.0
     middle = (axial[1:] + axial[:-1]) / 2
     low = np.concatenate([axial[:1] - pitch / 2, middle])
     high = np.concatenate([middle, axial[-1:] + pitch / 2])
-    name = rows["region_acronym"].fillna("").to_numpy(str)
+    name = rows["region_acronym"].to_numpy(object, na_value="")
     first = np.flatnonzero(np.r_[True, name[1:] != name[:-1]]) if len(name) else np.arange(0)
     last = np.r_[first[1:], len(name)][: len(first)] - 1
     reach = np.concatenate([depth, low, high]) if len(depth) + len(low) else np.array(EMPTY_PROBE)
@@ -558,7 +568,9 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
 
 def _labels(units: pd.DataFrame, known: np.ndarray) -> np.ndarray | None:
     """Return whether each known unit is good, or nothing where the frame does not say."""
-    return units["is_good"].to_numpy(bool)[known] if "is_good" in units else None
+    if "is_good" not in units:
+        return None
+    return units["is_good"].to_numpy(bool, na_value=False)[known]
 
 
 def _scatter_labelled(ax: Axes, x: np.ndarray, y: np.ndarray, good: np.ndarray | None) -> None:

@@ -69,13 +69,14 @@ def plot_wheel(
     traces, time = np.asarray(traces, float).reshape(-1, max(len(time), 1)), np.asarray(time, float)
     condition = np.full(len(traces), "", object)
     if conditions is not None:
-        condition = np.asarray(conditions, dtype=object)
+        condition = np.array(conditions, dtype=object)
     shown = ~np.isnan(traces).all(axis=1) & ~pd.isna(condition)
+    condition[~shown] = None
     for name, colour in _colours(condition[shown], colours).items():
         of = shown & (condition == name)
         _draw_condition(ax, traces[of], time, colour, f"{_name(name)} (n = {of.sum()})")
     if onsets is not None:
-        _mark_onsets(ax, traces[shown], time, np.asarray(onsets, float)[shown])
+        _mark_onsets(ax, traces[shown], time, _to_floats(onsets)[shown])
     ax.set_xlabel(f"time from {event_name} (s)")
     ax.set_ylabel(QUANTITIES[quantity])
     if len(time):
@@ -133,6 +134,11 @@ def _colours(condition: np.ndarray, colours: Mapping[Any, str] | None) -> dict[A
     return {
         name: matplotlib.colors.to_hex(shade) for name, shade in zip(found, shades, strict=True)
     }
+
+
+def _to_floats(values: np.ndarray | pd.Series) -> np.ndarray:
+    """Return values as floats, NaN where one is missing, whatever pandas holds them as."""
+    return pd.Series(values).to_numpy(float, na_value=np.nan)
 
 
 def _rank(condition: Any) -> tuple[float, str]:

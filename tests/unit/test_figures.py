@@ -71,7 +71,8 @@ TRIALS = pd.DataFrame(
         "trial": np.arange(6),
         "reaction_time": [0.2, np.nan, 0.5, -0.1, 1.5, 0.3],
         "side": ["left", "left", "right", "right", "left", None],
-        "outcome": ["correct", "correct", "error", "correct", "no_go", "correct"],
+        "choice": [1.0, 1.0, 1.0, -1.0, 0.0, 1.0],
+        "feedback_type": [1.0, 1.0, -1.0, 1.0, -1.0, 1.0],
         "probability_left": [0.5, 0.5, 0.2, 0.2, 0.8, 0.8],
     }
 )
@@ -281,3 +282,19 @@ def test_colours_used_together_are_told_apart(colours, least, vision):
 def test_colours_stand_out_from_white():
     for colours in (ephys.CONDITION_COLOURS, ephys.choose_colours(range(9)).values()):
         assert all(perceive(colour, "trichromacy")[0] < 80 for colour in colours)
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(kind for kind, (_, data, _) in KINDS.items() if isinstance(data, pd.DataFrame))
+)
+def test_frames_of_the_database_are_drawn_alike(kind):
+    """Their columns are of the nullable types of pandas, with NA instead of NaN."""
+    plot, data, _ = KINDS[kind]
+    drawn = []
+    for frame in (data, data.convert_dtypes()):
+        ax = Figure(layout="constrained").subplots()
+        plot(ax, frame)
+        ax.figure.draw_without_rendering()
+        offsets = [points.get_offsets().data.tolist() for points in ax.collections]
+        drawn.append((offsets, [line.get_xydata().tolist() for line in ax.lines]))
+    assert repr(drawn[0]) == repr(drawn[1])

@@ -138,6 +138,11 @@ def test_a_trial_of_the_session_is_a_point_of_its_side_and_outcome(ax):
     assert "not shown: 3 trials" in legend(ax)
 
 
+def test_a_trial_of_unknown_outcome_is_left_out(ax):
+    plot_session_reaction_times(ax, TRIALS.assign(choice=[1, np.nan, np.nan, 1, 0, 1]))
+    assert "not shown: 4 trials" in legend(ax)
+
+
 def test_the_running_median_is_over_the_trials_around(ax):
     rng = np.random.default_rng(1)
     n = 50
@@ -147,7 +152,8 @@ def test_the_running_median_is_over_the_trials_around(ax):
             "trial": np.arange(n),
             "reaction_time": times,
             "side": "left",
-            "outcome": "correct",
+            "choice": 1,
+            "feedback_type": 1,
             "probability_left": 0.5,
         }
     )

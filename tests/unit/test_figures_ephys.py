@@ -98,6 +98,14 @@ def test_trials_without_condition_are_left_out_of_the_raster(ax):
     assert legend(ax) == ["not shown: 1 trials"]
 
 
+def test_columns_of_a_frame_may_be_nullable(ax):
+    trials = pd.DataFrame({"on": [1.0, None, 3.0], "side": ["left", "left", None]}, [7, 8, 9])
+    trials = trials.convert_dtypes()
+    plot_raster(ax, np.array([1.1]), trials.on, trials.side, marks={"move": trials.on})
+    assert spikes_drawn(ax) == [(0.1, 0.0, CONDITION_COLOURS[0].lower())]
+    assert legend(ax) == ["move", "not shown: 2 trials"]
+
+
 def test_a_raster_without_conditions_is_in_the_order_of_trials(ax):
     plot_raster(ax, np.array([1.1, 2.2]), np.array([1.0, 2.0, 3.0]), event_name="go cue")
     assert [(time, row) for time, row, _ in spikes_drawn(ax)] == [(0.1, 0), (0.2, 1)]

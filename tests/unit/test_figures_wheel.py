@@ -1,6 +1,7 @@
 """Wheel traces are drawn as given, with their mean and the starts of movements."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -45,6 +46,14 @@ def test_a_condition_has_its_mean_and_colour_in_the_order_given(ax):
     assert [line.get_color() for line in lines.values()] == list(COLOURS.values())
     assert [to_hex(c.get_colors()[0]) for c in ax.collections] == ["#d55e00", "#0072b2"]
     assert ax.get_legend().get_texts()[-1].get_text() == "not shown: 2 trials"
+
+
+def test_columns_of_a_frame_may_be_nullable(ax):
+    trials = pd.DataFrame({"side": ["left", "right", "left", None], "onset": [0.1, None, 0.1, 0.2]})
+    trials = trials.convert_dtypes()
+    plot_wheel(ax, TRACES, TIME, trials.side, onsets=trials.onset)
+    assert list(named(ax)) == ["left (n = 1)", "right (n = 1)", "movement onset"]
+    assert named(ax)["movement onset"].get_xydata().tolist() == [[0.1, 0.1]]
 
 
 def test_a_time_without_any_trial_is_a_gap_of_the_mean(ax):
