@@ -197,9 +197,8 @@ def find_moves(
     The reference joins movements once more in the end, which changes nothing: none starts before
     its segment. Samples agree with it but where it decides by rounding errors: it compares
     durations and gaps as differences of times, here they are numbers of samples. It also gives
-    wrong onsets to all movements after a segment that starts with sample 9799 + 9800 k, and to
-    the last one where it starts with one of the 200 samples from there on; these are not
-    reproduced.
+    wrong onsets to all movements from a segment on that starts with sample 9799 + 9800 k, and to
+    the last one if it starts with that or one of the 200 samples after it. That is not reproduced.
     """
     if len(position) == 0:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -217,7 +216,7 @@ def find_moves(
 
 def _join(start: np.ndarray, end: np.ndarray, min_gap: float) -> tuple[np.ndarray, np.ndarray]:
     """Join intervals less than `min_gap` samples apart."""
-    # Rounded: 0.1 s of 30 Hz are 3 samples, not 3.0000000000000004.
+    # Rounded: 0.07 s of 100 Hz are 7 samples, not 7.000000000000001.
     apart = start[1:] - end[:-1] >= np.round(min_gap, 6)
     first, last = np.ones(len(start), dtype=bool), np.ones(len(start), dtype=bool)
     first[1:], last[:-1] = apart, apart
@@ -249,7 +248,7 @@ def compute_peak_amplitude(
     -------
     (m,) float array
         In the unit of the position, + counter-clockwise; where both directions go equally far,
-        that of the first. Equal to the reference to the last bit.
+        that of the first. From the same samples, equal to the reference to the last bit.
     """
     sample, move = _samples(onset, offset)
     excursion = position[sample] - position[onset][move]
@@ -278,9 +277,9 @@ def find_peak_velocity(
 
     Notes
     -----
-    Samples agree with the reference but where velocities are equal to 1e-12 of the largest, as
-    in a movement of constant speed, and in the first samples of a trace that does not start
-    at 0: the reference takes that start for a step.
+    Samples agree with the reference but where speeds are equal to 1e-11 of the largest, as in
+    a movement of constant speed, and in the first samples of a trace that does not start at 0:
+    the reference takes that start for a step.
     """
     gauss = signal.windows.gaussian(points, sd)
     step = np.diff(position, prepend=position[:1])
@@ -369,6 +368,11 @@ def compute_moves(
     ------
     ValueError
         As `interpolate`.
+
+    Notes
+    -----
+    Where the samples agree with the reference, times do to 1e-7 s and amplitudes to 1e-8 rad:
+    what the rounded steps of its times make of them. Numbers of changes are equal.
     """
     even, position_even = interpolate(time, position, moves_rate)
     resolution = infer_resolution(position)

@@ -218,13 +218,17 @@ def test_an_onset_lies_within_the_trace():
     assert find(np.append(position[150:], 0.0), min_duration=0) == []  # back within 0.2 s
 
 
-@pytest.mark.parametrize("rate", [30.0, 100.0, 1000.0])
-def test_durations_and_gaps_are_whole_samples_at_any_rate(rate):
-    # 0.1 s are 3 samples of 30 Hz, though 0.1 * 30 is a little more.
-    n = round(0.1 * rate)
-    position = np.cumsum(np.repeat([0.0, 20, 0], [1000, n, 1000]))
-    onset, offset = maths.find_moves(position, rate, 8.0, 1.5, 1.5 / rate, 0.1, 0.1)
-    assert list(zip(onset, offset, strict=True)) == [(999, 999 + n)]
+@pytest.mark.parametrize(("rate", "seconds"), [(30.0, 0.1), (100.0, 0.07), (1000.0, 0.05)])
+def test_durations_and_gaps_are_whole_samples_at_any_rate(rate, seconds):
+    # 0.07 s are 7 samples of 100 Hz, though 0.07 * 100 is a little more.
+    n = round(seconds * rate)
+    window = 1.5 / rate  # of two samples: one of them moves for each step
+    lasts = np.cumsum(np.repeat([0.0, 20, 0], [1000, n, 1000]))
+    assert find(lasts, rate, window=window, min_duration=seconds) == [(999, 999 + n)]
+    assert find(lasts[1:-n], rate, window=window, min_duration=seconds + 1 / rate) == []
+    rests = np.cumsum(np.repeat([0.0, 20, 0, 20, 0], [1000, 100, n, 100, 1000]))
+    assert len(find(rests, rate, window=window, min_gap=seconds, min_duration=0)) == 2
+    assert len(find(rests, rate, window=window, min_gap=seconds + 1 / rate, min_duration=0)) == 1
 
 
 def moves_one_by_one(position, rate, threshold, onset_threshold, window, min_gap, min_duration):
