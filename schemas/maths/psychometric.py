@@ -25,7 +25,7 @@ STEEPEST = 1e-3
 """Threshold (percent) below which the curve is a step: it keeps 0 out of the division."""
 
 ROUNDING = np.finfo(float).eps
-STEPS, TRIES = 40, 25
+STEPS, TRIES = 25, 25
 """At most so many steps to a maximum, and places tried for an end of an interval."""
 
 SETTLED, STIFF = 1e-8, 1e6
@@ -154,7 +154,7 @@ def fit_psychometric(answers: Answers, rule: Mapping[str, Any]) -> dict[str, flo
     -----
     The model, its bounds and the searches (Nelder-Mead, 1e7 outside the bounds) are those of
     `psychofit` as `brainbox.behavior.training.compute_psychometric` calls it. The searches stop
-    earlier; the best is then carried to the maximum by scoring within the bounds. So the
+    earlier; each is then carried to its maximum by Newton steps within the bounds. So the
     log-likelihood is never lower than the reference's by more than 1e-6, and where the
     reference has found the maximum the parameters are within 0.01 percent and 0.001.
 
@@ -164,8 +164,8 @@ def fit_psychometric(answers: Answers, rule: Mapping[str, Any]) -> dict[str, flo
     an interval of no length where a lapse is estimated as 0, which is common.
     """
     lower, upper, start = _limits(answers.contrast, rule)
-    best = _search(answers, lower, upper, start, rule)
-    best, peak = (found[0] for found in _climb(best[None], answers, lower, upper))
+    found, heights = _climb(_search(answers, lower, upper, start, rule), answers, lower, upper)
+    best, peak = found[heights.argmax()], heights.max()
     low, high = _profile(best, peak, answers, lower, upper, rule["ci_level"])
     fitted = {"n_fit_trials": int(answers.n.sum()), "log_likelihood": float(peak)}
     for i, name in enumerate(PARAMETERS):
@@ -231,7 +231,7 @@ def _search(
     start: np.ndarray,
     rule: Mapping[str, Any],
 ) -> np.ndarray:
-    """Find the neighbourhood of the maximum (4,)."""
+    """Find the neighbourhoods of maxima (n_fits, 4)."""
     random = np.random.default_rng(rule["fit_seed"])
     drawn = lower + random.random((rule["n_fits"] - 1, 4)) * (upper - lower)
 
@@ -246,11 +246,9 @@ def _search(
         rise = _rise((answers.contrast - bias) / threshold)
         return -float(_bernoulli(low + (1 - low - high) * rise, answers))
 
-    options = {"xatol": 1.0, "fatol": 0.01}
-    searches = [
-        minimize(cost, place, method="Nelder-Mead", options=options) for place in (start, *drawn)
-    ]
-    return np.asarray(min(searches, key=lambda found: found.fun).x)
+    options = {"xatol": 2.0, "fatol": 0.05}
+    places = (start, *drawn)
+    return np.array([minimize(cost, x, method="Nelder-Mead", options=options).x for x in places])
 
 
 def _between(least: float, value: float, most: float) -> bool:
@@ -266,7 +264,7 @@ def _climb(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Carry each row to a maximum of the likelihood within the bounds, all rows at once.
 
-    Damped Fisher scoring. What is not `free` (m, 4), and what is at a bound that the likelihood
+    Damped Newton steps. What is not `free` (m, 4), and what is at a bound that the likelihood
     pushes against, stays.
 
     Returns
@@ -278,9 +276,9 @@ def _climb(
     height = compute_log_likelihood(at, answers)
     damping, settled = np.full(len(at), 1e-3), np.zeros(len(at), bool)
     for _ in range(STEPS):
-        gradient, information = _score(at, answers)
+        gradient, curvature = _derive(at, answers)
         moving = free & ~((at <= lower) & (gradient < 0)) & ~((at >= upper) & (gradient > 0))
-        tried = np.clip(at + _step(gradient, information, moving, damping), lower, upper)
+        tried = np.clip(at + _step(gradient, curvature, moving, damping), lower, upper)
         gain = compute_log_likelihood(tried, answers) - height
         better = gain > 0
         at = np.where(better[:, None], tried, at)
@@ -292,30 +290,43 @@ def _climb(
     return at, height
 
 
-def _score(at: np.ndarray, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """Slope (m, 4) and expected curvature (m, 4, 4) of the log-likelihood."""
+def _derive(at: np.ndarray, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """First (m, 4) and minus the second derivatives (m, 4, 4) of the log-likelihood."""
     bias, threshold, low, high = at.T[..., None]
     z = (answers.contrast - bias) / threshold
     rise = _rise(z)
-    p = np.clip(low + (1 - low - high) * rise, ROUNDING, 1 - ROUNDING)
-    steep = -(1 - low - high) * np.exp(-(z**2)) / np.sqrt(np.pi) / threshold
-    by_parameter = np.stack([steep, steep * z, 1 - rise, -rise], axis=1)
-    precision = 1 / (p * (1 - p))
-    gradient = np.einsum("mik,mk->mi", by_parameter, (answers.n_right - answers.n * p) * precision)
-    weighted = by_parameter * (answers.n * precision)[:, None]
-    return gradient, weighted @ by_parameter.swapaxes(1, 2)
+    p = np.minimum(np.maximum(low + (1 - low - high) * rise, ROUNDING), 1 - ROUNDING)
+    steep = np.exp(-(z**2)) / np.sqrt(np.pi) / threshold
+    height = (1 - low - high) * steep
+    by_parameter = np.stack([-height, -height * z, 1 - rise, -rise], axis=1)
+    right, other = answers.n_right / p, (answers.n - answers.n_right) / (1 - p)
+    pull = right - other
+    gradient = (by_parameter @ pull[..., None])[..., 0]
+    weighted = by_parameter * (right / p + other / (1 - p))[:, None]
+    curvature = weighted @ by_parameter.swapaxes(1, 2)
+    bent, by_lapse = pull * height * z / threshold, pull * steep
+    curvature[:, 0, 0] += 2 * bent.sum(axis=1)
+    bias_threshold = (bent * 2 * z - pull * height / threshold).sum(axis=1)
+    curvature[:, [0, 1], [1, 0]] += bias_threshold[:, None]
+    curvature[:, 1, 1] += 2 * (bent * (z**2 - 1)).sum(axis=1)
+    for i, mixed in enumerate((by_lapse.sum(axis=1), (by_lapse * z).sum(axis=1))):
+        curvature[:, i, 2:] -= mixed[:, None]
+        curvature[:, 2:, i] -= mixed[:, None]
+    return gradient, curvature
 
 
 def _step(
-    gradient: np.ndarray, information: np.ndarray, moving: np.ndarray, damping: np.ndarray
+    gradient: np.ndarray, curvature: np.ndarray, moving: np.ndarray, damping: np.ndarray
 ) -> np.ndarray:
-    """Solve for the step (m, 4), 0 where a parameter does not move."""
-    scale = np.sqrt(np.maximum(np.einsum("mii->mi", information), ROUNDING))
-    scaled = information / (scale[:, :, None] * scale[:, None])
-    scaled *= moving[:, :, None] & moving[:, None]
-    index = np.arange(4)
-    scaled[:, index, index] = np.where(moving, 1 + damping[:, None], 1.0)
-    step = np.linalg.solve(scaled, (np.where(moving, gradient, 0) / scale)[..., None])
+    """Solve for the step (m, 4), uphill also where the likelihood is not concave.
+
+    What does not move has no gradient, and so no step.
+    """
+    scale = np.sqrt(np.maximum(np.abs(np.einsum("mii->mi", curvature)), ROUNDING))
+    scaled = curvature / (scale[:, :, None] * scale[:, None])
+    size, axes = np.linalg.eigh(scaled * (moving[:, :, None] & moving[:, None]))
+    along = ((np.where(moving, gradient, 0) / scale)[:, None] @ axes)[:, 0]
+    step = axes @ (along / (np.abs(size) + damping[:, None]))[..., None]
     return step[..., 0] / scale
 
 
