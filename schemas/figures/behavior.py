@@ -223,7 +223,8 @@ def plot_session_reaction_times(
     else:
         ax.set_ylim(0.05, 60)
     _shade_blocks(ax, ordered)
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
     ax.yaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="trial", ylabel="reaction time (s)")

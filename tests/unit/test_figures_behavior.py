@@ -16,7 +16,7 @@ from schemas.figures.behavior import (
     plot_reaction_times,
     plot_session_reaction_times,
 )
-from tests.unit.test_figures import CURVE, POINTS, TIMES, TRIALS
+from tests.unit.test_figures import CURVE, POINTS, TIMES, TRIALS, assert_fits
 
 
 @pytest.fixture
@@ -182,6 +182,13 @@ def test_a_second_block_of_a_kind_is_not_named_again(ax):
     plot_session_reaction_times(ax, trials)
     assert len(ax.patches) == 5
     assert legend(ax).count("block 0.2 left") == legend(ax).count("block 0.8 left") == 1
+
+
+def test_many_decades_of_seconds_are_not_crowded():
+    ax = Figure(figsize=(4, 2.5), layout="constrained").subplots()
+    times = [0.0004, 0.01, 0.1, 1.0, 10.0, 59.0]
+    plot_session_reaction_times(ax, TRIALS.assign(reaction_time=times, side="left"), title="Title")
+    assert_fits(ax.figure, 100)
 
 
 def test_seconds_are_written_without_powers_of_ten(ax):
