@@ -1,5 +1,7 @@
 """Views against a brute force in pandas on the rows that they are made of."""
 
+import sys
+
 import datajoint as dj
 import numpy as np
 import pandas as pd
@@ -19,7 +21,8 @@ from schemas import (
     views,
     wheel,
 )
-from schemas.errors import QueryError
+from schemas.errors import BwmError, QueryError
+from schemas.views import pynapple as naps
 from tests.support.prepared import EID, OTHER, add_insertion, add_session, add_sort
 
 THIRD = "33333333-0000-4000-8000-000000000003"
@@ -495,3 +498,94 @@ def test_no_trial_gives_a_frame_of_no_rows(database):
     rows.insert1(behavior.Trials(), {"eid": EID, "n_trials": 0}, allow_direct_insert=True)
     assert len(views.trials(EID)) == 0
     assert {"side", "signed_contrast", "block"} <= set(views.trials(EID))
+
+
+@pytest.fixture
+def nap():
+    return pytest.importorskip("pynapple", reason="pynapple is not installed")
+
+
+def test_pynapple_has_the_spikes_of_an_insertion(nap, populated):
+    flagged = ephys.OfferedSorting & "is_default_sorting = TRUE"
+    located = (ephys.SpikeSorting.Cluster & "region_id IS NOT NULL").proj() & flagged.proj()
+    pid = rows.frame(probe.ProbeInsertion & located).pid.iloc[0]
+    group = naps.spikes(pid.upper())
+    assert isinstance(group, nap.TsGroup)
+    units, spikes = views.clusters(pid), views.spikes(pid)
+    assert list(group.keys()) == units.cluster_id.tolist()
+    for number, train in group.items():
+        expected = spikes.time[spikes.cluster_id == number]
+        np.testing.assert_allclose(train.times(), expected, atol=1e-9)  # as pynapple rounds
+    first, last = spikes.time.min(), spikes.time.max()
+    np.testing.assert_allclose(group.time_support.values, [[first, last]], atol=1e-9)
+    expected = spikes.groupby("cluster_id").size().reindex(units.cluster_id, fill_value=0)
+    np.testing.assert_allclose(group["rate"], expected / (last - first), rtol=1e-9)
+    assert set(units) <= set(group.metadata_columns)
+    assert pd.Series(group["region_cosmos"]).fillna("").tolist() == units.region_cosmos.tolist()
+    assert list(group["cluster_uuid"]) == units.cluster_uuid.tolist()
+    np.testing.assert_array_equal(group["label_ibl_2022"], units.label_ibl_2022)
+
+
+def test_pynapple_has_some_units_of_one_session(nap, populated):
+    chosen = views.units("TH", "ibl_2022")
+    eid = rows.frame(chosen).eid.iloc[0]
+    of_one = chosen & {"eid": eid}
+    group = naps.spikes(of_one)
+    assert len(group) == len(of_one) > 0
+    trains = ephys.spike_times(of_one)
+    for number in group:
+        unit = tuple(group[name][number] for name in UNIT)
+        np.testing.assert_allclose(group[number].times(), trains[unit], atol=1e-9)
+
+
+@pytest.mark.parametrize(("condition", "n"), [("cluster_id >= 0", r"\d+"), ("cluster_id < 0", "0")])
+def test_pynapple_takes_units_of_one_session_only(nap, populated, condition, n):
+    with pytest.raises(QueryError, match=f"the units are of {n} sessions"):
+        naps.spikes(views.units("TH") & condition)
+
+
+def test_pynapple_has_the_trials(nap, populated):
+    eid = rows.frame(behavior.Trials.Trial & "trial_end_time > 0").eid.iloc[0]
+    table, intervals = views.trials(eid), naps.trials(eid.upper())
+    assert isinstance(intervals, nap.IntervalSet)
+    np.testing.assert_allclose(intervals.start, table.trial_start_time, atol=1e-9)
+    np.testing.assert_allclose(intervals.end, table.trial_end_time, atol=2e-6)
+    assert list(intervals["trial"]) == table.trial.tolist()
+    assert list(intervals["side"]) == table.side.tolist()
+    np.testing.assert_array_equal(intervals["signed_contrast"], table.signed_contrast)
+
+
+def test_pynapple_says_how_many_trials_have_no_interval(nap, database):
+    add_session()
+    direct = {"allow_direct_insert": True}
+    rows.insert1(behavior.Trials(), {"eid": EID, "n_trials": 5}, **direct)
+    edges = {
+        "trial_start_time": [1.0, 2.0, None, 6.0, 7.0],
+        "trial_end_time": [2.0, 5.0, 6.0, 6.0, 8.0],
+    }
+    table = pd.DataFrame({"trial": range(5), **edges, "choice": [1, None, 1, 1, -1]})
+    rows.insert(behavior.Trials.Trial(), table, {"eid": EID}, **direct)
+    with pytest.warns(UserWarning, match="2 of 5 trials have no start before an end"):
+        intervals = naps.trials(EID)
+    np.testing.assert_allclose(intervals.start, [1, 2, 7])
+    np.testing.assert_allclose(intervals.end, [2 - 1e-6, 5, 8], rtol=1e-12)
+    assert list(intervals["trial"]) == [0, 1, 4]
+    np.testing.assert_array_equal(intervals["choice"], [1, np.nan, -1])
+    assert list(intervals["trial_end_time"]) == [2, 5, 8]
+
+
+def test_pynapple_has_the_wheel(nap, populated):
+    eid = wheel.Wheel.to_arrays("eid")[0]
+    trace, table = naps.wheel(eid, 100.0), views.wheel(eid, 100.0)
+    assert isinstance(trace, nap.TsdFrame)
+    assert list(trace.columns) == ["position", "velocity", "acceleration"]
+    np.testing.assert_allclose(trace.times(), table.time, atol=1e-9)
+    np.testing.assert_array_equal(trace.values, table[list(trace.columns)])
+
+
+def test_without_pynapple_one_is_told_how_to_have_it(populated, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynapple", None)
+    eid = wheel.Wheel.to_arrays("eid")[0]
+    for view in (naps.trials, naps.wheel, naps.spikes):
+        with pytest.raises(BwmError, match="pip install pynapple"):
+            view(eid)
