@@ -222,7 +222,7 @@ class ReactionTime(dj.Computed):
 
     def make(self, key: dict[str, Any]) -> None:
         """Compute from the events of the session's trials."""
-        trials = _columns(key)
+        trials = trial_columns(key)
         reaction = _react(trials, (ReactionTimeDefinition & key).fetch1())
         conditions = maths.summarise_conditions(
             reaction,
@@ -320,7 +320,7 @@ class TrialMask(dj.Computed):
     def make(self, key: dict[str, Any]) -> None:
         """Apply the rule to the session's trials."""
         rule = (TrialMaskDefinition & key).fetch1()
-        trials = _columns(key)
+        trials = trial_columns(key)
         reaction = None
         if rule["rt_definition"]:
             limits = (ReactionTimeDefinition & {"rt_definition": rule["rt_definition"]}).fetch1()
@@ -349,7 +349,7 @@ class Performance(dj.Computed):
 
     def make(self, key: dict[str, Any]) -> None:
         """Count over all trials."""
-        rows.insert1(self, {**key, **maths.compute_performance(_columns(key))})
+        rows.insert1(self, {**key, **maths.compute_performance(trial_columns(key))})
 
 
 @schema
@@ -429,7 +429,7 @@ class Psychometric(dj.Computed):
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the way to fit and the trials."""
-        return (PsychometricDefinition & key).fetch1(), _columns(key)
+        return (PsychometricDefinition & key).fetch1(), trial_columns(key)
 
     def make_compute(
         self, key: dict[str, Any], rule: dict[str, Any], trials: dict[str, np.ndarray]
@@ -517,7 +517,7 @@ class TrainingStatus(dj.Computed):
     def make(self, key: dict[str, Any]) -> None:
         """Judge the session by the criterion."""
         rule = (TrainingCriterion & key).fetch1()
-        trials = _columns(key)
+        trials = trial_columns(key)
         done = maths.compute_performance(trials)
         used = {**key, "psychometric_definition": rule["psychometric_definition"]}
         fits = {row["psychometric_block"]: row for row in (Psychometric.Block & used).to_dicts()}
@@ -528,8 +528,19 @@ class TrainingStatus(dj.Computed):
         rows.insert1(self, {**used, **met, **zero_rt})
 
 
-def _columns(key: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Fetch the trials of a session as numbers, by column, in order; NaN where missing."""
+def trial_columns(key: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Fetch the trials of a session as float arrays (n,), in order; NaN where missing.
+
+    Parameters
+    ----------
+    key : dict
+        Key of the session.
+
+    Returns
+    -------
+    dict
+        `trial`, and each of `COLUMNS`; empty arrays where no trial is stored.
+    """
     trials = rows.frame((Trials.Trial & key).proj(*COLUMNS), order_by="trial")
     return {name: trials[name].to_numpy(float, na_value=np.nan) for name in ("trial", *COLUMNS)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,7 +176,7 @@ def fit_psychometric(answers: Answers, rule: Mapping[str, Any]) -> dict[str, flo
 
 
 def fit_blocks(
-    trials: Mapping[str, np.ndarray], rule: Mapping[str, Any]
+    trials: Mapping[str, np.ndarray], rule: Mapping[str, Any], blocks: Iterable[str] = BLOCKS
 ) -> dict[str, dict[str, float | int]]:
     """Fit the trials of each block, and all trials.
 
@@ -186,16 +186,18 @@ def fit_blocks(
         `contrast_left`, `contrast_right`, `choice` and `probability_left`, as released.
     rule : mapping
         As for `fit_psychometric`.
+    blocks : iterable of str, optional
+        Which of `BLOCKS`.
 
     Returns
     -------
     dict
-        What `fit_psychometric` returns, by `BLOCKS`; those without trials are absent.
+        What `fit_psychometric` returns, by block; those without trials are absent.
     """
     signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
     answers = {
-        block: count_answers(signed, trials["choice"], trials["probability_left"], prior)
-        for block, prior in BLOCKS.items()
+        block: count_answers(signed, trials["choice"], trials["probability_left"], BLOCKS[block])
+        for block in blocks
     }
     return {block: fit_psychometric(a, rule) for block, a in answers.items() if len(a.n)}
 

@@ -105,6 +105,36 @@ def judge_training(
     return {**met, "is_met": all(part is not False for part in met.values())}
 
 
+def name_status(is_training: Sequence[bool], met: Mapping[str, bool]) -> str:
+    """Name how far a mouse is, from its last sessions together.
+
+    Parameters
+    ----------
+    is_training : sequence of bool
+        By session, whether its protocol was that of the training without blocks.
+    met : mapping of str to bool
+        Whether the criteria `trained_1a` and `trained_1b` (where all sessions were of training)
+        or `ready4ephysrig` (where none was) are met.
+
+    Returns
+    -------
+    str
+        `in_training`, `trained_1a`, `trained_1b` or `ready4ephysrig`. Once a session has blocks
+        the mouse is taken to have been trained 1b, as in the reference.
+
+    Notes
+    -----
+    As `brainbox.behavior.training.get_training_status`, but for its two last steps, ready4delay
+    and ready4recording: they ask for the rig and the delay of a session, which no release has.
+    """
+    if all(is_training):
+        reached = [name for name in ("trained_1b", "trained_1a") if met[name]]
+        return reached[0] if reached else "in_training"
+    if any(is_training) or not met["ready4ephysrig"]:
+        return "trained_1b"
+    return "ready4ephysrig"
+
+
 def _exceed(values: Sequence[float | None], least: float | None) -> bool | None:
     return None if least is None else bool((np.array(values, float) > least).all())
 

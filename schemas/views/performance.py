@@ -1,0 +1,215 @@
+"""How well a mouse does: psychometric and chronometric curves, and how far its training is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from schemas import behavior, rows, session
+from schemas.errors import QueryError
+from schemas.maths import psychometric, training
+from schemas.maths.behavior import (
+    compute_chronometric_curve,
+    compute_performance,
+    compute_reaction_times,
+    compute_signed_contrast,
+)
+from schemas.views.session import find_recording
+
+POOLED = 3
+"""Sessions whose trials IBL judges together: the last ones."""
+
+TRAINING = ("trained_1a", "trained_1b")
+BIASED = ("ready4ephysrig",)
+
+SHOWN = np.linspace(-100, 100, 401)
+"""Contrasts (percent, left negative) at which fitted curves are evaluated."""
+
+
+def psychometric_curve(
+    recording: str, psychometric_definition: str = "plots"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return how often a mouse answered "right" by contrast and block, and the fitted curves.
+
+    Parameters
+    ----------
+    recording : str
+        eid of the session, or pid of one of its insertions.
+    psychometric_definition : str
+        Row of `behavior.PsychometricDefinition`.
+
+    Returns
+    -------
+    points : pandas.DataFrame
+        One row a block and contrast: `psychometric_block` (prior, or all), `signed_contrast`
+        (percent, left negative), `n` trials, `n_right`, `p_right` (fraction; a no-go is a trial
+        that is not "right").
+    curves : pandas.DataFrame
+        The stored fits: `psychometric_block`, `signed_contrast` (percent), `p_right`.
+
+    Raises
+    ------
+    QueryError
+        No such recording or definition.
+    """
+    key = _session_key(recording)
+    _check(behavior.PsychometricDefinition, "psychometric_definition", psychometric_definition)
+    trials = behavior.trial_columns(key)
+    signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
+    points = {}
+    for block, prior in psychometric.BLOCKS.items():
+        counted = psychometric.count_answers(
+            signed, trials["choice"], trials["probability_left"], prior
+        )
+        columns = {"n": counted.n.astype(int), "n_right": counted.n_right.astype(int)}
+        fraction = counted.n_right / counted.n
+        points[block] = {"signed_contrast": counted.contrast, **columns, "p_right": fraction}
+    fitted = behavior.Psychometric.Block & key
+    fits = rows.frame(fitted & {"psychometric_definition": psychometric_definition})
+    parameters = fits[[f"psych_{name}" for name in psychometric.PARAMETERS]].to_numpy()
+    curves = {
+        block: {"signed_contrast": SHOWN, "p_right": psychometric.compute_curve(values, SHOWN)}
+        for block, values in zip(fits.psychometric_block, parameters, strict=True)
+    }
+    return _by_block(points, "p_right"), _by_block(curves, "p_right")
+
+
+def chronometric_curve(
+    recording: str, rt_definition: str = "first_movement", by_block: bool = False
+) -> pd.DataFrame:
+    """Return the reaction times of a session by signed contrast.
+
+    Parameters
+    ----------
+    recording : str
+        eid of the session, or pid of one of its insertions.
+    rt_definition : str
+        Row of `behavior.ReactionTimeDefinition`. Its bounds remove no trial.
+    by_block : bool
+        Whether to tell blocks of different prior apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a block and contrast: `psychometric_block` (prior, or all), `signed_contrast`
+        (percent, left negative), `n` trials with and `n_missing` without a reaction time,
+        `median`, `lower_quartile`, `upper_quartile` (s; NaN without reaction times).
+
+    Raises
+    ------
+    QueryError
+        No such recording or definition.
+    """
+    key = _session_key(recording)
+    _check(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
+    rule = (behavior.ReactionTimeDefinition & {"rt_definition": rt_definition}).fetch1()
+    trials = behavior.trial_columns(key)
+    signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
+    start, end = trials[rule["rt_start_event"]], trials[rule["rt_end_event"]]
+    seconds = compute_reaction_times(start, end, None, None)["reaction_time"]
+    curves = {}
+    for block, prior in psychometric.BLOCKS.items():
+        if prior is None or by_block:
+            of = slice(None) if prior is None else np.isclose(trials["probability_left"], prior)
+            curves[block] = compute_chronometric_curve(signed[of], seconds[of])
+    return _by_block(curves, "median")
+
+
+def training_status(subject: str) -> pd.DataFrame:
+    """Judge how far a mouse was after each of its sessions, as IBL does: over the last three.
+
+    Nothing is stored: a session that is added or replaced changes what follows it.
+
+    Parameters
+    ----------
+    subject : str
+        Name of the mouse.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a session with trials, in their order: `eid`, `session_date`, `session_number`,
+        `task_protocol`, `status` (see `schemas.maths.training.name_status`; a session of unknown
+        protocol is taken for one with blocks), `n_pooled` (sessions judged together, fewer at the
+        beginning); of these `least_trials` and `least_easy_performance` (fraction) of a session,
+        `zero_contrast_rt` (s, median over all), and by the fits of the training criteria to all
+        trials together `psych_bias` and `psych_threshold` (percent; null once blocks are judged),
+        `largest_lapse` (fraction) and `bias_shift` (percent; null before).
+
+    Raises
+    ------
+    QueryError
+        No session of that mouse has trials.
+    """
+    columns = ("session_date", "session_number", "task_protocol")
+    held = (session.Session & {"subject": subject} & behavior.Trials.proj()).proj(*columns)
+    table = rows.frame(held, order_by="session_date, session_number")
+    if not len(table):
+        remedy = "`subject.Subject` has the names; import trials with `bwm populate`."
+        raise QueryError("no trials are imported.", f"mouse {subject}", remedy)
+    trials = [behavior.trial_columns({"eid": eid}) for eid in table.eid]
+    is_training = ["training" in str(name).lower() for name in table.task_protocol]
+    criteria = {row["training_criterion"]: row for row in behavior.TrainingCriterion.to_dicts()}
+    ways = behavior.PsychometricDefinition.to_dicts()
+    fits = {row["psychometric_definition"]: row for row in ways}
+    judged = []
+    for last in range(1, len(table) + 1):
+        of = slice(max(0, last - POOLED), last)
+        judged.append(_judge(trials[of], is_training[of], criteria, fits))
+    return pd.concat([table, pd.DataFrame(judged)], axis=1)
+
+
+def _judge(
+    sessions: list[dict[str, np.ndarray]],
+    is_training: list[bool],
+    criteria: dict[str, dict[str, Any]],
+    ways: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Judge sessions together by the criteria that their protocols ask for."""
+    pooled = {name: np.concatenate([s[name] for s in sessions]) for name in sessions[0]}
+    biased = not any(is_training)
+    asked = BIASED if biased else TRAINING
+    n_trials = [len(s["trial"]) for s in sessions]
+    easy = [compute_performance(s)["performance_easy"] for s in sessions]
+    zero = training.compute_zero_contrast(pooled)
+    blocks = psychometric.BIASED if biased else ("all",)
+    way = ways[criteria[asked[0]]["psychometric_definition"]]
+    fits = psychometric.fit_blocks(pooled, way, blocks)
+    met = {
+        name: bool(training.judge_training(criteria[name], n_trials, easy, fits, zero)["is_met"])
+        for name in asked
+    }
+    whole = fits.get("all", {})
+    lapses = [fit[f"psych_lapse_{end}"] for fit in fits.values() for end in ("low", "high")]
+    return {
+        "status": training.name_status(is_training, met),
+        "n_pooled": len(sessions),
+        "least_trials": min(n_trials),
+        "least_easy_performance": np.min(np.array(easy, float)),
+        "zero_contrast_rt": zero["zero_contrast_rt"],
+        "psych_bias": whole.get("psych_bias", np.nan),
+        "psych_threshold": whole.get("psych_threshold", np.nan),
+        "largest_lapse": max(lapses, default=np.nan),
+        "bias_shift": np.nan if (s := psychometric.compute_bias_shift(fits)) is None else s,
+    }
+
+
+def _session_key(recording: str) -> dict[str, str]:
+    return {"eid": find_recording(recording)["eid"]}
+
+
+def _check(definitions: Any, column: str, name: str) -> None:
+    known = definitions.to_arrays(column)
+    if name not in known:
+        raise QueryError(f"no {column} {name!r}.", None, f"There are: {', '.join(known)}.")
+
+
+def _by_block(tables: dict[str, Any], needed: str) -> pd.DataFrame:
+    """Stack tables by block, with columns even where there is none."""
+    if not tables:
+        return pd.DataFrame({"psychometric_block": [], "signed_contrast": [], needed: []})
+    frames = {block: pd.DataFrame(columns) for block, columns in tables.items()}
+    stacked = pd.concat(frames, names=["psychometric_block"])
+    return stacked.reset_index(level=0).reset_index(drop=True)
