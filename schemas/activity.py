@@ -242,18 +242,20 @@ def _defined(definition: type[dj.Lookup]) -> dj.expression.QueryExpression:
 
 def _fetch_slices(key: dict[str, Any], criterion: str | None) -> np.ndarray:
     """Fetch cluster, offset and number of spikes of the units, all or the good ones (U, 3)."""
-    units = rows.frame((ephys.Spikes.Unit & key).proj("spike_offset", "n_unit_spikes"))
-    if criterion is not None:
-        good = ephys.GoodUnits.Unit & key & {"criterion": criterion, "is_good": True}
-        units = units[units.cluster_id.isin(rows.frame(good.proj()).cluster_id)]
-    return units[["cluster_id", "spike_offset", "n_unit_spikes"]].to_numpy(np.int64)
+    names = "cluster_id", "spike_offset", "n_unit_spikes"
+    columns = (ephys.Spikes.Unit & key).to_arrays(*names, order_by="cluster_id")
+    units = np.column_stack(columns).astype(np.int64)
+    if criterion is None:
+        return units
+    good = ephys.GoodUnits.Unit & key & {"criterion": criterion, "is_good": True}
+    return units[np.isin(units[:, 0], good.to_arrays("cluster_id").astype(np.int64))]
 
 
 def _fetch_trials(key: dict[str, Any], trial_mask: str, *columns: str) -> dict[str, np.ndarray]:
     """Fetch columns of all trials as floats, in order, and which of them are used."""
     trials = rows.frame((behavior.Trials.Trial & key).proj(*columns))
     mask = behavior.TrialMask.Trial & {"eid": key["eid"], "trial_mask": trial_mask}
-    used = trials.trial.isin(rows.frame(mask & {"is_used": True}).trial).to_numpy()
+    used = trials.trial.isin((mask & {"is_used": True}).to_arrays("trial")).to_numpy()
     found = {name: trials[name].to_numpy(float, na_value=np.nan) for name in columns}
     return {**found, "is_used": used}
 

@@ -321,18 +321,20 @@ def test_a_definition_is_a_row_and_one_that_makes_no_sense_says_so(database, ori
     }
     backwards = {**whole, "psth_definition": "backwards", "psth_end": -0.2}
     blocks = {**whole, "psth_definition": "blocks", "trial_split": "block"}
-    definitions = [whole, backwards, blocks]
-    rows.insert(activity.PsthDefinition(), definitions)
+    # The sessions are too short for the truncated mask, and the old sorts lack a metric.
+    blocks |= {"trial_mask": "bwm_truncated", "criterion": "ibl_2024"}
+    rows.insert(activity.PsthDefinition(), [whole, backwards, blocks])
     eventless = {
         "response_definition": "eventless",
         "window_name": "recording",
         "baseline_event": "stim_on_time",
         "baseline_end": 0.0,
-        "trial_mask": "all",
-        "criterion": None,
+        "trial_mask": "bwm_truncated",
+        "criterion": "ibl_2024",
         "response_description": "around no event",
     }
-    rows.insert1(activity.ResponseDefinition(), eventless)
+    trialless = {**eventless, "response_definition": "trialless", "window_name": "stimulus"}
+    rows.insert(activity.ResponseDefinition(), [eventless, trialless])
     database.register(original.folder)
     worker.run(plan.find([*PARENTS, "Psth", "UnitResponse"]))
     failed = {failure.error for failure in status.failures()}
@@ -349,7 +351,14 @@ def test_a_definition_is_a_row_and_one_that_makes_no_sense_says_so(database, ori
     assert (table.n_events == table.eid.map(known)).all()
     silent = rows.frame(ephys.Spikes.Unit & "n_unit_spikes = 0").merge(table, on=UNIT)
     assert (silent["mean"] == 0).all()
-    prior = activity.Psth.Condition & {"psth_definition": "blocks"}
-    assert set(prior.to_arrays("psth_prior")) <= {0.2, 0.5, 0.8}
-    default = activity.Psth & "criterion IS NOT NULL"
-    assert set(default.to_arrays("psth_definition")).isdisjoint({"whole", "blocks"})
+    prior = rows.frame(activity.Psth.Condition & {"psth_definition": "blocks"})
+    assert set(prior.psth_prior) <= {0.2, 0.5, 0.8}
+    assert (prior.n_psth_events == 0).all()
+    undecided = activity.Psth & {"psth_definition": "blocks", "sorting_name": "pykilosort"}
+    assert set(undecided.to_arrays("n_psth_units")) == {0}
+    table = views.psth(EVERY_UNIT(), "blocks")
+    assert set(table.sorting_name) == {"pykilosort@2024-05-06"}
+    assert table[["mean", "sem"]].isna().all(axis=None)
+    unknown = rows.frame(activity.UnitResponse.Unit & {"response_definition": "trialless"})
+    assert len(unknown)
+    assert unknown[["rate_before", "rate_in", "wilcoxon_p"]].isna().all(axis=None)
