@@ -342,13 +342,13 @@ def compute_trial_mask(
         "criterion": np.full(n, kept is None),
         "truncated": np.arange(n) >= (n if kept is None else kept),
         "incomplete": np.any([np.isnan(trials[name]) for name in NEEDED], axis=0)
-        & rule["drops_incomplete"],
+        & bool(rule["drops_incomplete"]),
         "too_fast": none if reaction is None else reaction["too_fast"],
         "too_slow": none if reaction is None else reaction["too_slow"],
         "too_short": none if shortest is None else length < shortest,
         "too_long": none if longest is None else length > longest,
-        "unbiased": (trials["probability_left"] == 0.5) & rule["drops_unbiased"],
-        "no_go": (trials["choice"] == 0) & rule["drops_no_go"],
+        "unbiased": (trials["probability_left"] == 0.5) & bool(rule["drops_unbiased"]),
+        "no_go": (trials["choice"] == 0) & bool(rule["drops_no_go"]),
     }
     exclusion = np.select(list(reasons.values()), list(reasons), default="")
     return {
