@@ -265,10 +265,10 @@ def test_drift_by_hand():
 
 
 def test_contamination_by_hand():
-    # Two violations: 1 ms, and 1.4 ms from the spike after which a duplicate is left out.
-    train = [0.0, 0.001, 1.0, 1.0001 - 1e-9, 1.0014, 2.0, 2.0016]
+    # One violation, of 1 ms: 1.45 ms is the time from a duplicate, which is left out first.
+    train = [0.0, 0.001, 1.0, 1.0001 - 1e-9, 1.00155, 2.0, 2.0016]
     found = metrics.compute_contamination(*lay_out(train, [], [3.0]), 10.0, 0.0015, 0.0001)
-    by_hand = (2 / (2 * 6 * 0.0014)) / (6 / 10)
+    by_hand = (1 / (2 * 6 * 0.0014)) / (6 / 10)
     np.testing.assert_allclose(found, [by_hand, NAN, 0], rtol=1e-12)
 
 
@@ -546,6 +546,20 @@ def test_the_test_of_2022_equals_a_loop_over_periods(trains):
     found = compute(units, parameters=OLD)["sliding_rp_viol"]
     np.testing.assert_array_equal(found, [counts_by_loop(train) for train in units])
     assert set(found) == {0, 1}
+
+
+@pytest.mark.parametrize("close", [0, 1, 2, 3])
+def test_the_contamination_that_just_passes_the_test_of_2022(close):
+    train = np.arange(0, 100, 0.25) + 1e-5
+    train = np.sort(np.r_[train, train[10 : 10 + close] + 0.001])
+    lags = lags_by_loop(train, 20_000)
+    rate = ((lags >= 10_000) & (lags < 20_005)).sum() / len(train) / 0.5
+    # The mean of which a Poisson count stays below `close` in one case of ten: a gamma quantile.
+    expected = stats.gamma.ppf(0.9, max(close, 1))
+    percent = 100 * expected / (2 * rate**2 * (train[-1] - train[0]) * 0.010001)
+    for factor, passes in ((1 - 1e-5, 0), (1 + 1e-5, 1)):
+        found = metrics.judge_refractory_counts(*lay_out(train), 20_000.0, percent * factor, 90.0)
+        assert found.tolist() == [passes]
 
 
 def test_what_2022_did_not_know_is_nan(population):
