@@ -160,7 +160,7 @@ def compute_responses(
     return {
         "rate_before": rate_before,
         "rate_in": rate_in,
-        # Rates of windows of two lengths are equal but for rounding, if they are.
+        # -0.1 - -0.3 is not 0.2: rates that are equal may differ by their rounding.
         **compute_wilcoxon(np.round(rates[1] - rates[0], 9)),
         "n_trials": n_trials,
         "n_missing": len(known) - n_trials,

@@ -333,8 +333,14 @@ def test_without_trials_there_is_no_response():
     assert np.isnan([found["rate_before"], found["rate_in"], found["p"]]).all()
 
 
-def test_rates_of_windows_of_two_lengths_that_are_equal_do_not_differ():
-    """3 spikes in 0.3 s and 1 in 0.1 s are both 10 Hz, whatever their quotients round to."""
-    train = [1.0, 1.1, 1.2, 2.0]
-    before, during = (np.array([1.0]), (0.0, 0.3)), (np.array([2.0]), (0.0, 0.1))
+@pytest.mark.parametrize(
+    ("train", "baseline", "window"),
+    [
+        ([0.65, 0.7, 0.8, 2.0], (-0.4, -0.1), (0.0, 0.1)),  # 3 spikes in 0.3 s, and 1 in 0.1 s
+        ([0.75, 2.0], (-0.3, -0.1), (0.0, 0.2)),
+    ],
+)
+def test_rates_that_are_equal_but_for_rounding_do_not_differ(train, baseline, window):
+    assert baseline[1] - baseline[0] not in (0.3, 0.2)
+    before, during = (np.array([1.0]), baseline), (np.array([2.0]), window)
     assert maths.compute_responses(*packed([train]), before, during)["n_changed"].tolist() == [0]
