@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from schemas.figures.style import floats, head, left_out, say_empty
 
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00"}
 """Blue and vermilion: told apart by every kind of colour vision."""
@@ -91,12 +92,12 @@ def plot_psychometric(
     drawn = points.dropna(subset=["p_right"])
     for block, colour in BLOCK_COLOURS.items():
         group = drawn[drawn["psychometric_block"] == block].sort_values("signed_contrast")
-        fraction = _floats(group, "p_right")
+        fraction = floats(group, "p_right")
         if len(group):
             ax.errorbar(
                 group["signed_contrast"] + BLOCK_SHIFTS[block],
                 fraction,
-                yerr=np.abs(_wilson(fraction, _floats(group, "n")) - fraction),
+                yerr=np.abs(_wilson(fraction, floats(group, "n")) - fraction),
                 fmt=BLOCK_MARKERS[block],
                 color=colour,
                 markersize=4.5,
@@ -114,9 +115,9 @@ def plot_psychometric(
         xlabel="contrast (%), left negative",
         ylabel="rightward choices (fraction)",
     )
-    _head(ax, title)
+    head(ax, title)
     if not len(drawn):
-        _say_empty(ax, "no trials")
+        say_empty(ax, "no trials")
     return ax
 
 
@@ -146,7 +147,7 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
         if not len(group):
             continue
         median, low, high = (
-            _floats(group, name) for name in ("median", "lower_quartile", "upper_quartile")
+            floats(group, name) for name in ("median", "lower_quartile", "upper_quartile")
         )
         ax.errorbar(
             group["signed_contrast"] + BLOCK_SHIFTS[block],
@@ -166,9 +167,9 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
         xlabel="contrast (%), left negative",
         ylabel="reaction time (s), median and quartiles",
     )
-    _head(ax, title)
+    head(ax, title)
     if not len(drawn):
-        _say_empty(ax, "no trials")
+        say_empty(ax, "no trials")
     return ax
 
 
@@ -198,15 +199,15 @@ def plot_session_reaction_times(
         Reaction time on a logarithmic axis; without trials an empty one, with its labels.
     """
     ordered = trials.sort_values("trial")
-    choice, feedback = _floats(ordered, "choice"), _floats(ordered, "feedback_type")
+    choice, feedback = floats(ordered, "choice"), floats(ordered, "feedback_type")
     outcome = np.where(choice == 0, "no-go", np.where(feedback > 0, "correct", "error"))
-    known = ~np.isnan(choice) & ~np.isnan(feedback) & (_floats(ordered, "reaction_time") > 0)
+    known = ~np.isnan(choice) & ~np.isnan(feedback) & (floats(ordered, "reaction_time") > 0)
     shown = ordered.assign(outcome=outcome)[known & ordered["side"].isin(list(SIDE_COLOURS))]
     ax.set_yscale("log")
     for (side, result), group in shown.groupby(["side", "outcome"]):
         ax.plot(
-            _floats(group, "trial"),
-            _floats(group, "reaction_time"),
+            floats(group, "trial"),
+            floats(group, "reaction_time"),
             OUTCOME_MARKERS[result],
             color=SIDE_COLOURS[side],
             markersize=3.5 if result == "correct" else 4.5,
@@ -219,7 +220,7 @@ def plot_session_reaction_times(
     median = seconds.rolling(n_running, center=True, min_periods=1).median()
     if len(shown):
         name = f"median of {n_running} trials"
-        ax.plot(_floats(shown, "trial"), median, color="black", linewidth=1.3, label=name)
+        ax.plot(floats(shown, "trial"), median, color="black", linewidth=1.3, label=name)
     else:
         ax.set_ylim(0.05, 60)
     _shade_blocks(ax, ordered)
@@ -228,15 +229,15 @@ def plot_session_reaction_times(
     ax.yaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="trial", ylabel="reaction time (s)")
-    _head(ax, title, _left_out(len(trials) - len(shown), "trials"))
+    head(ax, title, left_out(len(trials) - len(shown), "trials"))
     if not len(shown):
-        _say_empty(ax, "no trials")
+        say_empty(ax, "no trials")
     return ax
 
 
 def _shade_blocks(ax: Axes, trials: pd.DataFrame) -> None:
     """Shade runs of trials of a biased block over the height of the Axes."""
-    prior, number = _floats(trials, "probability_left"), _floats(trials, "trial")
+    prior, number = floats(trials, "probability_left"), floats(trials, "trial")
     first = np.flatnonzero(np.r_[True, prior[1:] != prior[:-1]]) if len(prior) else np.arange(0)
     last = np.r_[first[1:], len(prior)][: len(first)] - 1
     named = set()
@@ -256,56 +257,9 @@ def _shade_blocks(ax: Axes, trials: pd.DataFrame) -> None:
         named.add(block)
 
 
-def _floats(frame: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as floats, NaN where it is missing, whatever pandas holds it as."""
-    return frame[column].to_numpy(float, na_value=np.nan)
-
-
 def _wilson(fraction: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Return both ends (2, k) of the 95 % interval of a binomial fraction, after Wilson (1927)."""
     z = 1.959964
     centre = (fraction + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(fraction * (1 - fraction) / n + (z / (2 * n)) ** 2)
     return np.stack([centre - half, centre + half])
-
-
-def _head(ax: Axes, title: str, left_out: str = "") -> None:
-    """Put the legend above the Axes, where it hides no data, and the title above that."""
-    handles, names = ax.get_legend_handles_labels()
-    if left_out:
-        handles, names = [*handles, Line2D([], [], linestyle="none")], [*names, left_out]
-    width = 72 * ax.get_window_extent().width / ax.figure.dpi
-    columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
-    if names:
-        ax.legend(
-            handles,
-            names,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=columns,
-            fontsize=7,
-            frameon=False,
-            borderaxespad=0.2,
-            handlelength=1.2,
-            columnspacing=1.2,
-        )
-    ax.set_title(title, pad=6 + 11 * -(-len(names) // columns))
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _say_empty(ax: Axes, what: str) -> None:
-    ax.text(
-        0.5,
-        0.5,
-        what,
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        color="0.4",
-        backgroundcolor="white",
-    )
-
-
-def _left_out(n: int, what: str) -> str:
-    """Say how much is not shown, for the legend; nothing where all is."""
-    return f"not shown: {n} {what}" if n else ""

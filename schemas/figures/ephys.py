@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-CONDITION_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
-"""Of Okabe and Ito, told apart by every kind of colour vision: by which conditions differ."""
+from schemas.figures.style import (
+    choose_colours,
+    floats,
+    head,
+    left_out,
+    name_condition,
+    say_empty,
+    to_floats,
+)
 
 LABEL_COLOURS = {True: "#0072B2", False: "#E69F00"}
 """Good units, and the others."""
@@ -80,10 +85,10 @@ def plot_raster(
     ValueError
         `colours` lacks a condition.
     """
-    trials = pd.DataFrame({"event": _to_floats(events)})
+    trials = pd.DataFrame({"event": to_floats(events)})
     trials["condition"] = "" if conditions is None else np.asarray(conditions, dtype=object)
     for name, times in (marks or {}).items():
-        trials[f"mark {name}"] = _to_floats(times) - trials.event
+        trials[f"mark {name}"] = to_floats(times) - trials.event
     shown = trials.dropna(subset=["event", "condition"])
     palette = choose_colours(shown.condition, colours)
     rank = shown.condition.map({condition: i for i, condition in enumerate(palette)})
@@ -124,9 +129,9 @@ def plot_raster(
     if conditions is not None:
         _label_conditions(ax, shown.condition, palette)
     _mark_event(ax)
-    _head(ax, title, _left_out(len(trials) - len(shown), "trials"))
+    head(ax, title, left_out(len(trials) - len(shown), "trials"))
     if not len(shown):
-        _say_empty(ax, "no trials")
+        say_empty(ax, "no trials")
     return ax
 
 
@@ -169,9 +174,9 @@ def plot_psth(
         )
     for condition, colour in choose_colours(psth["condition"], colours).items():
         rows = psth[psth["condition"] == condition].sort_values("time")
-        mean, sem = (_floats(rows, name) for name in ("mean", "sem"))
+        mean, sem = (floats(rows, name) for name in ("mean", "sem"))
         n = int(rows["n_events"].iloc[0])
-        name = f"{_name(condition)} (n = {n})"
+        name = f"{name_condition(condition)} (n = {n})"
         ax.plot(rows["time"], mean, color=colour, linewidth=1.2, label=name)
         ax.fill_between(rows["time"], mean - sem, mean + sem, color=colour, alpha=0.25, linewidth=0)
     ax.set_xlabel(f"time from {event_name} (s)")
@@ -179,10 +184,10 @@ def plot_psth(
     ax.margins(x=0)
     ax.set_ylim(bottom=0)
     _mark_event(ax)
-    _head(ax, title)
+    head(ax, title)
     if not len(psth):
         ax.set_xlim(-0.5, 1)
-        _say_empty(ax, "no events")
+        say_empty(ax, "no events")
     return ax
 
 
@@ -262,7 +267,7 @@ def plot_rates_along_probe(
         Rate on a logarithmic axis, depth upwards, and as its child to the right the column of
         regions. Without units and sites an empty one, with its labels.
     """
-    depth, rate = (_floats(units, name) for name in ("cluster_depth", "firing_rate"))
+    depth, rate = (floats(units, name) for name in ("cluster_depth", "firing_rate"))
     known = ~np.isnan(depth) & (rate > 0)
     ax.set_xscale("log")
     ax.set_xlim(_reach(rate[known]))
@@ -306,11 +311,11 @@ def plot_amplitude_by_depth(
     """
     if colour_by not in ("firing_rate", "is_good"):
         raise ValueError(f"colour_by={colour_by!r}: use 'firing_rate' or 'is_good'.")
-    depth, volt = (_floats(units, name) for name in ("cluster_depth", "amp_median"))
+    depth, volt = (floats(units, name) for name in ("cluster_depth", "amp_median"))
     known = ~np.isnan(depth) & ~np.isnan(volt)
     if colour_by == "firing_rate":
-        known &= _floats(units, "firing_rate") > 0
-        rate = _floats(units, "firing_rate")[known]
+        known &= floats(units, "firing_rate") > 0
+        rate = floats(units, "firing_rate")[known]
         scale = LogNorm(*_reach(rate))
         drawn = ax.scatter(
             1e6 * volt[known],
@@ -370,7 +375,7 @@ def plot_region_summary(
         Without regions an empty one, with its labels.
     """
     row, step = np.arange(len(summary)), _height(ax) / max(len(summary), 1)
-    mean, width = (_floats(summary, name) for name in ("mean", spread))
+    mean, width = (floats(summary, name) for name in ("mean", spread))
     ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=1)
     area = min(22.0, (0.8 * step) ** 2)
     ax.scatter(
@@ -391,9 +396,9 @@ def plot_region_summary(
     ax.grid(axis="y", color="0.92", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
-    _head(ax, title)
+    head(ax, title)
     if not len(summary):
-        _say_empty(ax, "no regions")
+        say_empty(ax, "no regions")
     return ax
 
 
@@ -430,70 +435,8 @@ def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     if not len(shown):
         ax.set(xlim=(0, 1), yticks=[])
-        _say_empty(ax, "no units")
+        say_empty(ax, "no units")
     return ax
-
-
-def choose_colours(
-    conditions: Sequence[Any] | np.ndarray | pd.Series, colours: Mapping[Any, str] | None = None
-) -> dict[Any, str]:
-    """Give each condition its colour, in the order in which they are drawn.
-
-    Parameters
-    ----------
-    conditions : sequence
-        With repetitions; what is missing (None or NaN) is no condition.
-    colours : mapping, optional
-        Colours to use, in their order; those of no condition here are left out.
-
-    Returns
-    -------
-    dict
-        Without `colours`: numbers (also as text) by size, then names by the alphabet;
-        `CONDITION_COLOURS` for up to five names or three numbers, beyond that shades from dark
-        to bright. A single unnamed condition is dark grey.
-
-    Raises
-    ------
-    ValueError
-        `colours` lacks a condition.
-    """
-    found = list(pd.Series(conditions, dtype=object).dropna().unique())
-    if colours is not None:
-        if missing := [condition for condition in found if condition not in colours]:
-            raise ValueError(f"no colour for {missing}: there are colours for {list(colours)}.")
-        return {condition: colours[condition] for condition in colours if condition in found}
-    found.sort(key=_rank)
-    if found == [""]:
-        return {"": "0.2"}
-    are_levels = len(found) > 3 and np.isfinite([_rank(condition)[0] for condition in found]).all()
-    if len(found) <= len(CONDITION_COLOURS) and not are_levels:
-        return dict(zip(found, CONDITION_COLOURS, strict=False))
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(found)))
-    return {
-        condition: matplotlib.colors.to_hex(shade)
-        for condition, shade in zip(found, shades, strict=True)
-    }
-
-
-def _floats(frame: pd.DataFrame, column: str) -> np.ndarray:
-    return _to_floats(frame[column])
-
-
-def _to_floats(values: np.ndarray | pd.Series) -> np.ndarray:
-    """Return values as floats, NaN where one is missing, whatever pandas holds them as."""
-    return pd.Series(values).to_numpy(float, na_value=np.nan)
-
-
-def _rank(condition: Any) -> tuple[float, str]:
-    try:
-        return float(condition), ""
-    except (TypeError, ValueError):
-        return np.inf, str(condition)
-
-
-def _name(condition: Any) -> str:
-    return f"{condition:g}" if isinstance(condition, float) else str(condition)
 
 
 def _align(
@@ -515,7 +458,9 @@ def _label_conditions(ax: Axes, conditions: pd.Series, palette: Mapping[Any, str
         ax.axhline(end, color="0.7", linewidth=0.5, zorder=0)
     middle = ends - counts / 2
     places, size = _spread(ax, middle, -0.5, max(len(conditions), 1) - 0.5)
-    names = [f"{_name(condition)} ({n})" for condition, n in zip(palette, counts, strict=True)]
+    names = [
+        f"{name_condition(condition)} ({n})" for condition, n in zip(palette, counts, strict=True)
+    ]
     ax.set_yticks(places, names, fontsize=size)
     ax.tick_params(axis="y", length=0)
     for text, colour in zip(ax.get_yticklabels(), palette.values(), strict=True):
@@ -526,7 +471,7 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
     """Draw the column of regions to the right of the Axes; runs of sites are one block each."""
     rows = sites.dropna(subset=["channel_axial"]).drop_duplicates("channel_axial")
     rows = rows.sort_values("channel_axial")
-    axial = _floats(rows, "channel_axial")
+    axial = floats(rows, "channel_axial")
     pitch = np.median(np.diff(axial)) if len(axial) > 1 else 20.0
     middle = (axial[1:] + axial[:-1]) / 2
     low = np.concatenate([axial[:1] - pitch / 2, middle])
@@ -584,9 +529,9 @@ def _scatter_labelled(ax: Axes, x: np.ndarray, y: np.ndarray, good: np.ndarray |
 
 
 def _finish_units(ax: Axes, known: np.ndarray, title: str) -> None:
-    _head(ax, title, _left_out(int((~known).sum()), "units"))
+    head(ax, title, left_out(int((~known).sum()), "units"))
     if not known.any():
-        _say_empty(ax, "no units")
+        say_empty(ax, "no units")
 
 
 def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, marker: str, name: str) -> None:
@@ -650,45 +595,3 @@ def _spread(ax: Axes, centres: np.ndarray, low: float, high: float) -> tuple[np.
 
 def _mark_event(ax: Axes) -> None:
     ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
-
-
-def _head(ax: Axes, title: str, left_out: str = "") -> None:
-    """Put the legend above the Axes, where it hides no data, and the title above that."""
-    handles, names = ax.get_legend_handles_labels()
-    if left_out:
-        handles, names = [*handles, Line2D([], [], linestyle="none")], [*names, left_out]
-    width = 72 * ax.get_window_extent().width / ax.figure.dpi
-    columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
-    if names:
-        ax.legend(
-            handles,
-            names,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=columns,
-            fontsize=7,
-            frameon=False,
-            borderaxespad=0.2,
-            handlelength=1.2,
-            columnspacing=1.2,
-        )
-    ax.set_title(title, pad=6 + 11 * -(-len(names) // columns))
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _say_empty(ax: Axes, what: str) -> None:
-    ax.text(
-        0.5,
-        0.5,
-        what,
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        color="0.4",
-        backgroundcolor="white",
-    )
-
-
-def _left_out(n: int, what: str) -> str:
-    """Say how much is not shown, for the legend; nothing where all is."""
-    return f"not shown: {n} {what}" if n else ""

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.lines import Line2D
+
+from schemas.figures.style import (
+    choose_colours,
+    head,
+    left_out,
+    name_condition,
+    say_empty,
+    to_floats,
+)
 
 QUANTITIES = {"position": "wheel position (rad)", "velocity": "wheel velocity (rad/s)"}
 """What can be drawn, with its unit; both are positive counter-clockwise, as the subject sees it."""
@@ -51,8 +58,7 @@ def plot_wheel(
     event_name : str
         What happens at 0 s, e.g. `go cue`.
     colours : mapping, optional
-        Colour of each condition in the order of the legend; default shades from dark to bright,
-        numbers by size and names by the alphabet.
+        Colour of each condition in the order of the legend; default see `style.choose_colours`.
     title : str, optional
 
     Returns
@@ -64,7 +70,9 @@ def plot_wheel(
     Raises
     ------
     KeyError
-        `quantity` is neither, or `colours` lacks a condition.
+        `quantity` is neither.
+    ValueError
+        `colours` lacks a condition.
     """
     traces, time = np.asarray(traces, float).reshape(-1, max(len(time), 1)), np.asarray(time, float)
     condition = np.full(len(traces), "", object)
@@ -72,20 +80,22 @@ def plot_wheel(
         condition = np.array(conditions, dtype=object)
     shown = ~np.isnan(traces).all(axis=1) & ~pd.isna(condition)
     condition[~shown] = None
-    for name, colour in _colours(condition[shown], colours).items():
+    for name, colour in choose_colours(condition[shown], colours).items():
         of = shown & (condition == name)
-        _draw_condition(ax, traces[of], time, colour, f"{_name(name)} (n = {of.sum()})")
+        _draw_condition(
+            ax, traces[of], time, colour, f"{name_condition(name) or 'mean'} (n = {of.sum()})"
+        )
     if onsets is not None:
-        _mark_onsets(ax, traces[shown], time, _to_floats(onsets)[shown])
+        _mark_onsets(ax, traces[shown], time, to_floats(onsets)[shown])
     ax.set_xlabel(f"time from {event_name} (s)")
     ax.set_ylabel(QUANTITIES[quantity])
     if len(time):
         ax.set_xlim(time[0], time[-1])
     ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    _head(ax, title, _left_out(int((~shown).sum()), "trials"))
+    head(ax, title, left_out(int((~shown).sum()), "trials"))
     if not shown.any():
-        _say_empty(ax, "no trials")
+        say_empty(ax, "no trials")
     return ax
 
 
@@ -120,77 +130,3 @@ def _mark_onsets(ax: Axes, traces: np.ndarray, time: np.ndarray, onsets: np.ndar
         rasterized=True,
         label="movement onset" if len(inside) else None,
     )
-
-
-def _colours(condition: np.ndarray, colours: Mapping[Any, str] | None) -> dict[Any, str]:
-    found = list(pd.unique(pd.Series(condition, dtype=object)))
-    if colours is not None:
-        chosen = {name: colours[name] for name in found}
-        return {name: chosen[name] for name in colours if name in chosen}
-    if found == [""]:
-        return {"": "#0072B2"}
-    found.sort(key=_rank)
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(found)))
-    return {
-        name: matplotlib.colors.to_hex(shade) for name, shade in zip(found, shades, strict=True)
-    }
-
-
-def _to_floats(values: np.ndarray | pd.Series) -> np.ndarray:
-    """Return values as floats, NaN where one is missing, whatever pandas holds them as."""
-    return pd.Series(values).to_numpy(float, na_value=np.nan)
-
-
-def _rank(condition: Any) -> tuple[float, str]:
-    try:
-        return float(condition), ""
-    except (TypeError, ValueError):
-        return np.inf, str(condition)
-
-
-def _name(condition: Any) -> str:
-    if condition == "":
-        return "mean"
-    return f"{condition:g}" if isinstance(condition, float) else str(condition)
-
-
-def _head(ax: Axes, title: str, left_out: str = "") -> None:
-    """Put the legend above the Axes, where it hides no data, and the title above that."""
-    handles, names = ax.get_legend_handles_labels()
-    if left_out:
-        handles, names = [*handles, Line2D([], [], linestyle="none")], [*names, left_out]
-    width = 72 * ax.get_window_extent().width / ax.figure.dpi
-    columns = max(1, int(width // (28 + 4.5 * max(map(len, names), default=0))))
-    if names:
-        ax.legend(
-            handles,
-            names,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=columns,
-            fontsize=7,
-            frameon=False,
-            borderaxespad=0.2,
-            handlelength=1.2,
-            columnspacing=1.2,
-        )
-    ax.set_title(title, pad=6 + 11 * -(-len(names) // columns))
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _say_empty(ax: Axes, what: str) -> None:
-    ax.text(
-        0.5,
-        0.5,
-        what,
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        color="0.4",
-        backgroundcolor="white",
-    )
-
-
-def _left_out(n: int, what: str) -> str:
-    """Say how much is not shown, for the legend; nothing where all is."""
-    return f"not shown: {n} {what}" if n else ""

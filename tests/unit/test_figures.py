@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from schemas.figures import behavior, ephys, wheel
+from schemas.figures import behavior, ephys, style, wheel
 
 RATES = pd.DataFrame(
     {"mean": [4.0, 2.5, 8.0], "n": [3, 1, 12], "rgb": ["#08858c", "#ff7080", "#98d6f9"]},
@@ -268,10 +268,10 @@ def test_the_measure_of_colours_fails_red_beside_green():
     [
         (behavior.SIDE_COLOURS.values(), 15),
         (behavior.BLOCK_COLOURS.values(), 15),
-        (ephys.CONDITION_COLOURS, 15),
+        (style.CONDITION_COLOURS, 15),
         (ephys.LABEL_COLOURS.values(), 15),
-        (ephys.choose_colours(range(5)).values(), 15),
-        (ephys.choose_colours(range(9)).values(), 5),
+        (style.choose_colours(range(5)).values(), 15),
+        (style.choose_colours(range(9)).values(), 5),
     ],
     ids=["sides", "blocks", "conditions", "labels", "five levels", "nine levels"],
 )
@@ -280,7 +280,7 @@ def test_colours_used_together_are_told_apart(colours, least, vision):
 
 
 def test_colours_stand_out_from_white():
-    for colours in (ephys.CONDITION_COLOURS, ephys.choose_colours(range(9)).values()):
+    for colours in (style.CONDITION_COLOURS, style.choose_colours(range(9)).values()):
         assert all(perceive(colour, "trichromacy")[0] < 80 for colour in colours)
 
 

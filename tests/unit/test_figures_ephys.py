@@ -9,9 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from schemas.figures.ephys import (
-    CONDITION_COLOURS,
     LABEL_COLOURS,
-    choose_colours,
     plot_amplitude_by_depth,
     plot_psth,
     plot_raster,
@@ -21,6 +19,7 @@ from schemas.figures.ephys import (
     plot_region_summary,
     region_summary_size,
 )
+from schemas.figures.style import CONDITION_COLOURS, choose_colours
 from tests.unit.test_figures import (
     PSTH,
     RATES,

@@ -87,5 +87,5 @@ def test_the_quantity_has_its_unit(ax, quantity, unit):
 def test_an_unknown_quantity_or_colour_is_refused(ax):
     with pytest.raises(KeyError, match="speed"):
         plot_wheel(ax, TRACES, TIME, quantity="speed")
-    with pytest.raises(KeyError, match="up"):
+    with pytest.raises(ValueError, match="up"):
         plot_wheel(ax, TRACES, TIME, ["up"] * 4, colours=COLOURS)

