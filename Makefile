@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit bench diagram constraints clean
+.PHONY: demo test lint unit bench notebooks diagram constraints clean
 
 demo: $(VENV)/installed
 	$(BIN)/bwm demo
@@ -20,9 +20,15 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# From files to rows and back at full size, beside numpy.
+# At full size: unit metrics and histograms beside a loop over units, then from files to rows.
 bench: $(VENV)/installed-dev
+	$(BIN)/python -m tests.bench_metrics
+	$(BIN)/python -m tests.bench_psth
 	$(BIN)/python -m tests.bench
+
+# What the notebooks show, stored anew from the demo.
+notebooks: $(VENV)/installed-dev
+	$(BIN)/python -m tests.support.notebooks
 
 diagram: $(VENV)/installed-dev
 	$(BIN)/python -m populate diagram --write README.md
