@@ -45,6 +45,7 @@ def kernel(environment):
         client = NotebookClient(
             _lines(),
             timeout=PATIENCE,
+            record_timing=False,
             resources={"metadata": {"path": str(FOLDER)}},
             extra_arguments=["--log-level=ERROR"],
         )

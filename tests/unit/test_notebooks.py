@@ -55,6 +55,7 @@ def test_it_opens_the_demo_first_and_ends_with_what_to_try_next(stored):
 
 def test_it_keeps_nothing_of_the_machine_it_was_run_on(stored):
     for cell in code(stored):
+        assert cell.metadata == {}
         for output in cell.outputs:
             text = str({k: v for k, v in output.data.items() if k != "image/png"})
             assert not OF_A_MACHINE.search(text), text
