@@ -154,14 +154,19 @@ def fit_psychometric(answers: Answers, rule: Mapping[str, Any]) -> dict[str, flo
     -----
     The model, its bounds and the searches (Nelder-Mead, 1e7 outside the bounds) are those of
     `psychofit` as `brainbox.behavior.training.compute_psychometric` calls it. The searches stop
-    earlier; each is then carried to its maximum by Newton steps within the bounds. So the
-    log-likelihood is never lower than the reference's by more than 1e-6, and where the
-    reference has found the maximum the parameters are within 0.01 percent and 0.001.
+    earlier; each is then carried to its maximum by Newton steps within the bounds. Where the
+    reference reaches the same maximum (log-likelihood within 1e-3, 300 trials or more) bias and
+    threshold agree within 0.01 percent, lapses within 1e-4. With the bounds of plots the
+    log-likelihood is never lower than the reference's by more than 1e-9. With those of training,
+    which let the curve be a step, fits of few trials have several maxima, and the unseeded
+    searches of the reference end in another of them, mostly a lower one.
 
     Intervals are those of the profile likelihood: all values of a parameter, next to the estimate
     and within the bounds, for which the others can be chosen so that the log-likelihood falls by
-    less than half the quantile of chi-squared with one degree of freedom. A bootstrap would give
-    an interval of no length where a lapse is estimated as 0, which is common.
+    less than half the quantile of chi-squared with one degree of freedom. Their ends are exact to
+    0.5 percent of a standard error, but for fits of few trials, whose profile has several maxima.
+    A bootstrap would give an interval of no length where a lapse is estimated as 0, which is
+    common.
     """
     lower, upper, start = _limits(answers.contrast, rule)
     found, heights = _climb(_search(answers, lower, upper, start, rule), answers, lower, upper)
@@ -236,7 +241,6 @@ def _search(
     """Find the neighbourhoods of maxima (n_fits, 4)."""
     random = np.random.default_rng(rule["fit_seed"])
     drawn = lower + random.random((rule["n_fits"] - 1, 4)) * (upper - lower)
-
     least, most = lower.tolist(), upper.tolist()
 
     def cost(parameters: np.ndarray) -> float:

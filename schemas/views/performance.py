@@ -152,12 +152,12 @@ def training_status(subject: str) -> pd.DataFrame:
     trials = [behavior.trial_columns({"eid": eid}) for eid in table.eid]
     is_training = ["training" in str(name).lower() for name in table.task_protocol]
     criteria = {row["training_criterion"]: row for row in behavior.TrainingCriterion.to_dicts()}
-    ways = behavior.PsychometricDefinition.to_dicts()
-    fits = {row["psychometric_definition"]: row for row in ways}
+    definitions = behavior.PsychometricDefinition.to_dicts()
+    ways = {row["psychometric_definition"]: row for row in definitions}
     judged = []
     for last in range(1, len(table) + 1):
         of = slice(max(0, last - POOLED), last)
-        judged.append(_judge(trials[of], is_training[of], criteria, fits))
+        judged.append(_judge(trials[of], is_training[of], criteria, ways))
     return pd.concat([table, pd.DataFrame(judged)], axis=1)
 
 
@@ -183,6 +183,7 @@ def _judge(
     }
     whole = fits.get("all", {})
     lapses = [fit[f"psych_lapse_{end}"] for fit in fits.values() for end in ("low", "high")]
+    shift = psychometric.compute_bias_shift(fits)
     return {
         "status": training.name_status(is_training, met),
         "n_pooled": len(sessions),
@@ -192,7 +193,7 @@ def _judge(
         "psych_bias": whole.get("psych_bias", np.nan),
         "psych_threshold": whole.get("psych_threshold", np.nan),
         "largest_lapse": max(lapses, default=np.nan),
-        "bias_shift": np.nan if (s := psychometric.compute_bias_shift(fits)) is None else s,
+        "bias_shift": np.nan if shift is None else shift,
     }
 
 

@@ -114,9 +114,9 @@ def add_trials(frame, eid):
 
 
 def plots_rule(n_intervals):
-    """The definition of plots, with intervals that hold all together with 95 percent."""
+    """The definition of plots, with intervals that all hold together in 99.9 of 100 draws."""
     rule = (behavior.PsychometricDefinition & {"psychometric_definition": "plots"}).fetch1()
-    return rule | {"ci_level": 1 - 0.05 / n_intervals}
+    return rule | {"ci_level": 1 - 0.001 / n_intervals}
 
 
 def holds(fit, planted):

@@ -183,8 +183,8 @@ def test_a_lapse_of_zero_has_an_interval_that_ends_where_the_likelihood_says():
 
 
 def test_intervals_cover_what_was_planted():
-    """95 percent: 120 sets of 500 trials, each count within 4 binomial standard errors below."""
-    planted, n_sets = (5.0, 16.0, 0.04, 0.06), 120
+    """95 percent: 60 sets of 500 trials, each share at most 4 binomial standard errors below."""
+    planted, n_sets = (5.0, 16.0, 0.04, 0.06), 60
     rule = RULES["plots"] | {"n_fits": 2}
     rng = np.random.default_rng(11)
     covered = np.zeros(4)
@@ -196,7 +196,7 @@ def test_intervals_cover_what_was_planted():
         ]
     error = math.sqrt(0.95 * 0.05 / n_sets)
     assert (covered / n_sets > 0.95 - 4 * error).all(), covered / n_sets
-    # A interval that always held would be too wide to be one of 95 percent.
+    # An interval that always held would be too wide to be one of 95 percent.
     assert (covered < n_sets).any(), covered
 
 
