@@ -100,7 +100,7 @@ class SpikeSorting(dj.Imported):
         missed_spikes_est = null      : float64      # (fraction) spikes below threshold
         noise_cutoff = null           : float64      # (sd) low end of amplitudes against the top
         sliding_rp_viol = null        : float64      # (bool) 1 is a pass of the sliding test
-        sliding_rp_viol_forced = null : float64      # (bool) the same, rare units let pass
+        sliding_rp_viol_forced = null : float64      # (bool) 1 is a rare unit let pass all the same
         max_confidence = null         : float64      # (percent) that contamination is below a tenth
         min_contamination = null      : float64      # (percent) least that can be excluded
         n_spikes_below2 = null        : int64        # pairs of spikes closer than 2 ms
@@ -486,7 +486,7 @@ class UnitMetrics(dj.Computed):
         computed_missed_spikes_est = null      : float64  # (fraction) spikes below threshold
         computed_noise_cutoff = null           : float64  # (sd) low end of amplitudes against top
         computed_sliding_rp_viol = null        : float64  # (bool) 1 is a pass of the sliding test
-        computed_sliding_rp_viol_forced = null : float64  # (bool) the same, rare units let pass
+        computed_sliding_rp_viol_forced = null : float64  # (bool) 1 is let pass all the same
         computed_max_confidence = null         : float64  # (percent) that contamination is low
         computed_min_contamination = null      : float64  # (percent) least that can be excluded
         computed_n_spikes_below2 = null        : int64    # pairs of spikes closer than 2 ms

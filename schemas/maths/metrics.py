@@ -50,7 +50,7 @@ SLIDING_WINDOW = 0.010
 CONTAMINATIONS = np.arange(0.5, 35, 0.5)
 """(percent) Contaminations that the sliding test tries."""
 FORCED_RATE, FORCED_WINDOW = 0.5, 0.002
-"""(Hz, s) Rate above which a unit without a pair of spikes in that time passes when forced."""
+"""(Hz, s) Rate above which a unit without a pair of spikes in that time is forced to pass."""
 COUNTED_BIN = 0.00025
 """(s) Bin of the autocorrelogram of 2022."""
 COUNTED_BINS = np.array([5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40])
@@ -135,8 +135,7 @@ def compute_unit_metrics(
     code of then): counts, presence, passes and `min_contamination` equal, all else within 1e-12
     of its size. Where depths are float32, drift is within 1e-6; where amplitudes are,
     `missed_spikes_est` is within 1e-3 of what version 1 of numpy gives, which rounds the edges of
-    bins in another way. Two definitions differ: a unit without spikes has a `presence_ratio_std`
-    of 0 there, and `sliding_rp_viol_forced` is 0 there for units that pass unforced.
+    bins in another way.
     """
     first, last = (times.min(), times.max()) if len(times) else (0.0, 0.0)
     parts = []
@@ -244,14 +243,14 @@ def compute_presence(
     -------
     dict
         (U,) arrays: `presence_ratio`, fraction of bins with a spike; `presence_ratio_std`,
-        population standard deviation of the counts, NaN without spikes.
+        population standard deviation of the counts. Both are 0 without spikes.
     """
     n_bins = len(np.arange(first, last + width / 2, width))
     index = np.floor((times - first) / width).astype(np.int64) + _unit_of(counts) * n_bins
     table = np.bincount(index, minlength=n_bins * len(counts)).reshape(-1, n_bins)
     return {
         "presence_ratio": np.count_nonzero(table, axis=1) / n_bins,
-        "presence_ratio_std": np.where(counts > 0, table.std(axis=1), np.nan),
+        "presence_ratio_std": table.std(axis=1),
     }
 
 
@@ -509,8 +508,8 @@ def compute_sliding_refractory(
         (U,) float arrays: `max_confidence` (percent) that contamination is below that asked for;
         `min_contamination` (percent), least of `CONTAMINATIONS` that can be excluded, NaN if
         none; `sliding_rp_viol`, 1 if that is no more than asked for (a pass, despite its name);
-        `sliding_rp_viol_forced`, 1 also without a pair closer than 2 ms at a rate over 0.5 Hz;
-        `n_spikes_below2`, those pairs. All NaN without spikes.
+        `sliding_rp_viol_forced`, 1 if a unit that does not pass has no pair closer than 2 ms at
+        a rate over 0.5 Hz; `n_spikes_below2`, those pairs. All NaN without spikes.
     """
     train = _Trains(times, counts, sampling, 2.0)
     n_lags = round(SLIDING_WINDOW * sampling)
@@ -531,7 +530,7 @@ def compute_sliding_refractory(
     below = lags[:, : int(np.argmax(periods > FORCED_WINDOW)) + 1].sum(axis=1)
     found = {
         "sliding_rp_viol": passes,
-        "sliding_rp_viol_forced": passes | ((below == 0) & (rate > FORCED_RATE)),
+        "sliding_rp_viol_forced": ~passes & (below == 0) & (rate > FORCED_RATE),
         "max_confidence": exclude(contamination),
         "min_contamination": least,
         "n_spikes_below2": below,

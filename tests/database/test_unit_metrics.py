@@ -58,15 +58,12 @@ def test_metrics_are_those_that_another_implementation_released(planted, sorting
     released = released.set_index(KEY).sort_index()[planted.loc[found.index].in_metrics.to_numpy()]
     found = found.loc[released.index]
     offered = [m for m in METRICS if sorting != "pykilosort" or m not in CONFIDENCE_METRICS]
-    several = (released.spike_count > 1).to_numpy()
     for name in offered:
         ours, theirs = (
             column.to_numpy(float, na_value=np.nan)
             for column in (found[f"computed_{name}"], released[name])
         )
-        # It knows no share of spikes of other units where there is but one spike.
-        chosen = several if name == "contamination_alt" else slice(None)
-        np.testing.assert_allclose(ours[chosen], theirs[chosen], rtol=1e-10, err_msg=name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, err_msg=name)
         assert np.isfinite(theirs).sum() > 10, name
     if sorting != "pykilosort":  # whose labels are those of 2022
         assert np.allclose(found.computed_label, released.released_label)
@@ -108,10 +105,8 @@ def test_clusters_without_spikes_or_with_one(release, populated):
                 assert unit["computed_amp_median"] is unit["computed_n_spikes_below2"] is None
 
 
-def test_released_and_computed_metrics_agree_but_for_units_of_one_spike(planted):
-    found = views.metric_differences(sorting="pykilosort@2024-05-06").set_index(KEY)
-    assert set(found.metric) <= {"contamination_alt"}
-    assert (planted.n_spikes[found.index] == 1).all()
+def test_released_and_computed_metrics_agree(planted):
+    assert views.metric_differences(sorting="pykilosort@2024-05-06").empty
     left_out = rows.frame(views.uncompared_units(sorting="pykilosort@2024-05-06").proj())
     listed = planted.index.get_level_values("sorting_name") == "pykilosort@2024-05-06"
     expected = planted[listed & ~planted.in_metrics.to_numpy(bool)].index

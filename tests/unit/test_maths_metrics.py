@@ -88,7 +88,6 @@ def test_all_metrics_equal_those_of_the_simulator_whatever_is_done_at_a_time(
     expected = expected.rename(columns={"slidingRP_viol": "sliding_rp_viol"})
     expected = expected.rename(columns={"slidingRP_viol_forced": "sliding_rp_viol_forced"})
     expected = expected.rename(columns={"amp_std_dB": "amp_std_db"})
-    expected.loc[counts == 1, "contamination_alt"] = 0.0  # it asks for two spikes
     assert list(found) == list(METRICS)
     for name in METRICS:
         np.testing.assert_allclose(
@@ -109,7 +108,7 @@ def test_units_do_not_know_of_each_other(population):
 
 # --- clusters with few spikes -------------------------------------------------------------------
 
-ZERO = {"spike_count", "firing_rate", "presence_ratio"}
+ZERO = {"spike_count", "firing_rate", "presence_ratio", "presence_ratio_std"}
 
 
 @pytest.mark.parametrize("parameters", DEFINITIONS.values(), ids=DEFINITIONS)
@@ -388,10 +387,11 @@ def test_noise_cutoff_equals_a_loop_over_bins(population, parameters):
 @quick
 @given(st.lists(st.lists(st.integers(1, 99), max_size=60), max_size=6), st.floats(1e-7, 1e7))
 def test_noise_cutoff_knows_no_scale_but_that_of_its_bins(units, scale):
+    # In the middle of bins: on an edge, rounding decides.
+    units = [[k - 0.5 for k in unit] + [99.0] for unit in units]
+    values, counts = lay_out(*units)
     for parameters in DEFINITIONS.values():
         more = 100, parameters.noise_method, parameters.noise_top_start
-        units = [[k - 0.5 for k in unit] + [99.0] for unit in units]
-        values, counts = lay_out(*units)
         found = metrics.compute_noise_cutoff(values, counts, *more)
         np.testing.assert_allclose(
             found, [noise_by_loop(unit, more[1]) for unit in units], rtol=1e-10
@@ -506,11 +506,11 @@ def test_rare_units_without_a_close_pair_pass_when_forced(seconds, rate, pair, f
     assert found["n_spikes_below2"][0] == (pair == 0.0019)
 
 
-def test_a_pass_is_a_pass_also_when_forced(population):
+def test_what_passes_is_not_forced_to(population):
     found = compute(*population)
     passes = found["sliding_rp_viol"] == 1
     assert passes.any()
-    assert (found["sliding_rp_viol_forced"][passes] == 1).all()
+    assert (found["sliding_rp_viol_forced"][passes] == 0).all()
 
 
 @quick

@@ -451,7 +451,8 @@ def test_odd_units(truth):
     table = odd_sort(truth, silent)[1].set_index("cluster_id")
     row = table.loc[silent.rows[0]]
     assert (row["spike_count"], row["firing_rate"], row["presence_ratio"], row["label"]) == (0,) * 4
-    assert row.drop(["spike_count", "firing_rate", "presence_ratio", "label"]).isna().all()
+    zero = ["spike_count", "firing_rate", "presence_ratio", "presence_ratio_std", "label"]
+    assert row.drop(zero).isna().all()
     assert np.isnan(table.loc[one_spike.rows[0], "amp_std_dB"])
     for oddity in truth.odd("nan_depth"):
         depths = np.load(odd_sort(truth, oddity)[0] / "spikes.depths.npy")

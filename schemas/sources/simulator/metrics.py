@@ -143,7 +143,7 @@ def _one_unit(
     """Metrics that need no other unit but the span (s) of the recording."""
     n, length = len(times), span[1] - span[0]
     if n == 0:
-        return {"presence_ratio": 0.0}
+        return {"presence_ratio": 0.0, "presence_ratio_std": 0.0}
     decibel = 20 * np.log10(amps)
     edges = len(np.arange(span[0], span[1] + 5, 10))
     bins = np.bincount(np.floor((times - span[0]) / 10).astype(int), minlength=edges)
@@ -172,8 +172,6 @@ def _contamination(times: np.ndarray, length: float) -> float:
 
 def _contamination_alt(times: np.ndarray) -> float:
     """Share of spikes of other units, as the smaller root of x - x^2 = -c."""
-    if len(times) < 2:
-        return np.nan
     violations = np.count_nonzero(np.diff(times) < 0.0015)
     c = (times[-1] - times[0]) * violations / (2 * 0.0015 * len(times) ** 2)
     return (np.sqrt(1 + 4 * c) - 1) / 2
@@ -207,7 +205,7 @@ def _sliding_refractory(spikes: UnitSpikes) -> pd.DataFrame:
     share[~(share < 35)] = np.nan
     passes = np.where(n > 0, share <= 100 * CONTAMINATION, np.nan)
     below = acg[:, :61].sum(axis=1)
-    forced = np.where((below == 0) & (rate > 0.5), 1.0, passes)
+    forced = np.where(n > 0, (passes == 0) & (below == 0) & (rate > 0.5), np.nan)
     return pd.DataFrame(
         {
             "slidingRP_viol": passes,
