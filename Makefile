@@ -26,9 +26,10 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench_psth
 	$(BIN)/python -m tests.bench
 
-# What the notebooks show, stored anew from the demo.
+# What the notebooks and the cookbook show, stored anew from the demo.
 notebooks: $(VENV)/installed-dev
 	$(BIN)/python -m tests.support.notebooks
+	$(BIN)/python -m tests.support.cookbook
 
 diagram: $(VENV)/installed-dev
 	$(BIN)/python -m populate diagram --write README.md

@@ -10,6 +10,8 @@ CHANGES = {
     "connection.connect()": "",  # the test is connected to a database of its own
     "2022_10_bwm_release": "simulated_bwm_release",
     "rt_median < 0.3": "rt_median < 0.5",
+    "max_reaction_time=0.3, min_easy_performance=0.9": "max_reaction_time=0.5",
+    "min_trials=100": "min_trials=50",
 }
 
 
@@ -23,3 +25,4 @@ def test_the_questions_have_answers(populated):
     assert len(found["thalamus"]) >= len(found["units"]) > 0
     assert len(found["trains"]) == len(found["units"]) == len(rows.frame(found["rates"]))
     assert all(len(train) > 0 for train in found["trains"])
+    assert len(rows.frame(found["found"])) > 0
