@@ -124,6 +124,7 @@ def demo() -> None:
     lines = "\nconnection.connect(demo=True)\n"
     show.code(steps.IMPORTS + lines)
     out.print("and in the shell: bwm --demo units --region TH\n")
+    out.print("The project's folder notebooks/ has a dozen pages of questions to it.\n")
     out.print(f"Done in {time.monotonic() - started:.0f} s. `bwm server stop` stops the server.")
 
 

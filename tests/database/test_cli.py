@@ -342,6 +342,7 @@ class TestDemo:
         assert demo.code == 0, demo.second
         assert "Traceback" not in demo.first.stderr
         assert f"Simulated a release in {demo.home}" in demo.first.stdout
+        assert "notebooks/" in demo.first.stdout
 
     def test_it_fills_every_table_and_nothing_fails(self, demo):
         made = counts_of(demo.first.stdout, "populated")
