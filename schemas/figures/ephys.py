@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from schemas.figures.style import (
     choose_colours,
@@ -328,9 +328,13 @@ def plot_amplitude_by_depth(
             linewidths=0.3,
             rasterized=True,
         )
-        ax.figure.colorbar(
-            drawn, ax=ax, label="firing rate (Hz)", format=FuncFormatter(_plain), aspect=30
-        )
+        plain = FuncFormatter(_plain)
+        bar = ax.figure.colorbar(drawn, ax=ax, label="firing rate (Hz)", format=plain, aspect=30)
+        if rate.max(initial=1) < 100 * rate.min(initial=1):  # few powers of ten to label
+            bar.ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+            bar.ax.yaxis.set_minor_formatter(plain)
+        else:
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
     else:
         _scatter_labelled(ax, 1e6 * volt[known], depth[known], _labels(units, known))
     ax.set_xlim(0, None if known.any() else 300)
