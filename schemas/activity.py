@@ -225,6 +225,7 @@ class PsthDefinition(dj.Lookup):
             for name, event, split, shows in (
                 ("stimulus_side", "stim_on_time", "side", "stimulus, left and right"),
                 ("stimulus_contrast", "stim_on_time", "contrast", "stimulus by signed contrast"),
+                ("stimulus_block", "stim_on_time", "block", "stimulus by block of the prior"),
                 ("movement_choice", "first_movement_time", "choice", "movement by choice"),
                 ("feedback_outcome", "feedback_time", "outcome", "reward and error"),
             )
