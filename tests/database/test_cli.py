@@ -15,7 +15,7 @@ from datajoint.gc import GarbageCollector
 from typer.testing import CliRunner
 
 from populate import cli, show
-from schemas import connection, ephys, views, wheel
+from schemas import behavior, connection, ephys, views, wheel
 from schemas.errors import BwmError
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +150,8 @@ def test_a_failure_is_tried_again_only_when_it_is_asked_for(bwm):
     assert (bwm.untried.exit_code, bwm.untried.stdout[:13]) == (0, "Nothing to do")
     assert bwm.retried.exit_code == 0
     assert bwm.retried.stdout.startswith("Failures forgotten: 1.")
-    assert counts_of(bwm.populated.stdout, "populated") == {"wheel.Wheel": [1, 0]}
+    below = ("wheel.Wheel", "wheel.WheelMoves", "wheel.FirstMovement")
+    assert counts_of(bwm.populated.stdout, "populated") == {name: [1, 0] for name in below}
 
 
 def test_in_the_end_everything_is_done(bwm):
@@ -162,7 +163,8 @@ def test_in_the_end_everything_is_done(bwm):
     without_wheel = int((sessions.n_wheel == 0).sum())
     done = {name: row["done"] for name, row in found.items()}
     assert done["behavior.Trials"] == counts["sessions"]
-    assert done["behavior.ReactionTime"] == 4 * counts["sessions"]
+    n_definitions = len(behavior.ReactionTimeDefinition.contents)
+    assert done["behavior.ReactionTime"] == n_definitions * counts["sessions"]
     assert done["wheel.Wheel"] == counts["sessions"] - without_wheel
     assert found["wheel.Wheel"]["absent"] == without_wheel
     assert done["probe.Channels"] == counts["insertions"]

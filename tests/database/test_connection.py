@@ -49,16 +49,15 @@ def test_after_a_failed_activation_another_database_can_be_used(database, other,
 def test_tables_of_an_older_version_are_refused_by_name(database):
     column = "is_listed"
     table = session.Dataset.full_table_name
-    dj.conn().query(f"ALTER TABLE {table} DROP COLUMN {column}")
+    dj.conn().query(f"ALTER TABLE {table} RENAME COLUMN {column} TO was_listed")
     connection.disconnect()
     with pytest.raises(ServerError, match=f"dataset lacks {column}: it is of an older version"):
         database.connect()
-    kind = "BOOLEAN NOT NULL DEFAULT TRUE"
     settings = database.settings
     password = settings.password.get_secret_value()
     dj.config["database.port"] = settings.port
     dj.conn(settings.host, settings.user, password, reset=True, use_tls=False)
-    dj.conn().query(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    dj.conn().query(f"ALTER TABLE {table} RENAME COLUMN was_listed TO {column}")
     database.connect()
 
 

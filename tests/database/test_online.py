@@ -261,7 +261,7 @@ def test_killed_ten_times_it_ends_with_the_same_rows(capped, little, little_expe
     while commands:
         process = run(database, *commands[0])
         try:
-            _, errors = process.communicate(timeout=rng.uniform(1, 5) if killed < KILLS else None)
+            _, errors = process.communicate(timeout=rng.uniform(0.5, 4) if killed < KILLS else None)
             assert process.returncode == 0, errors
             if commands[0][0] == "register" or killed == KILLS:
                 commands.pop(0)
