@@ -10,7 +10,8 @@ from pathlib import Path
 import datajoint as dj
 import pytest
 
-from schemas import upstream
+from schemas import activity, upstream
+from schemas import connection as connection_module
 
 pytestmark = pytest.mark.database
 
@@ -193,6 +194,23 @@ def test_hidden_attributes_stay_hidden(connection):
     assert "_job" in heading._attributes
 
 
+def test_the_jobs_of_a_table_are_kept_and_those_of_another_database_are_others(database, tmp_path):
+    table = activity.RegionRate
+    kept = table().jobs
+    assert table().jobs is table.jobs is (table & {"eid": "x"}).jobs is kept
+    settings = database.settings.model_copy(update={"prefix": f"{database.settings.prefix}x"})
+    connection_module.connect(settings)
+    try:
+        other = table().jobs
+        assert other.full_table_name != kept.full_table_name
+        assert len(other) == 0
+    finally:
+        connection_module.drop(settings.prefix)
+        database.connect()
+    assert table().jobs.full_table_name == kept.full_table_name
+    assert len(table().jobs) == 0
+
+
 def test_applying_twice_changes_nothing():
     upstream.apply()
     repaired = dj.heading.Heading.join
@@ -233,6 +251,17 @@ UNREPAIRED = {
     "cache_attributes": """
         heading = dj.heading.Heading([dict(dj.heading.default_attribute_properties, name="a")])
         faulty = heading.attributes is not heading.attributes
+    """,
+    "keep_jobs": """
+        schema = dj.Schema(f"bwm_canary_{os.getpid()}", connection=connection)
+        @schema
+        class Asked(dj.Manual):
+            definition = 'a : int32'
+        @schema
+        class Answered(dj.Computed):
+            definition = '-> Asked'
+        faulty = Answered().jobs is not Answered().jobs
+        schema.drop(prompt=False)
     """,
 }
 CANARY = """

@@ -1099,7 +1099,7 @@ def test_throttled_reply_is_that_of_alyx(replies, alyx, own):
 
 def test_requests_in_flight_are_counted(alyx, own):
     alyx.forget()
-    alyx.fault("slow", "/labs", seconds=0.4)
+    alyx.fault("slow", "/labs", seconds=2)
     headers = dict(own.session.headers)
 
     def ask(_):
