@@ -541,7 +541,24 @@ def trial_columns(key: dict[str, Any]) -> dict[str, np.ndarray]:
     dict
         `trial`, and each of `COLUMNS`; empty arrays where no trial is stored.
     """
-    trials = rows.frame((Trials.Trial & key).proj(*COLUMNS), order_by="trial")
+    return _to_arrays(rows.frame((Trials.Trial & key).proj(*COLUMNS), order_by="trial"))
+
+
+def trials_by_session(
+    sessions: dj.expression.QueryExpression,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Fetch the trials of many sessions at once: by eid, what `trial_columns` returns of it.
+
+    Parameters
+    ----------
+    sessions : expression
+        Whatever has the key of a session. One without a trial has no entry.
+    """
+    trials = rows.frame((Trials.Trial & sessions.proj()).proj(*COLUMNS), order_by="eid, trial")
+    return {eid: _to_arrays(of_session) for eid, of_session in trials.groupby("eid")}
+
+
+def _to_arrays(trials: pd.DataFrame) -> dict[str, np.ndarray]:
     return {name: trials[name].to_numpy(float, na_value=np.nan) for name in ("trial", *COLUMNS)}
 
 

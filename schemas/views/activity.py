@@ -97,7 +97,8 @@ def responses(
     -------
     expression
         One row a unit that the definition is computed for: `rate_before` and `rate_in` (Hz),
-        `wilcoxon_statistic`, `wilcoxon_p`, `n_changed_trials`, `n_response_trials`, `region_id`.
+        `wilcoxon_statistic`, `wilcoxon_p`, `n_changed_trials`, `n_response_trials`,
+        `n_incomparable`, `region_id`.
 
     Raises
     ------
@@ -245,9 +246,11 @@ def region_summary(
     """
     require(activity.Window, "window_name", window)
     require(atlas.Mapping, "mapping", mapping)
-    table = _locate(find_units(None, criterion, release_name, sorting), mapping)
+    found = find_units(None, criterion, release_name, sorting)
+    table = _locate(found, mapping)
     table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
-    rates = rows.frame((activity.UnitRate.Unit & {"window_name": window}).proj("rate"))
+    rates = activity.UnitRate.Unit & {"window_name": window} & found.proj()
+    rates = rows.frame(rates.proj("rate"))
     table = table.merge(rates, on=UNIT)
     summary = maths.summarise_by_session(
         table.rate.to_numpy(float), table.region_id.to_numpy(np.int64), table.eid.to_numpy()

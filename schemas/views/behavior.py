@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from schemas import behavior, rows
-from schemas.errors import QueryError
 from schemas.maths.behavior import SIDES, compute_stimulus
+from schemas.views.session import require
 
 
 def reaction_times(definition: str) -> pd.DataFrame:
@@ -23,11 +23,7 @@ def reaction_times(definition: str) -> pd.DataFrame:
     QueryError
         No definition has that name; says which there are.
     """
-    known = behavior.ReactionTimeDefinition.to_arrays("rt_definition")
-    if definition not in known:
-        raise QueryError(
-            f"no reaction time {definition!r}.", None, f"There are: {', '.join(known)}."
-        )
+    require(behavior.ReactionTimeDefinition, "rt_definition", definition)
     measured = behavior.ReactionTime.Trial & {"rt_definition": definition}
     shown = behavior.Trials.Trial.proj("contrast_left", "contrast_right", "choice", "feedback_type")
     trials = rows.frame((measured & "reaction_time IS NOT NULL") * shown)

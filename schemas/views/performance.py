@@ -16,13 +16,15 @@ from schemas.maths.behavior import (
     compute_reaction_times,
     compute_signed_contrast,
 )
-from schemas.views.session import find_recording
+from schemas.views.session import find_recording, require
 
 POOLED = 3
 """Sessions whose trials IBL judges together: the last ones."""
 
 TRAINING = ("trained_1a", "trained_1b")
 BIASED = ("ready4ephysrig",)
+
+NO_TRIALS = dict.fromkeys(("trial", *behavior.COLUMNS), np.empty(0))
 
 SHOWN = np.linspace(-100, 100, 401)
 """Contrasts (percent, left negative) at which fitted curves are evaluated."""
@@ -55,7 +57,7 @@ def psychometric_curve(
         No such recording or definition.
     """
     key = _session_key(recording)
-    _check(behavior.PsychometricDefinition, "psychometric_definition", psychometric_definition)
+    require(behavior.PsychometricDefinition, "psychometric_definition", psychometric_definition)
     trials = behavior.trial_columns(key)
     signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
     points = {}
@@ -103,7 +105,7 @@ def chronometric_curve(
         No such recording or definition.
     """
     key = _session_key(recording)
-    _check(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
+    require(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
     rule = (behavior.ReactionTimeDefinition & {"rt_definition": rt_definition}).fetch1()
     trials = behavior.trial_columns(key)
     signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
@@ -149,7 +151,8 @@ def training_status(subject: str) -> pd.DataFrame:
     if not len(table):
         remedy = "`subject.Subject` has the names; import trials with `bwm populate`."
         raise QueryError("no trials are imported.", f"mouse {subject}", remedy)
-    trials = [behavior.trial_columns({"eid": eid}) for eid in table.eid]
+    every = behavior.trials_by_session(held)
+    trials = [every.get(eid, NO_TRIALS) for eid in table.eid]
     is_training = ["training" in str(name).lower() for name in table.task_protocol]
     criteria = {row["training_criterion"]: row for row in behavior.TrainingCriterion.to_dicts()}
     definitions = behavior.PsychometricDefinition.to_dicts()
@@ -199,12 +202,6 @@ def _judge(
 
 def _session_key(recording: str) -> dict[str, str]:
     return {"eid": find_recording(recording)["eid"]}
-
-
-def _check(definitions: Any, column: str, name: str) -> None:
-    known = definitions.to_arrays(column)
-    if name not in known:
-        raise QueryError(f"no {column} {name!r}.", None, f"There are: {', '.join(known)}.")
 
 
 def _by_block(tables: dict[str, Any], needed: str) -> pd.DataFrame:

@@ -190,6 +190,9 @@ def test_a_figure_without_constrained_layout_is_drawn_too(kind):
     plot, data, _ = KINDS[kind]
     plot(ax, data)
     ax.figure.draw_without_rendering()
+    assert ax.has_data()
+    legend = ax.get_legend()
+    assert legend is None or legend.get_window_extent().width > 0
 
 
 @pytest.mark.parametrize(
