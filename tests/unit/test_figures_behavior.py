@@ -16,20 +16,13 @@ from schemas.figures.behavior import (
     plot_reaction_times,
     plot_session_reaction_times,
 )
+from tests.support.axes import legend, named
 from tests.unit.test_figures import CURVE, POINTS, TIMES, TRIALS, assert_fits
 
 
 @pytest.fixture
 def ax():
     return Figure(layout="constrained").subplots()
-
-
-def named(ax):
-    return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
-
-
-def legend(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
 def test_a_side_is_a_line_over_signed_contrast(ax):

@@ -20,6 +20,7 @@ from schemas.figures.ephys import (
     region_summary_size,
 )
 from schemas.figures.style import CONDITION_COLOURS, choose_colours
+from tests.support.axes import legend, named
 from tests.unit.test_figures import (
     PSTH,
     RATES,
@@ -34,14 +35,6 @@ from tests.unit.test_figures import (
 @pytest.fixture
 def ax():
     return Figure(layout="constrained").subplots()
-
-
-def named(ax):
-    return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
-
-
-def legend(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
 def spikes_drawn(ax):

@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from schemas.figures.wheel import plot_wheel
+from tests.support.axes import named
 
 TIME = np.array([-0.1, 0.0, 0.1, 0.2])
 TRACES = np.array(
@@ -18,10 +19,6 @@ COLOURS = {"right": "#D55E00", "left": "#0072B2"}
 @pytest.fixture
 def ax():
     return Figure(layout="constrained").subplots()
-
-
-def named(ax):
-    return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
 
 
 def test_trials_are_thin_and_the_mean_is_thick(ax):
