@@ -37,7 +37,9 @@ def run(monkeypatch, tmp_path):
     def fail(*_):
         raise AssertionError("a database is asked for")
 
-    monkeypatch.setattr(cli, "_connect", fail)
+    for module in vars(cli).values():
+        if hasattr(module, "connect"):
+            monkeypatch.setattr(module, "connect", fail)
     return lambda *arguments: CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "100"})
 
 

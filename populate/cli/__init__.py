@@ -1,0 +1,9 @@
+"""The command `bwm`: each command parses, makes one call, and prints."""
+
+from populate.cli import data, demo, releases, server, work  # noqa: F401  (adds their commands)
+from populate.cli.base import app
+
+
+def main() -> None:
+    """Run the command."""
+    app()

@@ -1,0 +1,159 @@
+"""What all commands share: the groups, the connection, how tables are written, how errors end."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from populate import show
+from populate.show import err
+from schemas.errors import BwmError
+
+if TYPE_CHECKING:
+    import click
+    import pandas as pd
+
+    from schemas.settings import Settings
+
+
+ORDER = (
+    "demo",
+    "register",
+    "populate",
+    "status",
+    "retry",
+    "verify",
+    "units",
+    "fetch",
+    "release",
+    "server",
+    "simulate",
+    "diagram",
+)
+
+
+class _OneMessage(TyperGroup):
+    """A group whose errors are one message and a non-zero exit, the traceback with `--debug`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which one meets them."""
+        return [name for name in ORDER if name in self.commands]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except BwmError as error:
+            if ctx.params.get("debug"):
+                raise
+            show.error(error)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            err.print("Stopped. What is done is kept; the same command goes on from there.")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_OneMessage,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="The Brain-Wide Map of the International Brain Laboratory as a relational database.",
+)
+release_app = typer.Typer(no_args_is_help=True, help="Releases: named lists of insertions.")
+app.add_typer(release_app, name="release")
+server_app = typer.Typer(
+    no_args_is_help=True, help="The embedded server, used when no host is configured."
+)
+app.add_typer(server_app, name="server")
+
+_use_demo = False
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Use the database of `bwm demo` instead of yours.")
+    ] = False,
+) -> None:
+    if demo:
+        use_demo()
+
+
+def use_demo() -> None:
+    """Let all commands of this process use the database of the demo."""
+    global _use_demo
+    _use_demo = True
+
+
+def load_settings() -> Settings:
+    """Load the settings, those of the demo with `--demo`."""
+    from schemas import settings
+
+    loaded = settings.load()
+    return loaded.for_demo() if _use_demo else loaded
+
+
+def connect(cache_limit: str | None = None) -> Settings:
+    """Connect to the database; return the settings."""
+    from schemas import connection
+
+    settings = load_settings()
+    if cache_limit is not None:
+        settings = settings.with_cache_limit(cache_limit)
+    connection.connect(settings)
+    return settings
+
+
+class Format(str, Enum):
+    """How a table is written."""
+
+    table = "table"
+    csv = "csv"
+    parquet = "parquet"
+
+
+SHOWN = 50
+"""Rows of a table that are printed."""
+
+
+def check_format(form: Format, target: Path | None) -> None:
+    """Refuse a format that cannot be printed."""
+    if form is Format.parquet and target is None:
+        raise typer.BadParameter("--format parquet needs --out FILE")
+
+
+def write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
+    """Write a frame to a file, or print it as CSV."""
+    if target is None:
+        table.to_csv(sys.stdout, index=False)
+        return
+    write = table.to_parquet if form is Format.parquet else table.to_csv
+    try:
+        write(target, index=False)
+    except OSError as error:
+        raise typer.BadParameter(f"{target} cannot be written ({error})") from None
+    err.print(f"{len(table)} rows written to {target}", markup=False, soft_wrap=True)
+
+
+def exit_with(problems: list[BwmError], text: str) -> None:
+    """Print what was refused, if anything, and exit with an error then."""
+    for problem in problems:
+        show.error(problem)
+    if problems:
+        err.print(f"{len(problems)} {text}")
+        raise typer.Exit(1)
+
+
+def find_eid(recording: str | None) -> str | None:
+    """Find the eid of a session or an insertion."""
+    from schemas import views
+
+    return views.find_recording(recording)["eid"] if recording else None

@@ -1,0 +1,189 @@
+"""Commands of data: what is registered, fetched and listed, and the diagram of its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from populate import show
+from populate.cli.base import (
+    SHOWN,
+    Format,
+    app,
+    check_format,
+    connect,
+    exit_with,
+    write_frame,
+)
+from populate.show import out
+
+
+@app.command()
+def register(
+    one: Annotated[
+        Path | None, typer.Option("--one", help="Folder of a ONE cache, or of bare ALF sessions.")
+    ] = None,
+    alyx: Annotated[
+        str | None,
+        typer.Option("--alyx", help="URL of a metadata server; default the one that is set."),
+    ] = None,
+    release: Annotated[
+        Path | None, typer.Option("--release", help="CSV file that lists a release.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Only what has this tag; makes a release.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Only this mouse.")] = None,
+    lab: Annotated[str | None, typer.Option(help="Only this laboratory.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    eid: Annotated[
+        list[str] | None, typer.Option("--eid", help="Only this session; may be repeated.")
+    ] = None,
+    pid: Annotated[
+        list[str] | None, typer.Option("--pid", help="Only this insertion; may be repeated.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Only insertions through this region or a part of it.")
+    ] = None,
+    bwm_query: Annotated[
+        bool, typer.Option("--bwm-query", help="Only what the rule of the releases selects.")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the release; default that of the list or tag."),
+    ] = None,
+) -> None:
+    """Register what a ONE folder, a metadata server or a release list names.
+
+    Registering again adds what is new, and notices files that were replaced or withdrawn.
+
+    Example: bwm register --one ~/Downloads/ONE --release 2022_10_bwm_release.csv
+
+    Example: bwm register --alyx https://openalyx.internationalbrainlab.org --region TH --name TH
+    """
+    from schemas.sources.base import Selection
+
+    selection = Selection(
+        tag, subject, lab, project, tuple(eid or ()), tuple(pid or ()), region, bwm_query
+    )
+    if one is not None and alyx is not None:
+        raise typer.BadParameter("give --one FOLDER or --alyx URL, not both")
+    if one is None and alyx is None and release is None and selection == Selection():
+        raise typer.BadParameter(
+            "give --one FOLDER, --alyx URL, --release FILE.csv, or two of them"
+        )
+    settings = connect()
+    location = str(one) if one is not None else alyx
+    if location is None and selection != Selection():
+        location = settings.alyx.url
+        if location is None:
+            raise typer.BadParameter("give --one FOLDER or --alyx URL to select from")
+    from populate.intake import intake
+
+    with show.bars() as bars:
+        reports = intake(location, release, selection, name, lambda title: show.bar(bars, title))
+    for report in reports:
+        show.report(report)
+    problems = [problem for report in reports for problem in report.problems]
+    exit_with(problems, "refused; everything else is registered.")
+
+
+@app.command()
+def fetch(
+    recording: Annotated[str, typer.Argument(help="eid of a session, or pid of an insertion.")],
+    like: Annotated[
+        str, typer.Option(help="Pattern of the path below the session, or of the file name.")
+    ],
+    revision: Annotated[
+        str | None, typer.Option(help="That revision and no other; default the current one.")
+    ] = None,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Say what and how much it would be, and stop.")
+    ] = False,
+) -> None:
+    """Download files that no table holds, such as raw recordings, into the ONE cache.
+
+    Example: bwm fetch 56f2a378-78d2-4132-b3c8-8c1ba82be598 --like 'raw_ephys_data/*lf*'
+    """
+    connect()
+    from populate import fetch as files
+
+    found = files.find(recording, like, revision)
+    n_bytes, n_unknown = files.size(found)
+    out.print(f"{len(found)} files, {show.size(n_bytes, n_unknown)}:")
+    for row in found:
+        size = "?" if row["file_size"] is None else show.size(row["file_size"])
+        out.print(f"  {size:>9}  {row['dataset_path']}", soft_wrap=True)
+    if only_list:
+        return
+    with show.download("fetch", n_bytes if not n_unknown else None) as progress:
+        paths = files.fetch(found, progress)
+    out.print("They are at:")
+    for path in paths:
+        out.print(f"  {path}", soft_wrap=True)
+
+
+@app.command()
+def units(
+    region: Annotated[str, typer.Option(help="Acronym; everything inside the region counts.")],
+    criterion: Annotated[
+        str | None, typer.Option(help="Only units that are good by it, e.g. ibl_2022.")
+    ] = None,
+    release: Annotated[str | None, typer.Option(help="Only units of that release.")] = None,
+    sorting: Annotated[
+        str | None, typer.Option(help="A sort by name; default the newest of each insertion.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.table,
+    target: Annotated[Path | None, typer.Option("--out", help="File to write to.")] = None,
+) -> None:
+    """List the units of a brain region, structures inside it included.
+
+    Example: bwm units --region TH --criterion ibl_2022 --format csv --out thalamus.csv
+    """
+    check_format(form, target)
+    connect()
+    from schemas import views
+
+    table = views.unit_table(views.units(region, criterion, release, sorting))
+    if form is Format.table and target is None:
+        title = f"{len(table):,} units of {region}"
+        shown = table.head(SHOWN).assign(amp_median=1e6 * table.amp_median)
+        show.frame(title, shown, UNIT_LABELS)
+        if len(table) > SHOWN:
+            out.print(f"The first {SHOWN}; --format csv prints all of them.")
+        return
+    write_frame(table, form, target)
+
+
+UNIT_LABELS = {
+    "subject": "subject",
+    "session_date": "date",
+    "session_number": "no.",
+    "probe_name": "probe",
+    "cluster_id": "unit",
+    "region_acronym": "region",
+    "firing_rate": "rate (Hz)",
+    "amp_median": "ampl. (uV)",
+    "cluster_depth": "depth (um)",
+}
+
+
+@app.command()
+def diagram(
+    target: Annotated[
+        Path | None, typer.Option("--write", help="File with the marks to write it between.")
+    ] = None,
+) -> None:
+    """Draw the tables as a Mermaid diagram.
+
+    Example: bwm diagram --write README.md
+    """
+    from populate import diagram as drawing
+
+    if target is None:
+        print(drawing.mermaid())
+    else:
+        changed = drawing.write(target)
+        out.print(f"{target} {'is changed' if changed else 'was up to date'}.", soft_wrap=True)

@@ -1,0 +1,81 @@
+"""Commands of simulated data: the demo, and a release of one's own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from populate import show
+from populate.cli.base import app, connect, exit_with, load_settings, use_demo
+from populate.show import out
+
+
+@app.command()
+def demo() -> None:
+    """Simulate a small release, import it, and show what the database answers.
+
+    Example: bwm demo
+    """
+    use_demo()
+    from populate import demo as steps
+
+    settings = load_settings()
+    started = time.monotonic()
+    with show.bars() as bars:
+        written = steps.simulate(settings, show.bar(bars, "simulate"))
+    said = "Simulated a release in" if written else "The simulated release is there already:"
+    out.print(f"{said} {steps.folder(settings)}", soft_wrap=True)
+    with show.step("Starting the embedded server") as say:
+        connect()
+        say("running")
+    with show.bars() as bars:
+        reports = steps.register(settings, lambda title: show.bar(bars, title))
+        outcomes = steps.populate(show.table_bars(bars))
+    for report in reports:
+        show.report(report)
+    show.outcomes(outcomes)
+    exit_with([p for r in reports for p in r.problems], "refused of the demo's own release.")
+    if not (written or any(r.changed for r in reports) or any(o.made for o in outcomes)):
+        out.print("Everything was there already: nothing was done twice.\n")
+    show.contents()
+    for question in (steps.RATES, steps.REACTIONS):
+        show.question(question.title, question.code, question.ask())
+    figure = steps.draw(settings.home / "demo" / "overview.png")
+    out.print(f"Figure: {figure}\n", soft_wrap=True)
+    out.print("To go on with this database, in Python or a notebook:\n")
+    lines = "\nconnection.connect(demo=True)\n"
+    show.code(steps.IMPORTS + lines)
+    out.print("and in the shell: bwm --demo units --region TH\n")
+    out.print("The project's folder notebooks/ has a dozen pages of questions to it.\n")
+    out.print(f"Done in {time.monotonic() - started:.0f} s. `bwm server stop` stops the server.")
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="New folder for the release.")],
+    size: Annotated[
+        str, typer.Option(help="tiny, small or full (one insertion of 540 clusters, 8.6 M spikes).")
+    ] = "small",
+    seed: Annotated[int, typer.Option(help="The same seed writes the same bytes.")] = 0,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Add sessions with one fault each.")
+    ] = False,
+) -> None:
+    """Write a simulated release as a ONE cache.
+
+    Example: bwm simulate /tmp/release --size small
+    """
+    from schemas.sources import simulator
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise typer.BadParameter(f"{folder} is not empty: give a new folder")
+    with show.bars() as bars:
+        truth = simulator.simulate(
+            folder, size, seed=seed, faults=faults, progress=show.bar(bars, "simulate")
+        )
+    counts = ", ".join(f"{n:,} {kind}" for kind, n in truth.counts.items())
+    out.print(f"{folder}: {counts}", soft_wrap=True)
+    out.print(f"Next: bwm register --one '{folder}' --release '{truth.release}'", soft_wrap=True)

@@ -1,0 +1,67 @@
+"""Commands of releases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from populate import show
+from populate.cli.base import SHOWN, Format, check_format, connect, release_app, write_frame
+from populate.show import out
+
+
+@release_app.command("list")
+def list_releases() -> None:
+    """List the releases that are registered.
+
+    Example: bwm release list
+    """
+    connect()
+    from populate import releases
+
+    table = releases.summary()
+    if table.empty:
+        out.print("No release is registered yet: see `bwm register --help`.")
+        return
+    show.frame(None, table)
+
+
+@release_app.command("show")
+def show_release(name: Annotated[str, typer.Argument(help="Name of the release.")]) -> None:
+    """Count what a release holds, by laboratory.
+
+    Example: bwm release show 2022_10_bwm_release
+    """
+    connect()
+    from populate import releases
+
+    table = releases.by_lab(name)
+    out.print(f"{name}: {releases.describe(name)}", soft_wrap=True)
+    show.frame(None, table)
+
+
+@release_app.command("diff")
+def diff_releases(
+    old: Annotated[str, typer.Argument(help="Name of a release.")],
+    new: Annotated[str, typer.Argument(help="Name of another.")],
+    form: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.table,
+    target: Annotated[Path | None, typer.Option("--out", help="File to write to.")] = None,
+) -> None:
+    """Tell what one release added to another, and what it left out.
+
+    Example: bwm release diff 2022_10_bwm_release 2023_12_bwm_release
+    """
+    check_format(form, target)
+    connect()
+    from populate import releases
+
+    table = releases.diff(old, new)
+    if form is not Format.table or target is not None:
+        write_frame(table, form, target)
+        return
+    show.frame(f"From {old} to {new}", releases.diff_by_lab(table))
+    show.frame(None, table.head(SHOWN))
+    if len(table) > SHOWN:
+        out.print(f"The first {SHOWN}; --format csv prints all of them.")
