@@ -40,6 +40,10 @@ ENVIRONMENT = {
     "BWM_PREFIX": "bwm.prefix",
     "BWM_STORE": "bwm.store",
     "BWM_DEMO_SERVER": "bwm.demo_server",
+    "BWM_MEMORY": "bwm.memory",
+    "BWM_STALE_AFTER": "bwm.stale_after",
+    "BWM_DEATHS_ALLOWED": "bwm.deaths_allowed",
+    "BWM_WATCH_EVERY": "bwm.watch_every",
     "BWM_ALYX_URL": "alyx.url",
     "BWM_ALYX_USER": "alyx.user",
     "BWM_ALYX_PASSWORD": "alyx.password",
@@ -104,6 +108,23 @@ class AlyxSettings(BaseModel):
     page_size: int = Field(default=1000, ge=1, le=1000)
 
 
+class WorkerSettings(BaseModel):
+    """How workers share the work.
+
+    A job is held by a worker that is heard from; one that is silent for `stale_after` seconds
+    loses it to another. A job whose workers died `deaths_allowed` times fails. A worker may hold
+    `memory` bytes of data (default: its share of nine tenths of the machine's). With nothing to
+    do, work is looked for every `watch_every` seconds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory: ByteSize | None = Field(default=None, gt=0)
+    stale_after: float = Field(default=300.0, ge=1)
+    deaths_allowed: int = Field(default=3, ge=1)
+    watch_every: float = Field(default=10.0, ge=0.1)
+
+
 class Settings(BaseModel):
     """Everything that can be configured.
 
@@ -126,15 +147,21 @@ class Settings(BaseModel):
     store: StoreSettings = Field(StoreSettings(), alias="bwm.store")
     demo_server: Literal["embedded", "configured"] = Field("embedded", alias="bwm.demo_server")
     alyx: AlyxSettings = AlyxSettings()
+    worker: WorkerSettings = WorkerSettings()
 
     @model_validator(mode="before")
     @classmethod
-    def _keys_of_alyx_belong_together(cls, values: dict[str, Any]) -> dict[str, Any]:
-        keys = [key for key in values if key.startswith("alyx.")]
-        if not keys:
-            return values
-        others = {key: value for key, value in values.items() if key not in keys}
-        return {**others, "alyx": {key[len("alyx.") :]: values[key] for key in keys}}
+    def _keys_of_a_group_belong_together(cls, values: dict[str, Any]) -> dict[str, Any]:
+        groups = {
+            "alyx": {f"alyx.{name}": name for name in AlyxSettings.model_fields},
+            "worker": {f"bwm.{name}": name for name in WorkerSettings.model_fields},
+        }
+        for group, keys in groups.items():
+            given = {keys[key]: value for key, value in values.items() if key in keys}
+            if given:
+                values = {key: value for key, value in values.items() if key not in keys}
+                values[group] = given
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -257,7 +284,7 @@ def _explained(
     error: ValidationError, origin: Mapping[str, str], name: str = "settings"
 ) -> SettingsError:
     first = error.errors(include_input=False, include_url=False)[0]
-    inner = ".".join(map(str, first["loc"]))
+    inner = ".".join(map(str, first["loc"])).replace("worker.", "bwm.", 1)
     # What contradicts each other has no place of its own, but its message names the keys.
     own = [inner if inner in origin else str(first["loc"][0])] if inner else []
     keys = own or [key for key in origin if key in first["msg"]]

@@ -75,10 +75,35 @@ def test_each_variable_sets_what_its_key_in_the_file_sets(tmp_path, variable):
 
 
 def test_every_variable_is_tried_and_sets_a_field():
-    assert {*EVERY, "DJ_PASS", "BWM_STORE", *OF_ALYX} == set(settings.ENVIRONMENT)
+    of_groups = {*OF_ALYX, *OF_WORKER}
+    assert {*EVERY, "DJ_PASS", "BWM_STORE", *of_groups} == set(settings.ENVIRONMENT)
     aliases = {field.alias for field in settings.Settings.model_fields.values()} - {None}
     of_alyx = {f"alyx.{name}" for name in settings.AlyxSettings.model_fields}
-    assert set(settings.ENVIRONMENT.values()) == aliases | of_alyx
+    of_worker = {f"bwm.{name}" for name in settings.WorkerSettings.model_fields}
+    assert set(settings.ENVIRONMENT.values()) == aliases | of_alyx | of_worker
+
+
+OF_WORKER = {
+    "BWM_MEMORY": ("8GB", 8_000_000_000),
+    "BWM_STALE_AFTER": ("60", 60.0),
+    "BWM_DEATHS_ALLOWED": ("5", 5),
+    "BWM_WATCH_EVERY": ("2.5", 2.5),
+}
+
+
+@pytest.mark.parametrize("variable", OF_WORKER)
+def test_each_variable_of_workers_sets_what_its_key_sets(tmp_path, variable):
+    text, value = OF_WORKER[variable]
+    key = settings.ENVIRONMENT[variable]
+    by_variable = load(tmp_path, {variable: text}).worker
+    write(tmp_path, {key: text})
+    assert load(tmp_path).worker == by_variable
+    assert getattr(by_variable, key[len("bwm.") :]) == value
+
+
+def test_what_is_wrong_with_workers_is_said_by_the_name_of_its_key(tmp_path):
+    with pytest.raises(SettingsError, match=r"^BWM_MEMORY: bwm.memory is not usable"):
+        load(tmp_path, {"BWM_MEMORY": "much"})
 
 
 OF_ALYX = {
