@@ -147,6 +147,13 @@ def outcomes(done: Sequence[Outcome]) -> None:
     out.print(shown)
 
 
+def keyed(state: str, style: str, table: str, key: dict[str, Any]) -> None:
+    """Print the state of one key of a table."""
+    named = ", ".join(f"{name} {value}" for name, value in key.items())
+    out.print(f"\n{state}", style=style, end=" ")
+    out.print(f"{table} ({named})", soft_wrap=True)
+
+
 def contents() -> None:
     """Print what is in the database."""
     from populate.contents import contents

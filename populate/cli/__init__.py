@@ -1,6 +1,6 @@
 """The command `bwm`: each command parses, makes one call, and prints."""
 
-from populate.cli import data, demo, releases, server, work  # noqa: F401  (adds their commands)
+from populate.cli import data, demo, releases, server, status, work  # noqa: F401  (adds commands)
 from populate.cli.base import app
 
 

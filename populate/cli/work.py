@@ -1,10 +1,8 @@
-"""Commands of those who run workers: populate, retry, status."""
+"""Commands of those who run workers: populate, retry."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -42,7 +40,7 @@ def populate(
     show.outcomes(outcomes)
     for outcome in outcomes:
         for key, reason in outcome.kept:
-            _print_row("kept", "yellow", outcome.table, key)
+            show.keyed("kept", "yellow", outcome.table, key)
             out.print(f"  {reason}", soft_wrap=True)
     failed = sum(len(outcome.failed) for outcome in outcomes)
     if failed:
@@ -77,51 +75,3 @@ def retry(
 
     forgotten = worker.retry(plan.find(only), find_eid(recording))
     out.print(f"Failures forgotten: {forgotten}. `bwm populate` tries their keys again.")
-
-
-@app.command()
-def status(
-    recording: Annotated[
-        str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-) -> None:
-    """Show what is done, pending, failed (and why), stale, and what no source lists.
-
-    Example: bwm status --json
-    """
-    connect()
-    from populate import stale
-    from populate import status as state
-
-    eid = find_eid(recording)
-    replaced = stale.find(eid=eid)
-    tables, failures = state.status(eid=eid, replaced=replaced), state.failures(eid=eid)
-    if as_json:
-        found = {
-            "tables": [asdict(t) for t in tables],
-            "failures": [asdict(f) for f in failures],
-            "stale": [asdict(s) for s in replaced],
-        }
-        print(json.dumps(found, indent=2))
-        return
-    names = ("done", "running", "pending", "failed", "absent", "stale")
-    shown = show.grid("table", *(show.right(name) for name in names))
-    for row in tables:
-        shown.add_row(row.table, *(str(getattr(row, name)) for name in names))
-    out.print(shown)
-    out.print("absent: no source lists the data, so there is nothing to import.")
-    if replaced:
-        out.print("stale: the files were replaced since; `bwm populate --stale` makes them again.")
-    for found_stale in replaced:
-        _print_row("stale", "yellow", found_stale.table, found_stale.key)
-        out.print(f"  {found_stale.reason}: {', '.join(found_stale.paths)}", soft_wrap=True)
-    for failure in failures:
-        _print_row("failed", "bold red", failure.table, failure.key)
-        out.print(f"  {failure.error}", soft_wrap=True)
-
-
-def _print_row(state: str, style: str, table: str, key: dict[str, Any]) -> None:
-    named = ", ".join(f"{name} {value}" for name, value in key.items())
-    out.print(f"\n{state}", style=style, end=" ")
-    out.print(f"{table} ({named})", soft_wrap=True)
