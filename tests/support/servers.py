@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+import psutil
 import psycopg2
 import pymysql
 
@@ -25,18 +27,18 @@ DOCKER_IMAGE = "mysql:8.4"
 DOCKER_PATIENCE = 90.0
 MYSQLD_PATIENCE = 30.0
 
-FAST_MYSQL = [
-    "--skip-log-bin",
-    "--skip-name-resolve",
-    "--innodb-flush-log-at-trx-commit=0",
-    "--innodb-flush-method=nosync",
-    "--innodb-doublewrite=OFF",
-]
+PLAIN_MYSQL = ["--skip-log-bin", "--skip-name-resolve", "--innodb-flush-method=nosync"]
+FAST_MYSQL = [*PLAIN_MYSQL, "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF"]
+# What is committed is the system's: it survives the death of the server, not a loss of power.
+LASTING_MYSQL = [*PLAIN_MYSQL, "--innodb-flush-log-at-trx-commit=2"]
 
 NO_MYSQL = """no MySQL server for tests: {reasons}. Do one of these:
 - set BWM_TEST_MYSQL=mysql://user:password@host:port to a server whose schemas may be dropped;
 - start Docker, which then runs the image mysql:8.4;
 - put `mysqld` (MySQL 8.4 or newer) on PATH; a private server is started from it."""
+
+
+ONLY_OWN = "a test that ends its server takes no other: put `mysqld` (8.4 or newer) on PATH"
 
 
 class NoMySQL(Exception):
@@ -78,7 +80,8 @@ def embedded() -> Iterator[Backend]:
     with _temporary_folder() as home:
         try:
             found = server.start(home)
-            _forget_durability(server.url(home))
+            # What a power cut leaves of a test's data is of no interest.
+            _set(server.url(home), fsync="off", full_page_writes="off", synchronous_commit="off")
             yield Backend("postgresql", found.host, found.port, found.user, found.password)
         finally:
             server.stop(home)
@@ -138,14 +141,14 @@ def _temporary_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _forget_durability(url: str) -> None:
-    """Make writes fast: what a power cut leaves of a test's data is of no interest."""
+def _set(url: str, **settings: str) -> None:
+    """Change settings of a PostgreSQL."""
     connection = psycopg2.connect(url)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-                cursor.execute(f"ALTER SYSTEM SET {setting} = off")
+            for name, value in settings.items():
+                cursor.execute(f"ALTER SYSTEM SET {name} = {value}")
             cursor.execute("SELECT pg_reload_conf()")
     finally:
         connection.close()
@@ -206,26 +209,128 @@ def _in_docker(stack: ExitStack) -> Backend:
 
 def _from_path(stack: ExitStack) -> Backend:
     """Start a private server from the `mysqld` on PATH; it ends when the stack is unwound."""
-    program = shutil.which("mysqld")
-    if program is None:
-        raise _Unavailable("no mysqld on PATH")
-    folder = stack.enter_context(_temporary_folder())
-    backend = Backend("mysql", LOOPBACK, _free_port(), "root", secrets.token_hex(16))
-    command = [program, "--no-defaults", f"--datadir={folder / 'data'}", "--mysqlx=OFF"]
-    command += ["--secure-file-priv=", *FAST_MYSQL]
-    if os.geteuid() == 0:
-        shutil.chown(folder, user="nobody")
-        command.append("--user=nobody")
-    _initialise(command, folder, backend.password)
-    command += [
-        f"--bind-address={LOOPBACK}",
-        f"--port={backend.port}",
-        f"--socket={folder / 'socket'}",
-        f"--pid-file={folder / 'pid'}",
-    ]
-    process = stack.enter_context(_running(command, folder / "log"))
-    _await_mysql(backend, MYSQLD_PATIENCE, lambda: process.poll() is None, folder / "log")
-    return backend
+    found = PrivateMySQL(stack.enter_context(_temporary_folder()), FAST_MYSQL)
+    stack.callback(found.kill)  # its data are thrown away: no need to let it write them out
+    found.start()
+    return found.backend
+
+
+@contextmanager
+def restartable(name: str, *addresses: str) -> Iterator[PrivateMySQL | PrivatePostgreSQL]:
+    """Run a server that a test may end and start again: nothing that was committed is lost then.
+
+    Parameters
+    ----------
+    name : str
+        As of `Backend`.
+    *addresses : str
+        Where MySQL listens beside loopback.
+
+    Raises
+    ------
+    NoMySQL
+        There is no `mysqld` on PATH: servers of others are not for a test to end.
+    """
+    with _temporary_folder() as folder, ExitStack() as stack:
+        found: PrivateMySQL | PrivatePostgreSQL
+        if name == "postgresql":
+            stack.callback(server.stop, folder)
+            found = PrivatePostgreSQL(folder)
+        else:
+            try:
+                found = PrivateMySQL(folder, LASTING_MYSQL, addresses)
+            except _Unavailable as reason:
+                raise NoMySQL(f"{reason}, and {ONLY_OWN}") from None
+            stack.callback(found.kill)
+            found.start()
+        yield found
+
+
+class PrivateMySQL:
+    """A MySQL of our own: when it is started again, it has the same data, address and password.
+
+    Raises
+    ------
+    _Unavailable
+        There is no `mysqld` on PATH, or it cannot make its data folder.
+    """
+
+    def __init__(self, folder: Path, options: list[str], addresses: tuple[str, ...] = ()) -> None:
+        program = shutil.which("mysqld")
+        if program is None:
+            raise _Unavailable("no mysqld on PATH")
+        self.backend = Backend("mysql", LOOPBACK, _free_port(), "root", secrets.token_hex(16))
+        self._log = folder / "log"
+        command = [program, "--no-defaults", f"--datadir={folder / 'data'}", "--mysqlx=OFF"]
+        command += ["--secure-file-priv=", *options]
+        if os.geteuid() == 0:
+            shutil.chown(folder, user="nobody")
+            command.append("--user=nobody")
+        _initialise(command, folder, self.backend.password)
+        self._command = [
+            *command,
+            f"--bind-address={','.join([LOOPBACK, *addresses])}",
+            f"--port={self.backend.port}",
+            f"--socket={folder / 'socket'}",
+            f"--pid-file={folder / 'pid'}",
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it accepts a login."""
+        with self._log.open("ab") as out:
+            process = self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for the tests, which then end the server
+            )
+        _await_mysql(self.backend, MYSQLD_PATIENCE, lambda: process.poll() is None, self._log)
+
+    def stop(self) -> None:
+        """Let it end its connections and write out its data."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+
+class PrivatePostgreSQL:
+    """An embedded PostgreSQL of a home folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        found = server.start(home)
+        self.backend = Backend("postgresql", found.host, found.port, found.user, found.password)
+        # It need not survive the loss of power, but its own death.
+        _set(server.url(home), fsync="off")
+
+    def start(self) -> None:
+        """Start it, unless it runs, and wait until it accepts a login."""
+        server.start(self._home)
+
+    def stop(self) -> None:
+        """Let it end its connections and write out its data."""
+        server.stop(self._home)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        with suppress(FileNotFoundError):
+            pid = int((server.folder(self._home) / "postmaster.pid").read_text().split()[0])
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                family = [process, *process.children()]
+                process.kill()
+                psutil.wait_procs(family, MYSQLD_PATIENCE)  # these end when they notice
 
 
 def _initialise(command: list[str], folder: Path, password: str) -> None:
@@ -251,26 +356,6 @@ def _initialise(command: list[str], folder: Path, password: str) -> None:
     opening.unlink()
     if done.returncode != 0:
         raise _Unavailable(f"mysqld --initialize-insecure failed: {_tail(folder / 'log')}")
-
-
-@contextmanager
-def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program; end it and wait for its end, whatever happens meanwhile."""
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C is for the tests, which then end the server
-        )
-    try:
-        yield process
-    finally:
-        # Its data are thrown away: no need to let it write them out.
-        process.kill()
-        process.wait()
 
 
 def _await_mysql(
