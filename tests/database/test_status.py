@@ -2,10 +2,11 @@
 
 import json
 
+import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, status, worker
+from populate import cli, look, plan, status, worker
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
 from tests.support.databases import Release
@@ -119,3 +120,53 @@ def test_the_command_takes_a_session_or_a_probe(filled, eids, damaged):
     assert run("retry", "--session", pid, "--only", "Wheel").startswith("Failures forgotten: 1.")
     filled.connect()
     assert [f.table for f in status.failures()] == [TIMES]
+
+
+# --- what there is to do ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Statements that the server was asked."""
+    statements, query = [], dj.Connection.query
+
+    def counted(self, statement, *arguments, **options):
+        statements.append(statement)
+        return query(self, statement, *arguments, **options)
+
+    monkeypatch.setattr(dj.Connection, "query", counted)
+    return statements
+
+
+def by_datajoint(table):
+    """Count the same as `look.look` as DataJoint does, in several queries."""
+    target = table()
+    jobs = target.jobs
+    due = jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
+    undone = target.key_source - target.proj()
+    new = undone.restrict(dj.Not(jobs), semantic_check=False)
+    return look.Work(table, len(due), len(new))
+
+
+def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
+    tables = plan.tables()
+    jobs, wheels = behavior.Trials().jobs, wheel.Wheel().jobs
+    wheels.errors.delete_quick()
+    wheels.refresh(delay=-1)
+    first, second, third = behavior.Trials().key_source.keys(order_by="eid")
+    jobs.insert1({**first, "status": "pending", "priority": 5})
+    jobs.insert1({**second, "status": "reserved", "priority": 5})
+    later = "2100-01-01 00:00:00"
+    jobs.insert1({**third, "status": "pending", "priority": 5, "scheduled_time": later})
+    (wheels & wheels.keys(limit=1)).delete_quick()
+    look.look(tables)  # reads the columns of the tables
+    asked.clear()
+    found = look.look(tables)
+    assert len(asked) == 1
+    assert found == [by_datajoint(table) for table in tables]
+    states = {plan.name_of(one.table): (one.n_pending, one.n_new) for one in found}
+    assert (states[TRIALS], states[WHEELS], states[TIMES]) == ((1, 0), (1, 1), (0, 0))
+    assert sum(n_new for _, _, n_new in found) > 1
+    assert look.look([]) == []
+    assert look.look([wheel.Wheel]) == [(wheel.Wheel, 1, 1)]
+    jobs.delete_quick()
