@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 import datajoint as dj
+from datajoint.dependencies import Dependencies
 
 from schemas import MODULES, server, upstream
 from schemas import settings as settings_module
@@ -289,3 +290,88 @@ def _open_source(location: str, settings: Settings) -> base.Source:
     from schemas.sources import one_api
 
     return one_api.open_source(location, settings.home, session.fetch_days(), settings.alyx)
+
+
+# --- tables of one's own ------------------------------------------------------------------------
+
+
+def schema(name: str) -> dj.Schema:
+    """Create or attach to a schema of one's own, for tables over these.
+
+    As `dj.Schema(name)`, with what foreign keys to these tables need on MySQL. The demo has
+    schemas of its own: there the name is followed by that of the demo.
+
+    Parameters
+    ----------
+    name : str
+        Name of the database (MySQL) or schema (PostgreSQL), e.g. `'alice_regularity'`. Analysts
+        may create those that begin with their user name and `_`.
+
+    Raises
+    ------
+    ServerError
+        Nothing is connected, the name cannot be used, the server refuses to create the schema,
+        or it holds tables over another database of this project.
+    """
+    if _active is None:
+        raise ServerError("nothing is connected.", f"schema {name}", CONNECT_FIRST)
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name) or name.startswith(f"{_active.prefix}_"):
+        raise ServerError(
+            f"a schema of your own cannot be named {name!r}.",
+            None,
+            "Use up to 40 lower-case letters, digits and _, and begin with your user name, not "
+            f"with {_active.prefix}_.",
+        )
+    demo = _active.prefix.endswith(settings_module.DEMO)
+    name = f"{name}_{settings_module.DEMO}" if demo else name
+    connection = dj.conn()
+    try:
+        with making_tables():
+            if connection.adapter.backend == "mysql":
+                _collate(connection, name)
+            own = dj.Schema(name, connection=connection)
+    except dj.errors.DataJointError as error:
+        raise ServerError(
+            f"the schema cannot be created ({error}).",
+            name,
+            "An analyst's own schemas begin with the user name and _: see `bwm server grant`.",
+        ) from None
+    _refuse_other_prefix(connection, name, _active.prefix)
+    return own
+
+
+CONNECT_FIRST = "Say `connection.connect()` first."
+
+
+def _collate(connection: dj.Connection, name: str) -> None:
+    """Let a database compare text as ours do: MySQL refuses foreign keys between others."""
+    connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
+    ((collation,),) = connection.query(
+        "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = %s",
+        (name,),
+    ).fetchall()
+    if collation != "utf8mb4_bin":
+        connection.query(f"ALTER DATABASE `{name}` COLLATE utf8mb4_bin")
+
+
+def _refuse_other_prefix(connection: dj.Connection, name: str, prefix: str) -> None:
+    """Refuse a schema whose tables refer to ours under another prefix: their rows are others."""
+    links = Dependencies(connection)
+    links.load(schema_names={name})
+    parents = {tuple(full[1:-1].split(full[-1] + "." + full[-1])) for full in links}
+    for schema, table in sorted(parents):
+        found = schema.rpartition("_")[0]
+        if found != prefix and (schema, table) in _wanted_tables(found):
+            raise ServerError(
+                f"it holds tables over the database {found}, and {prefix} is connected.",
+                f"schema {name}",
+                "Name another schema, or drop this one if it is needed no more.",
+            )
+
+
+@contextmanager
+def making_tables() -> Iterator[None]:
+    """Hold the lock under which tables are created, for those of one's own."""
+    assert _active is not None
+    with _one_at_a_time(dj.conn(), _active.prefix):
+        yield
