@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -40,6 +41,7 @@ ENVIRONMENT = {
     "BWM_PREFIX": "bwm.prefix",
     "BWM_STORE": "bwm.store",
     "BWM_DEMO_SERVER": "bwm.demo_server",
+    "BWM_MODULES": "bwm.modules",
     "BWM_MEMORY": "bwm.memory",
     "BWM_STALE_AFTER": "bwm.stale_after",
     "BWM_DEATHS_ALLOWED": "bwm.deaths_allowed",
@@ -131,7 +133,8 @@ class Settings(BaseModel):
     Field aliases are the keys of `dj_local_conf.json`. Without a host the embedded PostgreSQL
     below `home` is used, with one the backend is MySQL unless it is said. The demo keeps to the
     embedded server even then, unless `demo_server` is `'configured'`: for a demo that several
-    people share, or a machine that runs no server of its own.
+    people share, or a machine that runs no server of its own. `modules` are those with tables of
+    one's own, as `populate.plan.use` takes them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -146,6 +149,7 @@ class Settings(BaseModel):
     prefix: str = Field("bwm", alias="bwm.prefix", pattern=r"^[a-z][a-z0-9_]{0,15}$")
     store: StoreSettings = Field(StoreSettings(), alias="bwm.store")
     demo_server: Literal["embedded", "configured"] = Field("embedded", alias="bwm.demo_server")
+    modules: tuple[str, ...] = Field((), alias="bwm.modules")
     alyx: AlyxSettings = AlyxSettings()
     worker: WorkerSettings = WorkerSettings()
 
@@ -170,6 +174,15 @@ class Settings(BaseModel):
         if isinstance(store, str):
             values = {**values, "bwm.store": {"protocol": "file", "location": store}}
         return values
+
+    @field_validator("modules", mode="before")
+    @classmethod
+    def _modules_may_be_a_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [name.strip() for name in value.split(",") if name.strip()]
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:
@@ -205,6 +218,11 @@ class Settings(BaseModel):
             raise _explained(error, {}, "--cache-limit") from None
         alyx = self.alyx.model_copy(update={"cache_limit": limit})
         return self.model_copy(update={"alyx": alyx})
+
+    def with_modules(self, names: Sequence[str]) -> Settings:
+        """Return the settings with more modules, each once."""
+        modules = tuple(dict.fromkeys([*self.modules, *names]))
+        return self.model_copy(update={"modules": modules})
 
     @property
     def embedded(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,15 +102,40 @@ def load_settings() -> Settings:
     return loaded.for_demo() if _use_demo else loaded
 
 
-def connect(cache_limit: str | None = None) -> Settings:
-    """Connect to the database; return the settings."""
+def connect(cache_limit: str | None = None, modules: Sequence[str] | None = None) -> Settings:
+    """Connect to the database; return the settings.
+
+    Parameters
+    ----------
+    cache_limit : str, optional
+        Of downloads, instead of that of the settings.
+    modules : sequence of str, optional
+        Modules with tables of one's own, to be used beside those of the settings. Default: none
+        is used, as by commands that fill no table.
+    """
     from schemas import connection
 
     settings = load_settings()
     if cache_limit is not None:
         settings = settings.with_cache_limit(cache_limit)
+    if modules is not None:
+        settings = settings.with_modules(modules)
     connection.connect(settings)
+    if modules is not None:
+        from populate import plan
+
+        plan.use(settings.modules)
     return settings
+
+
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--module",
+        help="With the tables of this module of yours, by name or file; may be repeated.",
+    ),
+]
+"""The option `--module` of the commands that fill tables: `connect(modules=module or ())`."""
 
 
 class Format(str, Enum):

@@ -62,6 +62,7 @@ EVERY = {
     "BWM_HOME": ("/somewhere", "home", Path("/somewhere")),
     "BWM_PREFIX": ("mine", "prefix", "mine"),
     "BWM_DEMO_SERVER": ("configured", "demo_server", "configured"),
+    "BWM_MODULES": ("my_tables, lab.pupil", "modules", ("my_tables", "lab.pupil")),
 }
 
 
@@ -175,6 +176,36 @@ def test_the_example_names_every_key_and_is_accepted(tmp_path):
     found = load(tmp_path)
     assert (found.host, found.port, found.backend) == ("db.example.org", 3306, "mysql")
     assert found.store.location == "/data/bwm/store"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("my_tables", ("my_tables",)),
+        (" my_tables , lab.pupil,", ("my_tables", "lab.pupil")),
+        ('["my_tables", "lab/pupil.py"]', ("my_tables", "lab/pupil.py")),
+        (["a, b.py", "c"], ("a, b.py", "c")),
+        ([], ()),
+        (",", ()),
+    ],
+)
+def test_modules_are_a_list_or_a_text(tmp_path, given, expected):
+    write(tmp_path, {"bwm.modules": given})
+    assert load(tmp_path).modules == expected
+    if isinstance(given, str):
+        assert load(tmp_path.parent, {"BWM_MODULES": given}).modules == expected
+
+
+@pytest.mark.parametrize("given", ['["my_tables"', "[1]", "{}"])
+def test_modules_that_are_no_list_of_names_are_refused(tmp_path, given):
+    write(tmp_path, '{"bwm.modules": %s}' % (json.dumps(given) if given != "{}" else given))
+    assert "bwm.modules" in refused(tmp_path)
+
+
+def test_modules_of_the_command_come_after_those_of_the_setting_each_once():
+    found = load(Path("/"), {"BWM_MODULES": "a,b"})
+    assert found.with_modules(["c", "a"]).modules == ("a", "b", "c")
+    assert found.with_modules([]) == found
 
 
 # --- folders ------------------------------------------------------------------------------------
