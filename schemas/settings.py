@@ -59,6 +59,12 @@ ENVIRONMENT = {
 }
 """Environment variables and the keys of the file that they overrule."""
 
+STORE_KEYS = {"BWM_STORE_ACCESS_KEY": "access_key", "BWM_STORE_SECRET_KEY": "secret_key"}
+"""Environment variables that go into `bwm.store`, when it is a bucket."""
+
+SECRETS = ("DJ_PASS", "BWM_ALYX_PASSWORD", "BWM_ALYX_TOKEN", *STORE_KEYS)
+"""Variables that a file may hold instead: `DJ_PASS_FILE` names it for `DJ_PASS`."""
+
 DEMO = "demo_" + __version__.replace(".", "_")
 """Prefix of the schemas of the demo, or its end on a configured server."""
 
@@ -77,6 +83,18 @@ class StoreSettings(BaseModel):
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     secure: bool | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> StoreSettings:
+        of_bucket = ("endpoint", "bucket", "access_key", "secret_key", "secure")
+        given = {name for name in of_bucket if getattr(self, name) is not None}
+        if self.protocol == "file" and given:
+            raise ValueError(f"a folder has no {', '.join(sorted(given))}: set protocol to s3")
+        if self.protocol == "s3" and not {"endpoint", "bucket"} <= given:
+            raise ValueError("a bucket needs endpoint and bucket")
+        if ("access_key" in given) != ("secret_key" in given):
+            raise ValueError("access_key and secret_key are needed both, or neither")
+        return self
 
     def spec(self) -> dict[str, Any]:
         """Return the store as DataJoint's configuration wants it, secrets in clear."""
@@ -254,7 +272,8 @@ def load(start: Path | None = None, environment: Mapping[str, str] | None = None
     start : Path, optional
         Folder from which the file is looked for upwards; default the working directory.
     environment : mapping, optional
-        Default `os.environ`. Empty variables count as not set.
+        Default `os.environ`. Empty variables count as not set. Each of `SECRETS` may be in a file
+        that the variable with `_FILE` at its end names.
 
     Raises
     ------
@@ -265,12 +284,22 @@ def load(start: Path | None = None, environment: Mapping[str, str] | None = None
     path = find_file(start)
     values = _read_file(path) if path else {}
     origin = dict.fromkeys(values, str(path))
+    known = (*ENVIRONMENT, *STORE_KEYS, *(f"{name}_FILE" for name in SECRETS))
+    for variable in environment:
+        if variable.startswith("BWM_") and variable not in known:
+            _refuse_unknown(variable, known, "the environment", ("BWM_TEST_",))
+    secrets = _read_secrets(environment)
     for variable, key in ENVIRONMENT.items():
         if environment.get(variable):
             values[key], origin[key] = environment[variable], variable
-    for variable in environment:
-        if variable.startswith("BWM_") and variable not in ENVIRONMENT:
-            _refuse_unknown(variable, ENVIRONMENT, "the environment", ("BWM_TEST_",))
+        if variable in secrets:
+            values[key], origin[key] = secrets[variable]
+    if "BWM_STORE" in origin.values():
+        values["bwm.store"] = _parse_store(values["bwm.store"])
+    for variable, name in STORE_KEYS.items():
+        if variable in secrets:
+            secret, where = secrets[variable]
+            values["bwm.store"] = _with_key(values.get("bwm.store"), name, secret, where)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -288,6 +317,52 @@ def _read_file(path: Path) -> dict[str, Any]:
         if key not in ENVIRONMENT.values():
             _refuse_unknown(key, ENVIRONMENT.values(), path)
     return values
+
+
+def _read_secrets(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Read the secrets that are set, each with the variable that gave it."""
+    found = {}
+    for name in SECRETS:
+        by_file = f"{name}_FILE"
+        if environment.get(name) and environment.get(by_file):
+            raise SettingsError("both are set.", f"{name}, {by_file}", "Unset one of them.")
+        if environment.get(name):
+            found[name] = environment[name], name
+        elif environment.get(by_file):
+            found[name] = _read_secret(Path(environment[by_file]).expanduser(), by_file), by_file
+    return found
+
+
+def _read_secret(path: Path, variable: str) -> str:
+    """Read the one line of a file; its content is in no message."""
+    try:
+        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{path} cannot be read ({reason}).", variable) from None
+    if not secret or "\n" in secret:
+        raise SettingsError(f"{path} must hold one line, the secret.", variable)
+    return secret
+
+
+def _parse_store(text: str) -> str | dict[str, Any]:
+    """Read what BWM_STORE says: a folder, or what the file says as a JSON object."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"it cannot be read as JSON ({error}).", "BWM_STORE", "Give a folder or an object."
+        ) from None
+
+
+def _with_key(store: Any, name: str, secret: str, variable: str) -> dict[str, Any]:
+    """Add a key to a store that is a bucket."""
+    if not isinstance(store, dict) or store.get("protocol") != "s3":
+        what = "bwm.store is a folder, which has no keys."
+        raise SettingsError(what, variable, "Unset it, or set bwm.store to a bucket.")
+    return {**store, name: secret}
 
 
 def _refuse_unknown(name: str, known: Any, where: object, exempt: tuple[str, ...] = ()) -> None:

@@ -250,6 +250,112 @@ def test_a_bucket_is_handed_on_as_it_is_given(tmp_path):
         assert "sesame" not in shown
 
 
+def test_a_bucket_may_be_said_by_variables_alone(tmp_path):
+    bucket = {"protocol": "s3", "endpoint": "s3.example.org", "bucket": "mice", "secure": True}
+    keys = {"BWM_STORE_ACCESS_KEY": "open", "BWM_STORE_SECRET_KEY": "sesame"}
+    found = load(tmp_path, {"BWM_STORE": json.dumps(bucket), **keys})
+    write(tmp_path, {"bwm.store": {**bucket, "access_key": "open", "secret_key": "sesame"}})
+    assert found.store == load(tmp_path).store
+    assert found.store.spec()["secret_key"] == "sesame"
+
+
+def test_keys_of_variables_overrule_those_of_a_bucket_in_the_file(tmp_path):
+    bucket = {"protocol": "s3", "endpoint": "s3.example.org", "bucket": "mice"}
+    write(tmp_path, {"bwm.store": {**bucket, "access_key": "old", "secret_key": "older"}})
+    found = load(tmp_path, {"BWM_STORE_SECRET_KEY": "new"}).store.spec()
+    assert (found["access_key"], found["secret_key"]) == ("old", "new")
+
+
+@pytest.mark.parametrize("key", ["BWM_STORE_ACCESS_KEY", "BWM_STORE_SECRET_KEY"])
+def test_a_folder_has_no_keys(tmp_path, key):
+    where = f"{key}: bwm.store is a folder, which has no keys. Unset it, or "
+    assert refused(tmp_path, {key: "sesame"}).startswith(where)
+    assert refused(tmp_path, {"BWM_STORE": "/data", key: "sesame"}).startswith(where)
+    assert refused(tmp_path, {"BWM_STORE": '{"location": "/a"}', key: "x"}).startswith(where)
+
+
+def test_a_store_that_is_not_json_is_refused(tmp_path):
+    said = refused(tmp_path, {"BWM_STORE": '{"protocol": s3, "secret_key": "sesame"}'})
+    assert said.startswith("BWM_STORE: it cannot be read as JSON (")
+    assert "sesame" not in said
+
+
+@pytest.mark.parametrize(
+    ("store", "says"),
+    [
+        ({"protocol": "s3"}, "a bucket needs endpoint and bucket"),
+        ({"protocol": "s3", "endpoint": "a", "location": "b"}, "a bucket needs endpoint and"),
+        ({"protocol": "s3", "endpoint": "a", "bucket": "b", "access_key": "c"}, "both, or neither"),
+        ({"protocol": "s3", "endpoint": "a", "bucket": "b", "secret_key": "c"}, "both, or neither"),
+        ({"location": "/a", "bucket": "b"}, "a folder has no bucket: set protocol to s3"),
+        ({"secure": False, "secret_key": "c"}, "a folder has no secret_key, secure: set protocol"),
+    ],
+)
+def test_a_store_that_contradicts_itself_is_refused(tmp_path, store, says):
+    said = refused(tmp_path, {"BWM_STORE": json.dumps(store)})
+    assert said.startswith("BWM_STORE: bwm.store is not usable: ")
+    assert says in said
+
+
+# --- secrets in files ---------------------------------------------------------------------------
+
+BUCKET = {"protocol": "s3", "endpoint": "s3.example.org", "bucket": "mice"}
+
+
+def secret_of(found, name):
+    return {
+        "DJ_PASS": found.password,
+        "BWM_ALYX_PASSWORD": found.alyx.password,
+        "BWM_ALYX_TOKEN": found.alyx.token,
+        "BWM_STORE_ACCESS_KEY": found.store.access_key,
+        "BWM_STORE_SECRET_KEY": found.store.secret_key,
+    }[name]
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+def test_every_secret_may_be_in_a_file(tmp_path, name):
+    write(tmp_path, {"bwm.store": {**BUCKET, "access_key": "file", "secret_key": "file"}})
+    (tmp_path / "secret").write_text(" open sesame\n")
+    found = load(tmp_path, {f"{name}_FILE": str(tmp_path / "secret"), name: ""})
+    assert secret_of(found, name) == SecretStr(" open sesame")
+    others = [secret_of(found, other) for other in settings.SECRETS if other != name]
+    assert SecretStr(" open sesame") not in others
+    assert "sesame" not in repr(found)
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+def test_a_secret_and_its_file_are_refused_together(tmp_path, name):
+    (tmp_path / "secret").write_text("sesame")
+    said = refused(tmp_path, {name: "sesame", f"{name}_FILE": str(tmp_path / "secret")})
+    assert said == f"{name}, {name}_FILE: both are set. Unset one of them."
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read (No such file or directory)."),
+        (b"", "must hold one line, the secret."),
+        (b"\n", "must hold one line, the secret."),
+        (b"open\nsesame\n", "must hold one line, the secret."),
+        (b"sesame\xff", "cannot be read (it is not text)."),
+    ],
+)
+def test_a_file_without_a_secret_is_refused_by_its_variable(tmp_path, content, says):
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    said = refused(tmp_path, {"DJ_PASS_FILE": str(path)})
+    assert said == f"DJ_PASS_FILE: {path} {says}"
+
+
+def test_a_file_is_named_from_the_home_folder_and_only_for_a_secret(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("sesame\r\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = load(tmp_path, {"DJ_PASS_FILE": "~/secret"})
+    assert found.password.get_secret_value() == "sesame"
+    assert "unknown setting 'BWM_PREFIX_FILE'" in refused(tmp_path, {"BWM_PREFIX_FILE": "x"})
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 
