@@ -14,17 +14,20 @@ import inspect
 import logging
 import os
 import re
+import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import datajoint as dj
 from datajoint.dependencies import Dependencies
 
 from schemas import MODULES, server, upstream
 from schemas import settings as settings_module
-from schemas.errors import ServerError, StorageError
+from schemas.denials import AccessDenied, explain_denials
+from schemas.errors import ServerError, SettingsError, StorageError
 from schemas.settings import Settings
 from schemas.sources import base
 from schemas.storage import STORE, ParquetCodec  # noqa: F401  (registers the codec)
@@ -52,7 +55,7 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
     Raises
     ------
     ServerError
-        The server cannot be started or reached, or refuses the user.
+        The server cannot be started or reached, or refuses the user or what connecting takes.
     StorageError
         The folder of the store cannot be made.
     """
@@ -112,15 +115,24 @@ def activate(connection: dj.Connection, prefix: str) -> None:
     held = _held_columns(connection, prefix)
     _refuse_older_tables(held, prefix)
     # Where every table is there, DataJoint needs to read nothing of one before it is used.
-    missing = not _wanted_tables(prefix) <= held.keys()
+    missing = _wanted_tables(prefix) - held.keys()
+    try:
+        _attach(connection, prefix, create=bool(missing))
+    except AccessDenied as error:
+        if missing:
+            raise _tables_missing(connection.conn_info["user"], missing, prefix) from error
+        raise
+
+
+def _attach(connection: dj.Connection, prefix: str, create: bool) -> None:
     for module in _table_modules():
         name = schema_name(module.__name__.rpartition(".")[2], prefix)
-        if missing and connection.adapter.backend == "mysql":
+        if create and connection.adapter.backend == "mysql":
             # Names and acronyms are exact, as on PostgreSQL: the default collation ignores case.
             connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
-        module.schema.activate(name, connection=connection, create_tables=missing)
+        module.schema.activate(name, connection=connection, create_tables=create)
         for table in _tables_of(module):
-            if missing and issubclass(table, MADE):
+            if create and issubclass(table, MADE):
                 # Declares the job table: DataJoint would at first use, by several workers at once.
                 getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
     atlas = importlib.import_module("schemas.atlas")
@@ -166,6 +178,26 @@ def _refuse_older_tables(held: dict[tuple[str, str], set[str]], prefix: str) -> 
             if there and missing:
                 what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
                 raise ServerError(f"{what}: it is of an older version.", prefix, OLDER)
+
+
+def _tables_missing(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
+    """Say what one finds who may not create tables and does not see them all."""
+    if len(missing) == len(_wanted_tables(prefix)):
+        what = f"user {user!r} sees no tables, and may not create them."
+        return ServerError(what, prefix, GRANT_FIRST)
+    some = ", ".join(f"{schema}.{table}" for schema, table in sorted(missing)[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    what = f"{some}{more} not there, and user {user!r} may not create tables."
+    return ServerError(what, prefix, ADMIN_FIRST)
+
+
+GRANT_FIRST = (
+    "Ask an administrator of the database for a role: `bwm server grant`. Check bwm.prefix too."
+)
+ADMIN_FIRST = (
+    "Ask an administrator of the database to run `bwm status` once with this version, which "
+    "creates what is missing, and `bwm server grant` if they run it already."
+)
 
 
 def _tables_of(module: ModuleType) -> Iterator[type[dj.Table]]:
@@ -246,9 +278,9 @@ def _open(settings: Settings) -> dj.Connection:
         user = settings.user or ""
         password = settings.password.get_secret_value() if settings.password else ""
     dj.config["database.port"] = port
-    tls = False if settings.embedded else settings.use_tls
+    tls = _tls(settings)
     try:
-        return dj.conn(where, user, password, reset=True, use_tls=tls)
+        connection = dj.conn(where, user, password, reset=True, use_tls=tls)
     except Exception as error:  # drivers raise their own kinds, before DataJoint can translate
         raise _explained(error, user, f"{where}:{port}") from None
 
@@ -289,10 +321,49 @@ def _open_source(location: str, settings: Settings) -> base.Source:
     from schemas import session
     from schemas.sources import one_api
 
+    if tls and settings.server_backend == "postgresql" and not connection._conn.info.ssl_in_use:
+        connection.close()
+        raise ServerError(
+            "a socket is never encrypted, but database.use_tls is set.",
+            where,
+            "Set database.host to a name or address, or leave out use_tls and tls_ca.",
+        )
+    explain_denials(connection.adapter, user)
+    return connection
+
+
+def _tls(settings: Settings) -> bool | dict[str, Any] | None:
+    """Say to DataJoint whether to encrypt, and whose certificate to trust."""
+    if settings.embedded:
+        return False
+    if settings.tls_ca is None:
+        return settings.use_tls
+    try:
+        ssl.create_default_context(cafile=str(settings.tls_ca))
+    except OSError as error:  # an ssl.SSLError is one
+        raise SettingsError(
+            f"{settings.tls_ca} holds no certificate that can be read ({error}).",
+            "database.tls_ca",
+            "Name the file of the certificate authority, as PEM.",
+        ) from None
+    return {"ca": str(settings.tls_ca), "check_hostname": True, "verify_mode": True}
     return one_api.open_source(location, settings.home, session.fetch_days(), settings.alyx)
 
 
 # --- tables of one's own ------------------------------------------------------------------------
+    if "certificate" in text.lower():
+        return ServerError(
+            f"the server's certificate is not trusted ({text.strip()}).",
+            where,
+            "Set database.tls_ca (DJ_TLS_CA) to the authority that signed it, and database.host "
+            "to a name that it bears.",
+        )
+    if "SSL" in text and "support" in text:
+        return ServerError(
+            f"the server has no TLS, but database.use_tls asks for it ({text.strip()}).",
+            where,
+            "Let the server have a certificate, or set database.use_tls (DJ_USE_TLS) to false.",
+        )
 
 
 def schema(name: str) -> dj.Schema:
@@ -345,12 +416,13 @@ CONNECT_FIRST = "Say `connection.connect()` first."
 
 def _collate(connection: dj.Connection, name: str) -> None:
     """Let a database compare text as ours do: MySQL refuses foreign keys between others."""
-    connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
-    ((collation,),) = connection.query(
+    found = connection.query(
         "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = %s",
         (name,),
-    ).fetchall()
-    if collation != "utf8mb4_bin":
+    ).fetchone()
+    if found is None:
+        connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
+    elif found[0] != "utf8mb4_bin":
         connection.query(f"ALTER DATABASE `{name}` COLLATE utf8mb4_bin")
 
 

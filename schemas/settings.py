@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "DJ_PASS": "database.password",
     "DJ_BACKEND": "database.backend",
     "DJ_USE_TLS": "database.use_tls",
+    "DJ_TLS_CA": "database.tls_ca",
     "BWM_HOME": "bwm.home",
     "BWM_PREFIX": "bwm.prefix",
     "BWM_STORE": "bwm.store",
@@ -149,8 +150,10 @@ class Settings(BaseModel):
     """Everything that can be configured.
 
     Field aliases are the keys of `dj_local_conf.json`. Without a host the embedded PostgreSQL
-    below `home` is used, with one the backend is MySQL unless it is said. The demo keeps to the
-    embedded server even then, unless `demo_server` is `'configured'`: for a demo that several
+    below `home` is used, with one the backend is MySQL unless it is said. The connection is
+    encrypted if the server can; with `use_tls` it must be, and with False it is not. `tls_ca`, the
+    file of a certificate authority, has it encrypted and the server's certificate and name
+    verified. The demo keeps to the embedded server even then, unless `demo_server` is `'configured'`: for a demo that several
     people share, or a machine that runs no server of its own. `modules` are those with tables of
     one's own, as `populate.plan.use` takes them.
     """
@@ -163,6 +166,7 @@ class Settings(BaseModel):
     password: SecretStr | None = Field(None, alias="database.password")
     backend: Literal["mysql", "postgresql"] | None = Field(None, alias="database.backend")
     use_tls: bool | None = Field(None, alias="database.use_tls")
+    tls_ca: Path | None = Field(None, alias="database.tls_ca")
     home: Path = Field(Path("~/.bwm"), alias="bwm.home", validate_default=True)
     prefix: str = Field("bwm", alias="bwm.prefix", pattern=r"^[a-z][a-z0-9_]{0,15}$")
     store: StoreSettings = Field(StoreSettings(), alias="bwm.store")
@@ -206,6 +210,10 @@ class Settings(BaseModel):
     def _complete(self) -> Settings:
         if self.host is None and self.backend == "mysql":
             raise ValueError("database.backend is mysql, but there is no database.host")
+        if self.tls_ca is not None:
+            if self.use_tls is False:
+                raise ValueError("database.tls_ca is set, but database.use_tls is false")
+            object.__setattr__(self, "tls_ca", self.tls_ca.expanduser().resolve())
         home = self.home.expanduser().resolve()
         object.__setattr__(self, "home", home)
         if self.store.protocol == "file":
@@ -225,7 +233,7 @@ class Settings(BaseModel):
         if self.demo_server == "configured" and not self.embedded:
             own = self.prefix.removesuffix(f"_{DEMO}")
             return self.model_copy(update={"prefix": f"{own}_{DEMO}"})
-        away = dict.fromkeys(("host", "port", "user", "password", "backend", "use_tls"))
+        away = dict.fromkeys(("host", "port", "user", "password", "backend", "use_tls", "tls_ca"))
         return self.model_copy(update={**away, "prefix": DEMO})
 
     def with_cache_limit(self, text: str) -> Settings:

