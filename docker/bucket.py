@@ -1,0 +1,45 @@
+"""Make the bucket of the store, unless it is there; wait for its server."""
+
+import sys
+import time
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from schemas import settings
+
+PATIENCE = 60
+"""Seconds to wait for the server."""
+
+
+def attempt(client, name):
+    """Make the bucket if there is none; return why that failed."""
+    try:
+        if name not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=name)
+    except (BotoCoreError, ClientError) as error:
+        return error
+    return None
+
+
+def main():
+    """Ask until the server answers."""
+    store = settings.load().store
+    given = store.spec()
+    scheme = "https" if store.secure else "http"
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"{scheme}://{store.endpoint}",
+        aws_access_key_id=given["access_key"],
+        aws_secret_access_key=given["secret_key"],
+        region_name="us-east-1",
+    )
+    deadline = time.monotonic() + PATIENCE
+    while reason := attempt(client, store.bucket):
+        if time.monotonic() > deadline:
+            sys.exit(f"{store.endpoint}: the bucket cannot be made ({reason}).")
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Health of a worker: its process runs, and the database lets it in.
+
+Exits with 0 or 1, in a fraction of a second; the tables are not looked at.
+"""
+
+import sys
+
+import psutil
+import psycopg2
+import pymysql
+
+from schemas import settings
+from schemas.errors import BwmError
+
+PATIENCE = 5
+"""Seconds to wait for the server."""
+
+
+def ask(found):
+    """Log in as the worker does, and let the server answer."""
+    password = found.password.get_secret_value() if found.password else ""
+    login = {"host": found.host, "port": found.server_port, "user": found.user}
+    if found.server_backend == "mysql":
+        server = pymysql.connect(**login, password=password, connect_timeout=PATIENCE)
+    else:
+        login["dbname"] = "postgres"
+        server = psycopg2.connect(**login, password=password, connect_timeout=PATIENCE)
+    try:
+        server.cursor().execute("SELECT 1")
+    finally:
+        server.close()
+
+
+def works():
+    """Tell whether a process of the command runs that is neither stopped nor dead."""
+    lame = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return any(
+        "bwm" in " ".join((one.info["cmdline"] or [])[:2]) and one.info["status"] not in lame
+        for one in psutil.process_iter(["cmdline", "status"])
+    )
+
+
+if __name__ == "__main__":
+    if not works():
+        sys.exit("no worker runs")
+    try:
+        ask(settings.load())
+    except (BwmError, pymysql.err.MySQLError, psycopg2.Error) as error:
+        sys.exit(str(error))

@@ -1,0 +1,36 @@
+"""Make the database ready for workers: create the tables and, with --demo, register the demo.
+
+Run again, it does nothing twice.
+"""
+
+import sys
+
+from populate import demo, show
+from schemas import connection, settings
+from schemas.errors import BwmError
+
+
+def main():
+    """Create, then register what is to be populated; return what was refused."""
+    of_demo = "--demo" in sys.argv[1:]
+    found = settings.load()
+    found = found.for_demo() if of_demo else found
+    if of_demo:
+        written = demo.simulate(found)
+        show.out.print("The release is simulated." if written else "The release is there.")
+    connection.connect(found)
+    show.out.print(f"The tables are there, below the prefix {found.prefix}.")
+    reports = demo.register(found) if of_demo else []
+    for report in reports:
+        show.report(report)
+    return [problem for report in reports for problem in report.problems]
+
+
+if __name__ == "__main__":
+    try:
+        refused = main()
+    except BwmError as error:
+        refused = [error]
+    for each in refused:
+        show.error(each)
+    sys.exit(1 if refused else 0)
