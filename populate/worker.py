@@ -1,22 +1,32 @@
-"""Fill tables: reserve a job, make it, record what fails, stop cleanly.
+"""A worker: reserves jobs, makes them, records what fails, stops cleanly.
 
-DataJoint's own job tables hold what is reserved and what failed; a failed job is not repeated
-until it is asked for.
+Any number of workers on any number of machines share the work through the job tables of the
+database that they are connected to. Whatever ends a worker, and however often the server goes
+away, a key is made whole or not at all, and no job stays reserved for ever.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import platform
+import random
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import datajoint as dj
-import psutil
 
-from populate import plan
+from populate import jobs, look, plan
+from schemas import connection, tally
+from schemas.errors import ServerError
+from schemas.settings import WorkerSettings
+
+Key = dict[str, Any]
 
 
 @dataclass
@@ -37,12 +47,41 @@ class Outcome:
 
     table: str
     made: int = 0
-    failed: list[tuple[dict[str, Any], str]] = field(default_factory=list)
-    kept: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    failed: list[tuple[Key, str]] = field(default_factory=list)
+    kept: list[tuple[Key, str]] = field(default_factory=list)
 
 
-BATCH_SECONDS = 0.5
-"""Time between two looks at the progress, where jobs are shorter than that."""
+@dataclass(frozen=True)
+class Done:
+    """A job that is done.
+
+    Attributes
+    ----------
+    table : str
+        Name, e.g. `behavior.Trials`.
+    key : dict
+        What was made.
+    seconds : float
+        From the reservation to the end.
+    rows : int
+        Rows inserted, those of parts included.
+    read, stored : int
+        Bytes of the files that were read, and of the objects that were written.
+    error : str or None
+        Why it failed.
+    pid : int
+        The process that did it.
+    """
+
+    table: str
+    key: Key
+    seconds: float
+    rows: int = 0
+    read: int = 0
+    stored: int = 0
+    error: str | None = None
+    pid: int = field(default_factory=os.getpid)
+
 
 Progress = Callable[[str, int, int], None]
 """Called with the table, the number of keys tried and the number of keys to try."""
@@ -50,13 +89,34 @@ Progress = Callable[[str, int, int], None]
 Keep = Callable[[], None]
 """Called between jobs, to keep house."""
 
+Tell = Callable[[Done], None]
+"""Called with each job that is done."""
+
+KEEP_SECONDS = 0.5
+"""Time between two calls of `Keep`, where jobs are shorter than that."""
+
+SLICE_SECONDS = 10.0
+"""Time after which a worker turns to the next table, so that a slow one holds up no other."""
+
+TRIES = 5
+"""Tries of a job that is in the way of another worker's."""
+
+PATIENCE = 300.0
+"""Seconds for which a server that is gone is waited for."""
+
+
+# --- what people call ---------------------------------------------------------------------------
+
 
 def run(
     tables: Sequence[type[dj.Table]] | None = None,
     progress: Progress | None = None,
     keep: Keep | None = None,
+    tell: Tell | None = None,
 ) -> list[Outcome]:
-    """Make every key that can be made now, table after table.
+    """Make every key that can be made now, in this process.
+
+    Jobs that other workers hold are left to them.
 
     Parameters
     ----------
@@ -66,13 +126,34 @@ def run(
         See `Progress`.
     keep : callable, optional
         See `Keep`.
+    tell : callable, optional
+        See `Tell`.
 
     Raises
     ------
     KeyboardInterrupt, SystemExit
         Asked to stop. What is made stays, the job in hand is released.
+    ServerError
+        The server has been gone for too long.
     """
-    return [fill(table, progress, keep=keep) for table in tables or plan.tables()]
+    worker = Worker(tables or plan.tables(), progress=progress, keep=keep, tell=tell)
+    with worker.at_work():
+        while worker.round():
+            pass
+    return worker.outcomes
+
+
+def fill(
+    table: type[dj.Table],
+    progress: Progress | None = None,
+    only: Sequence[Key] | None = None,
+    keep: Keep | None = None,
+) -> Outcome:
+    """Make every key of a table that can be made now, or only some of them."""
+    worker = Worker([table], progress=progress, keep=keep)
+    with worker.at_work():
+        worker.fill(table, only)
+    return worker.outcomes[0]
 
 
 def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None) -> int:
@@ -98,68 +179,235 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
     return forgotten
 
 
-def fill(
-    table: type[dj.Table],
-    progress: Progress | None = None,
-    only: Sequence[dict[str, Any]] | None = None,
-    keep: Keep | None = None,
-) -> Outcome:
-    """Make every key of a table that can be made now, or only some of them."""
-    target = table()
-    jobs = target.jobs
-    restriction = () if only is None else (list(only),)
-    _release_dead(jobs)
-    jobs.refresh(*restriction, delay=-1)
-    outcome = Outcome(plan.name_of(table))
-    total, tried, batch = len(jobs.pending & (only or {})), 0, 1
-    while tried < total:
-        if progress:
-            progress(outcome.table, tried, total)
-        started = time.monotonic()
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, where Python delivers signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# --- at work ------------------------------------------------------------------------------------
+
+
+class Worker:
+    """One worker.
+
+    Parameters
+    ----------
+    tables : sequence of tables
+        To fill, in this order.
+    settings : WorkerSettings, optional
+        How workers share the work.
+    patience : float, optional
+        Seconds for which a server that is gone is waited for.
+    progress, keep, tell : callable, optional
+        See `Progress`, `Keep`, `Tell`.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[type[dj.Table]],
+        settings: WorkerSettings | None = None,
+        *,
+        patience: float = PATIENCE,
+        progress: Progress | None = None,
+        keep: Keep | None = None,
+        tell: Tell | None = None,
+    ) -> None:
+        self._tables = tables
+        self._settings = settings or connection.active().worker
+        self._patience = patience
+        self._progress = progress
+        self._keep = keep
+        self._tell = tell
+        self._of = {table: Outcome(plan.name_of(table)) for table in tables}
+        self._tried = dict.fromkeys(tables, 0)
+        self._kept_at = time.monotonic()
+        self._pulse = jobs.Pulse(self._settings.stale_after / 4)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What was done so far, by table."""
+        return list(self._of.values())
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold jobs only within this block: whatever ends it, they are given back.
+
+        Raises
+        ------
+        KeyboardInterrupt, SystemExit
+            Asked to stop, by Ctrl-C or SIGTERM.
+        """
+        self._pulse.start()
         try:
-            result = target.populate(
-                *restriction,
-                reserve_jobs=True,
-                refresh=False,
-                max_calls=batch,
-                suppress_errors=True,
-                return_exception_objects=True,
-            )
-        except SystemExit as stop:
-            # SIGTERM, which DataJoint raises and yet records as a failure of the key in hand.
-            message = f"SystemExit: {stop}" if str(stop) else "SystemExit"
-            (_held_here(jobs.errors) & {"error_message": message}).delete_quick()
+            with terminable():
+                yield
+        except BaseException as error:
+            self._give_back()
+            if (asked := _asked_by(error)) is not None:
+                raise asked from None
             raise
-        outcome.made += result["success_count"]
-        for key, error in result["error_list"]:
-            _stop_if_asked(jobs, key, error)
-            outcome.failed.append((key, f"{type(error).__name__}: {error}"))
-        tried += batch
-        if keep:
-            keep()
-        each = (time.monotonic() - started) / batch
-        batch = max(1, min(int(BATCH_SECONDS / each), total - tried))
-    if progress and total:
-        progress(outcome.table, total, total)
-    return outcome
+        finally:
+            self._pulse.end()
+
+    def round(self) -> bool:
+        """Do what can be done now, table after table; tell whether there was anything."""
+        try:
+            jobs.take_over(self._tables, self._settings)
+            found = look.look(self._tables)
+            todo = [work.table for work in found if work.n_pending or work.n_new]
+            return sum([self.fill(table, seconds=SLICE_SECONDS) for table in todo]) > 0
+        except Exception as error:
+            if _asked_by(error) or not jobs.is_lost(error):
+                raise
+            self._come_back(error)
+            return True
+
+    def fill(
+        self,
+        table: type[dj.Table],
+        only: Sequence[Key] | None = None,
+        seconds: float = math.inf,
+    ) -> int:
+        """Make keys of a table for so many seconds; return how many were tried."""
+        jobs.refresh(table, only)
+        pending = jobs.due(table, only)
+        tried, total, until = 0, len(pending), time.monotonic() + seconds
+        while time.monotonic() < until:
+            n_before = tried
+            for key in jobs.next_keys(pending):
+                self._show(table, tried, total)
+                tried += self._do(table, key)
+                self._keep_house()
+                if time.monotonic() >= until:
+                    break
+            if tried == n_before:
+                break  # nothing is left, or others were quicker
+        if total:
+            self._show(table, total, total)
+        self._tried[table] += tried
+        return tried
+
+    def _do(self, table: type[dj.Table], key: Key) -> bool:
+        """Make a key, or record why it cannot be made; False if another worker is at it."""
+        held = table().jobs
+        if not held.reserve(key):
+            return False
+        began, read, stored = time.monotonic(), tally.total.read, tally.total.stored
+        made, problem = 0, None
+        try:
+            with self._pulse.holding(held, key):
+                made = self._make(table, key)
+        except Exception as error:
+            if _asked_by(error) or jobs.is_lost(error):
+                raise
+            problem = self._told(error)
+            held.error(key, problem, traceback.format_exc())
+            self._of[table].failed.append((key, problem))
+        else:
+            held.complete(key)
+            self._of[table].made += made
+        if self._tell and (made or problem):
+            self._tell(
+                Done(
+                    self._of[table].table,
+                    key,
+                    seconds=time.monotonic() - began,
+                    rows=_count_rows(table, key) if made else 0,
+                    read=tally.total.read - read,
+                    stored=tally.total.stored - stored,
+                    error=problem,
+                )
+            )
+        return True
+
+    def _make(self, table: type[dj.Table], key: Key, tries: int = TRIES) -> int:
+        """Make a key; return 0 if it is there already, or can be made no more."""
+        try:
+            return int(table().populate(key)["success_count"])
+        except dj.errors.DuplicateError:
+            if not table & key:
+                raise
+            return 0  # another worker, which had been taken for dead, was quicker
+        except Exception as error:
+            if tries == 1 or not jobs.is_passing(error):
+                raise
+        time.sleep(random.uniform(0, 0.2))
+        return self._make(table, key, tries - 1)
+
+    def _told(self, error: Exception) -> str:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if not isinstance(error, MemoryError):
+            return text
+        limit = self._settings.memory
+        budget = f"the {limit.human_readable(decimal=True)} of bwm.memory" if limit else "memory"
+        return f"{text}. It needs more than {budget}: allow more, with fewer workers, and retry."
+
+    # --- progress -------------------------------------------------------------------------------
+
+    def _show(self, table: type[dj.Table], tried: int, total: int) -> None:
+        if self._progress:
+            before = self._tried[table]
+            self._progress(self._of[table].table, before + tried, before + max(tried, total))
+
+    def _keep_house(self) -> None:
+        if self._keep and time.monotonic() - self._kept_at > KEEP_SECONDS:
+            self._keep()
+            self._kept_at = time.monotonic()
+
+    # --- what ends or interrupts it -------------------------------------------------------------
+
+    def _give_back(self) -> None:
+        """Let the job in hand be done again, over a new connection: the old may be mid-word."""
+        try:
+            connection.reconnect()
+            jobs.release(self._tables, os.getpid())
+        except Exception as error:
+            if not jobs.is_lost(error):
+                raise
+            # The server is gone: it will be taken over, as from a dead worker.
+
+    def _come_back(self, error: Exception) -> None:
+        """Wait for the server, and give back what was in hand when it went."""
+        until, pause = time.monotonic() + self._patience, 0.1
+        while True:
+            try:
+                connection.reconnect()
+                return jobs.release(self._tables, os.getpid())
+            except Exception as again:
+                if not (jobs.is_lost(again) or isinstance(again, ServerError)):
+                    raise
+            if time.monotonic() > until:
+                what = f"the server has been gone for {self._patience:.0f} s ({error})."
+                raise ServerError(what, None, "Start it; the same command goes on.") from error
+            time.sleep(pause)
+            pause = min(2 * pause, 10.0)
 
 
-def _stop_if_asked(jobs: dj.jobs.Job, key: dict[str, Any], error: BaseException) -> None:
-    """Raise what asked to stop: DataJoint records it as a failure of the key and goes on."""
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        (jobs.errors & key).delete_quick()
-        raise error
+def _asked_by(error: BaseException | None) -> BaseException | None:
+    """Return what asked to stop, if anything: cleaning up after it may have failed in turn."""
+    while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        error = error.__context__
+    return error
 
 
-def _release_dead(jobs: dj.jobs.Job) -> None:
-    """Release the jobs that processes of this machine held when they were killed."""
-    held = jobs.reserved & {"host": platform.node()}
-    for pid in {row["pid"] for row in held.to_dicts()}:
-        # Nothing is in hand here yet: what has our own pid was held by a process that had it
-        # before us (as in a container, whose pids are few), or was interrupted.
-        if pid == os.getpid() or not psutil.pid_exists(pid):
-            (held & {"pid": pid}).delete_quick()
-
-
-def _held_here(jobs: dj.jobs.Job) -> dj.jobs.Job:
-    return jobs & {"host": platform.node(), "pid": os.getpid()}
+def _count_rows(table: type[dj.Table], key: Key) -> int:
+    """Count the rows of a key, those of parts included, in one statement."""
+    parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
+    counts = [
+        f"(SELECT count(*) FROM {one().full_table_name}{(one() & key).where_clause()})"
+        for one in (table, *parts)
+    ]
+    found = table().connection.query(f"SELECT {' + '.join(counts)}").fetchone()
+    return int(found[0])

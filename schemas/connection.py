@@ -17,7 +17,7 @@ import re
 import ssl
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -92,6 +92,44 @@ def disconnect() -> None:
     _active = None
 
 
+def active() -> Settings:
+    """Return the settings of the connection.
+
+    Raises
+    ------
+    ServerError
+        Nothing is connected.
+    """
+    if _active is None:
+        raise ServerError("nothing is connected.", None, CONNECT_FIRST)
+    return _active
+
+
+def another() -> dj.Connection:
+    """Open one more connection as the one that is open, for another thread of this process."""
+    given = dj.conn().conn_info
+    return dj.Connection(
+        given["host"], given["user"], given["passwd"], given["port"], given["ssl_input"]
+    )
+
+
+def reconnect() -> None:
+    """Make a lost connection again; what was open on it is rolled back.
+
+    Raises
+    ------
+    ServerError, Exception
+        The server cannot be reached: drivers raise errors of their own.
+    """
+    if _active and _active.embedded:
+        found = server.start(_active.home)
+        dj.conn().conn_info.update(host=found.host, port=found.port)
+    with suppress(Exception):
+        dj.conn().close()
+    dj.conn().connect()
+    dj.conn()._in_transaction = False
+
+
 def _detach() -> None:
     """Make the tables forget their database: DataJoint would refuse to activate another."""
     for module in _table_modules():
@@ -142,6 +180,26 @@ def _attach(connection: dj.Connection, prefix: str, create: bool) -> None:
         atlas.BrainRegion.fill(ontology.load_ontology(), ontology.load_ancestors())
 
 
+def _tables_missing(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
+    """Say what one finds who may not create tables and does not see them all."""
+    if len(missing) == len(_wanted_tables(prefix)):
+        what = f"user {user!r} sees no tables, and may not create them."
+        return ServerError(what, prefix, GRANT_FIRST)
+    some = ", ".join(f"{schema}.{table}" for schema, table in sorted(missing)[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    what = f"{some}{more} not there, and user {user!r} may not create tables."
+    return ServerError(what, prefix, ADMIN_FIRST)
+
+
+GRANT_FIRST = (
+    "Ask an administrator of the database for a role: `bwm server grant`. Check bwm.prefix too."
+)
+ADMIN_FIRST = (
+    "Ask an administrator of the database to run `bwm status` once with this version, which "
+    "creates what is missing, and `bwm server grant` if they run it already."
+)
+
+
 def _held_columns(connection: dj.Connection, prefix: str) -> dict[tuple[str, str], set[str]]:
     """Fetch the columns of every table under a prefix, those of jobs included."""
     names = [schema_name(module, prefix) for module in MODULES]
@@ -178,26 +236,6 @@ def _refuse_older_tables(held: dict[tuple[str, str], set[str]], prefix: str) -> 
             if there and missing:
                 what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
                 raise ServerError(f"{what}: it is of an older version.", prefix, OLDER)
-
-
-def _tables_missing(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
-    """Say what one finds who may not create tables and does not see them all."""
-    if len(missing) == len(_wanted_tables(prefix)):
-        what = f"user {user!r} sees no tables, and may not create them."
-        return ServerError(what, prefix, GRANT_FIRST)
-    some = ", ".join(f"{schema}.{table}" for schema, table in sorted(missing)[:3])
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    what = f"{some}{more} not there, and user {user!r} may not create tables."
-    return ServerError(what, prefix, ADMIN_FIRST)
-
-
-GRANT_FIRST = (
-    "Ask an administrator of the database for a role: `bwm server grant`. Check bwm.prefix too."
-)
-ADMIN_FIRST = (
-    "Ask an administrator of the database to run `bwm status` once with this version, which "
-    "creates what is missing, and `bwm server grant` if they run it already."
-)
 
 
 def _tables_of(module: ModuleType) -> Iterator[type[dj.Table]]:
@@ -283,10 +321,49 @@ def _open(settings: Settings) -> dj.Connection:
         connection = dj.conn(where, user, password, reset=True, use_tls=tls)
     except Exception as error:  # drivers raise their own kinds, before DataJoint can translate
         raise _explained(error, user, f"{where}:{port}") from None
+    if tls and settings.server_backend == "postgresql" and not connection._conn.info.ssl_in_use:
+        connection.close()
+        raise ServerError(
+            "a socket is never encrypted, but database.use_tls is set.",
+            where,
+            "Set database.host to a name or address, or leave out use_tls and tls_ca.",
+        )
+    explain_denials(connection.adapter, user)
+    return connection
+
+
+def _tls(settings: Settings) -> bool | dict[str, Any] | None:
+    """Say to DataJoint whether to encrypt, and whose certificate to trust."""
+    if settings.embedded:
+        return False
+    if settings.tls_ca is None:
+        return settings.use_tls
+    try:
+        ssl.create_default_context(cafile=str(settings.tls_ca))
+    except OSError as error:  # an ssl.SSLError is one
+        raise SettingsError(
+            f"{settings.tls_ca} holds no certificate that can be read ({error}).",
+            "database.tls_ca",
+            "Name the file of the certificate authority, as PEM.",
+        ) from None
+    return {"ca": str(settings.tls_ca), "check_hostname": True, "verify_mode": True}
 
 
 def _explained(error: Exception, user: str, where: str) -> ServerError:
     text = " ".join(str(part) for part in error.args)
+    if "certificate" in text.lower():
+        return ServerError(
+            f"the server's certificate is not trusted ({text.strip()}).",
+            where,
+            "Set database.tls_ca (DJ_TLS_CA) to the authority that signed it, and database.host "
+            "to a name that it bears.",
+        )
+    if "SSL" in text and "support" in text:
+        return ServerError(
+            f"the server has no TLS, but database.use_tls asks for it ({text.strip()}).",
+            where,
+            "Let the server have a certificate, or set database.use_tls (DJ_USE_TLS) to false.",
+        )
     denied = ("Access denied", "password authentication failed", f'role "{user}" does not exist')
     if any(words in text for words in denied):
         return ServerError(
@@ -321,49 +398,10 @@ def _open_source(location: str, settings: Settings) -> base.Source:
     from schemas import session
     from schemas.sources import one_api
 
-    if tls and settings.server_backend == "postgresql" and not connection._conn.info.ssl_in_use:
-        connection.close()
-        raise ServerError(
-            "a socket is never encrypted, but database.use_tls is set.",
-            where,
-            "Set database.host to a name or address, or leave out use_tls and tls_ca.",
-        )
-    explain_denials(connection.adapter, user)
-    return connection
-
-
-def _tls(settings: Settings) -> bool | dict[str, Any] | None:
-    """Say to DataJoint whether to encrypt, and whose certificate to trust."""
-    if settings.embedded:
-        return False
-    if settings.tls_ca is None:
-        return settings.use_tls
-    try:
-        ssl.create_default_context(cafile=str(settings.tls_ca))
-    except OSError as error:  # an ssl.SSLError is one
-        raise SettingsError(
-            f"{settings.tls_ca} holds no certificate that can be read ({error}).",
-            "database.tls_ca",
-            "Name the file of the certificate authority, as PEM.",
-        ) from None
-    return {"ca": str(settings.tls_ca), "check_hostname": True, "verify_mode": True}
     return one_api.open_source(location, settings.home, session.fetch_days(), settings.alyx)
 
 
 # --- tables of one's own ------------------------------------------------------------------------
-    if "certificate" in text.lower():
-        return ServerError(
-            f"the server's certificate is not trusted ({text.strip()}).",
-            where,
-            "Set database.tls_ca (DJ_TLS_CA) to the authority that signed it, and database.host "
-            "to a name that it bears.",
-        )
-    if "SSL" in text and "support" in text:
-        return ServerError(
-            f"the server has no TLS, but database.use_tls asks for it ({text.strip()}).",
-            where,
-            "Let the server have a certificate, or set database.use_tls (DJ_USE_TLS) to false.",
-        )
 
 
 def schema(name: str) -> dj.Schema:

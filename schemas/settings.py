@@ -238,12 +238,13 @@ class Settings(BaseModel):
 
     def with_cache_limit(self, text: str) -> Settings:
         """Return the settings with another limit of the cache, e.g. `'50GB'`."""
-        try:
-            limit = TypeAdapter(ByteSize).validate_python(text)
-        except ValidationError as error:
-            raise _explained(error, {}, "--cache-limit") from None
-        alyx = self.alyx.model_copy(update={"cache_limit": limit})
+        alyx = self.alyx.model_copy(update={"cache_limit": _size(text, "--cache-limit")})
         return self.model_copy(update={"alyx": alyx})
+
+    def with_memory(self, text: str) -> Settings:
+        """Return the settings with another budget of a worker, e.g. `'8GB'`."""
+        worker = self.worker.model_copy(update={"memory": _size(text, "--memory")})
+        return self.model_copy(update={"worker": worker})
 
     def with_modules(self, names: Sequence[str]) -> Settings:
         """Return the settings with more modules, each once."""
@@ -264,6 +265,13 @@ class Settings(BaseModel):
     def server_port(self) -> int:
         """Port in use on a configured host."""
         return self.port or DEFAULT_PORT[self.server_backend]
+
+
+def _size(text: str, name: str) -> ByteSize:
+    try:
+        return TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError as error:
+        raise _explained(error, {}, name) from None
 
 
 def find_file(start: Path | None = None) -> Path | None:

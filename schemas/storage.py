@@ -8,7 +8,7 @@ Whatever reads Parquet (pandas, polars, DuckDB, Spark) reads the objects without
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datajoint.builtin_codecs.schema import SchemaCodec
+from datajoint.errors import DataJointError
 
+from schemas import tally
 from schemas.errors import StorageError
 
 STORE = "bulk"
 WRITABLE = "Check that the folder of bwm.store exists, is writable and has space."
+REACHABLE = "Check bwm.store: endpoint, bucket, and keys that may read and write it."
 ROW_GROUP = 65_536
 """Rows in a row group: the least that is read, about 0.5 MB of a float64 column."""
+BLOCK = 8 << 20
+"""Bytes that are read at once of an object that is read from end to end."""
+
+Advance = Callable[[int], None]
+"""Called with the number of bytes that were read since the last call."""
 
 
 class ParquetRef:
@@ -70,7 +78,7 @@ class ParquetRef:
         """
         if self._file is None:
             location = self._backend._full_path(self.path)
-            with self._faults_explained():
+            with _faults_explained(self._backend, self.path):
                 if self._backend.protocol == "file":
                     opened = pq.ParquetFile(
                         location, memory_map=True, page_checksum_verification=True
@@ -82,17 +90,6 @@ class ParquetRef:
             self._file = opened
         return self._file
 
-    @contextmanager
-    def _faults_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(
-                f"the stored object cannot be read ({error}).",
-                self._backend._full_path(self.path),
-                "Delete its row and populate the table again.",
-            ) from None
-
     def read(self, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Read whole columns (default all) as arrays of length `n_rows`.
 
@@ -103,7 +100,7 @@ class ParquetRef:
         """
         names = list(columns or self.columns)
         file = self.open()
-        with self._faults_explained():
+        with _faults_explained(self._backend, self.path):
             table = file.read(columns=names)
         return _arrays(table, names)
 
@@ -145,7 +142,7 @@ class ParquetRef:
         np.add.at(steps, first[filled], 1)
         np.add.at(steps, last[filled], -1)
         groups = np.flatnonzero(np.cumsum(steps)[: len(rows)] > 0)
-        with self._faults_explained():
+        with _faults_explained(self._backend, self.path):
             table = file.read_row_groups(list(groups), columns=[column])
         values = _arrays(table, [column])[column]
         skipped = np.zeros(len(bounds), dtype=np.int64)
@@ -163,10 +160,39 @@ def _backend(store: str | None, config: Any = None) -> Any:
     """Open a store."""
     from datajoint.hash_registry import get_store_backend
 
+    where = f"store {store}"
     try:
-        return get_store_backend(store, config=config)
-    except OSError as error:
-        raise StorageError(f"it cannot be opened ({error}).", f"store {store}", WRITABLE) from None
+        backend = get_store_backend(store, config=config)
+        if backend.protocol != "file":
+            getattr(backend, "fs")  # noqa: B009  (made on first use, which tells what is missing)
+    except ImportError as error:
+        remedy = "Install the project with the extra s3: pip install 'bwm-datajoint[s3]'."
+        raise StorageError(f"it cannot be opened ({error}).", where, remedy) from None
+    except (OSError, DataJointError) as error:
+        remedy = WRITABLE if isinstance(error, OSError) else REACHABLE
+        raise StorageError(f"it cannot be opened ({error}).", where, remedy) from None
+    return backend
+
+
+def _faults(backend: Any) -> tuple[type[Exception], ...]:
+    """Name what is raised where a store cannot be read or written."""
+    if backend.protocol != "s3":
+        return OSError, pa.ArrowException
+    from botocore.exceptions import BotoCoreError  # no server, no login: no OSError
+
+    return OSError, pa.ArrowException, BotoCoreError
+
+
+@contextmanager
+def _faults_explained(backend: Any, path: str) -> Iterator[None]:
+    try:
+        yield
+    except _faults(backend) as error:
+        raise StorageError(
+            f"the stored object cannot be read ({error}).",
+            backend._full_path(path),
+            "Delete its row and populate the table again.",
+        ) from None
 
 
 def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -241,13 +267,14 @@ class ParquetCodec(SchemaCodec):
             if local:
                 Path(backend._full_path(path)).unlink(missing_ok=True)
             backend.put_buffer(packed.buffer if local else bytes(packed.buffer), path)
-        except OSError as error:
+        except _faults(backend) as error:
             _discard_partial(backend, path)
             raise StorageError(
                 f"the object cannot be written ({error}).",
                 backend._full_path(path),
-                WRITABLE,
+                WRITABLE if local else REACHABLE,
             ) from None
+        tally.total.stored += len(packed.buffer)
         return {
             "path": path,
             "store": store_name,
@@ -295,3 +322,108 @@ def _table(value: Any) -> pa.Table:
     if isinstance(value, pd.DataFrame):
         return pa.Table.from_pandas(value, preserve_index=False)
     return pa.table({name: pa.array(column, from_pandas=False) for name, column in value.items()})
+
+
+# --- what a store holds -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Held:
+    """A file of a store: path in the store, size, and when it was written (s since 1970)."""
+
+    path: str
+    n_bytes: int
+    written: float
+
+
+def list_schema(schema: str, store: str = STORE) -> dict[str, Held]:
+    """List the files that a store holds for the tables of a schema, by path, in one listing.
+
+    Raises
+    ------
+    StorageError
+        The store cannot be opened or listed.
+    """
+    backend = _backend(store)
+    top = backend.spec["schema_prefix"].strip("/")
+    folder = f"{top}/{schema}" if top else schema
+    root = backend._full_path("").rstrip("/") + "/"
+    with _faults_explained(backend, folder):
+        backend.fs.invalidate_cache()  # other processes write as well
+        found = backend.fs.find(backend._full_path(folder), detail=True)
+    held = (_held(name.removeprefix(root), info) for name, info in found.items())
+    return {one.path: one for one in held}
+
+
+def look_up(path: str, store: str = STORE) -> Held | None:
+    """Look for one file of a store; None where it is not there."""
+    backend = _backend(store)
+    with _faults_explained(backend, path):
+        backend.fs.invalidate_cache()
+        try:
+            return _held(path, backend.fs.info(backend._full_path(path)))
+        except FileNotFoundError:
+            return None
+
+
+def _held(path: str, info: Mapping[str, Any]) -> Held:
+    written = info["mtime"] if "mtime" in info else info["LastModified"].timestamp()
+    return Held(path, int(info["size"]), float(written))
+
+
+def place(path: str, store: str = STORE) -> str:
+    """Tell where an object is: its path on this machine, or bucket and key."""
+    return str(_backend(store)._full_path(path))
+
+
+def remove(path: str, store: str = STORE) -> None:
+    """Remove a file of a store; one that is not there is no error.
+
+    Raises
+    ------
+    StorageError
+        It cannot be removed.
+    """
+    backend = _backend(store)
+    try:
+        backend.remove(path)
+    except _faults(backend) as error:
+        raise StorageError(
+            f"it cannot be removed ({error}).",
+            backend._full_path(path),
+            WRITABLE if backend.protocol == "file" else REACHABLE,
+        ) from None
+
+
+def hash_object(path: str, store: str = STORE, advance: Advance | None = None) -> str:
+    """Hash an object as it is now (SHA-256), read once from end to end.
+
+    Raises
+    ------
+    StorageError
+        It is not there, or cannot be read.
+    """
+    backend = _backend(store)
+    location = backend._full_path(path)
+    with _faults_explained(backend, path):
+        if backend.protocol == "file":
+            return hash_file(Path(location), "sha256", advance)
+        # Without a cache of its own, each block is one request.
+        with backend.fs.open(location, "rb", block_size=BLOCK, cache_type="none") as file:
+            return _digest(file, "sha256", advance)
+
+
+def hash_file(path: Path, algorithm: str, advance: Advance | None = None) -> str:
+    """Hash a file (`'md5'` or `'sha256'`), read once from end to end."""
+    with path.open("rb", buffering=0) as file:
+        return _digest(file, algorithm, advance)
+
+
+def _digest(file: Any, algorithm: str, advance: Advance | None) -> str:
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    block = memoryview(bytearray(BLOCK))
+    while n_bytes := file.readinto(block):
+        digest.update(block[:n_bytes])
+        if advance:
+            advance(n_bytes)
+    return digest.hexdigest()

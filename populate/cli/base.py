@@ -102,7 +102,11 @@ def load_settings() -> Settings:
     return loaded.for_demo() if _use_demo else loaded
 
 
-def connect(cache_limit: str | None = None, modules: Sequence[str] | None = None) -> Settings:
+def connect(
+    cache_limit: str | None = None,
+    modules: Sequence[str] | None = None,
+    memory: str | None = None,
+) -> Settings:
     """Connect to the database; return the settings.
 
     Parameters
@@ -112,12 +116,16 @@ def connect(cache_limit: str | None = None, modules: Sequence[str] | None = None
     modules : sequence of str, optional
         Modules with tables of one's own, to be used beside those of the settings. Default: none
         is used, as by commands that fill no table.
+    memory : str, optional
+        Of a worker, instead of that of the settings.
     """
     from schemas import connection
 
     settings = load_settings()
     if cache_limit is not None:
         settings = settings.with_cache_limit(cache_limit)
+    if memory is not None:
+        settings = settings.with_memory(memory)
     if modules is not None:
         settings = settings.with_modules(modules)
     connection.connect(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -11,32 +12,76 @@ from populate.cli.base import app, connect, find_eid
 from populate.show import err, out
 
 
+class LogFormat(str, Enum):
+    """How the log of workers is written."""
+
+    text = "text"
+    json = "json"
+
+
+MODULE = Annotated[
+    list[str] | None,
+    typer.Option("--module", help="Module with tables of your own; may be repeated."),
+]
+
+
 @app.command()
 def populate(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this table; may be repeated.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of worker processes, each with its log.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on as new sessions are registered.")
+    ] = False,
     stale: Annotated[
         bool, typer.Option("--stale", help="Only rows whose files were replaced, and dependants.")
     ] = False,
+    module: MODULE = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Data that a worker may hold, e.g. 8GB; default its share.")
+    ] = None,
     cache_limit: Annotated[
         str | None,
         typer.Option(help="Keep downloads below this size, e.g. 50GB; default the setting."),
     ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Print a line for each job, for people or machines.")
+    ] = None,
 ) -> None:
     """Import and compute everything that is registered and not there yet.
 
+    Any number of machines that are connected to the same database share the work. Ctrl-C and
+    SIGTERM end it within ten seconds; whatever ends it, the same command goes on from there.
+
     Example: bwm populate --only Trials --only ReactionTime
+
+    Example: bwm populate --workers 4 --watch --log-format json
     """
-    settings = connect(cache_limit)
-    from populate import cache, plan, worker
+    many = workers is not None or watch
+    if stale and many:
+        raise typer.BadParameter("--stale goes without --workers and --watch")
+    settings = connect(cache_limit, module or (), memory)
+    from populate import cache, crew, plan, report, worker
     from populate import stale as replaced
 
     tables = plan.find(only)
     keep = cache.keeper(settings.alyx)
-    with show.bars() as bars:
-        run = replaced.remake if stale else worker.run
-        outcomes = run(tables, show.table_bars(bars), keep)
+    if many:
+        tell = report.teller(log_format or LogFormat.text)
+        outcomes = crew.run(workers or 1, tables, watch=watch, tell=tell)
+    elif stale:
+        with show.bars() as bars:
+            outcomes = replaced.remake(tables, show.table_bars(bars), keep)
+    elif log_format is not None:
+        outcomes = worker.run(tables, keep=keep, tell=report.teller(log_format))
+    else:
+        with show.bars() as bars:
+            outcomes = worker.run(tables, show.table_bars(bars), keep)
+    if log_format is LogFormat.json:
+        raise typer.Exit(1 if any(outcome.failed for outcome in outcomes) else 0)
     show.outcomes(outcomes)
     for outcome in outcomes:
         for key, reason in outcome.kept:
@@ -65,12 +110,13 @@ def retry(
     recording: Annotated[
         str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
     ] = None,
+    module: MODULE = None,
 ) -> None:
     """Forget recorded failures, so that `bwm populate` tries them again.
 
     Example: bwm retry --only Spikes
     """
-    connect()
+    connect(modules=module or ())
     from populate import plan, worker
 
     forgotten = worker.retry(plan.find(only), find_eid(recording))

@@ -88,7 +88,7 @@ def test_help_ends_with_an_example_of_the_command(run, path):
 def test_the_options_of_an_example_are_options_of_the_command(path):
     example = EVERY[path].help.rstrip().splitlines()[-1]
     known = {name for option in EVERY[path].params for name in option.opts}
-    assert set(re.findall(r"--\w+", example)) <= known
+    assert set(re.findall(r"--[\w-]+", example)) <= known
 
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)

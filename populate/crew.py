@@ -1,0 +1,335 @@
+"""A crew: worker processes of this machine, and the one that looks after them.
+
+Workers share the work through the database and know nothing of each other. This module starts
+them, replaces those that die, lets them look again when there may be something new, and ends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import platform
+import resource
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import psutil
+import pyarrow as pa
+
+from populate import cache, jobs, plan, worker
+from schemas import connection
+from schemas.errors import BwmError, ServerError
+from schemas.settings import Settings
+
+GRACE_SECONDS = 8.0
+"""Time that a worker has to give back its job, before it is killed."""
+
+AT_LEAST = 0.5
+"""Seconds between two looks of a worker with nothing to do."""
+
+SHORT_LIVED = 10.0
+"""Seconds; a worker that dies younger than that, without having done anything, has a fault."""
+
+FAULTS = 3
+"""Workers with a fault in a row after which there is no point in starting another."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker is told when it starts.
+
+    Attributes
+    ----------
+    settings : Settings
+        Of the connection, with the budget of one worker.
+    tables : tuple of str
+        Names of the tables to fill.
+    n_threads : int
+        Threads of computations.
+    patience : float
+        Seconds for which a server that is gone is waited for.
+    """
+
+    settings: Settings
+    tables: tuple[str, ...]
+    n_threads: int
+    patience: float
+
+
+def run(
+    n_workers: int,
+    tables: Sequence[type[dj.Table]] | None = None,
+    *,
+    watch: bool = False,
+    tell: worker.Tell | None = None,
+) -> list[worker.Outcome]:
+    """Let so many worker processes make every key that can be made.
+
+    Parameters
+    ----------
+    n_workers : int
+        Number of processes.
+    tables : sequence of tables, optional
+        Default: all.
+    watch : bool
+        Go on as new sessions are registered, until asked to stop.
+    tell : callable, optional
+        Called with each job that is done, see `worker.Done`.
+
+    Raises
+    ------
+    KeyboardInterrupt, SystemExit
+        Asked to stop. Within ten seconds all workers have ended and given back their jobs.
+    ServerError
+        Workers die as they start, or the server has been gone for too long.
+    """
+    with worker.terminable():
+        return _Crew(n_workers, tables or plan.tables(), watch, tell).run()
+
+
+# --- the one that looks after them --------------------------------------------------------------
+
+
+@dataclass
+class _Hand:
+    """A worker as its crew sees it."""
+
+    process: BaseProcess
+    pipe: Connection
+    born: float = field(default_factory=time.monotonic)
+    looked: float = -1.0  # when it began the last look that found nothing; -1 while at work
+    useful: bool = False
+
+
+class _Crew:
+    def __init__(
+        self,
+        n_workers: int,
+        tables: Sequence[type[dj.Table]],
+        watch: bool,
+        tell: worker.Tell | None,
+    ) -> None:
+        settings = connection.active()
+        budget = settings.worker.memory or int(0.9 * memory_of_machine() / n_workers)
+        shared = settings.worker.model_copy(update={"memory": budget})
+        self._tables = tables
+        self._orders = Orders(
+            settings.model_copy(update={"worker": shared}),
+            tuple(plan.name_of(table) for table in tables),
+            max(1, (os.cpu_count() or 1) // n_workers),
+            math.inf if watch else worker.PATIENCE,
+        )
+        self._settings = shared
+        self._n, self._watch, self._tell = n_workers, watch, tell
+        self._outcomes = {name: worker.Outcome(name) for name in self._orders.tables}
+        self._hands: list[_Hand] = []
+        self._dead: deque[int] = deque()
+        self._last_done = 0.0
+        self._n_faults = 0
+
+    def run(self) -> list[worker.Outcome]:
+        try:
+            while not self._is_over():
+                while len(self._hands) < self._n:
+                    self._hands.append(self._start())
+                self._listen()
+                self._bury()
+        finally:
+            self._end()
+        return list(self._outcomes.values())
+
+    def _start(self) -> _Hand:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        with _environment({name: str(self._orders.n_threads) for name in THREADS}):
+            process = context.Process(target=_work, args=(self._orders, theirs), name="bwm worker")
+            process.start()
+        theirs.close()
+        return _Hand(process, ours)
+
+    def _listen(self) -> None:
+        """Wait until a worker says something, or dies, and take it in."""
+        by_pipe = {hand.pipe: hand for hand in self._hands}
+        said = wait([*by_pipe, *(hand.process.sentinel for hand in self._hands)], timeout=1.0)
+        for hand in [by_pipe[one] for one in said if one in by_pipe]:
+            with contextlib.suppress(EOFError, OSError):
+                while hand.pipe.poll():
+                    self._take_in(hand, hand.pipe.recv())
+        for hand in [hand for hand in self._hands if not hand.process.is_alive()]:
+            self._hands.remove(hand)
+            self._dead.append(hand.process.pid or 0)
+            self._judge(hand)
+            hand.pipe.close()
+
+    def _take_in(self, hand: _Hand, said: Any) -> None:
+        if isinstance(said, BwmError):
+            raise said
+        if isinstance(said, worker.Done):
+            hand.useful, hand.looked = True, -1.0
+            self._n_faults = 0
+            self._note(said)
+        else:
+            hand.looked = said
+
+    def _note(self, done: worker.Done) -> None:
+        outcome = self._outcomes[done.table]
+        if done.error is None:
+            outcome.made += 1
+        else:
+            outcome.failed.append((done.key, done.error))
+        self._last_done = time.monotonic()
+        if self._tell:
+            self._tell(done)
+        for hand in self._hands:  # what is made may be what another waits for
+            if hand.looked >= 0:
+                with contextlib.suppress(OSError):
+                    hand.pipe.send("look")
+                    hand.looked = -1.0
+
+    def _judge(self, hand: _Hand) -> None:
+        """Tell whether there is a point in starting another worker for one that died."""
+        young = time.monotonic() - hand.born < SHORT_LIVED and not hand.useful
+        # Killed ones did nothing wrong themselves.
+        self._n_faults += young and (hand.process.exitcode or 0) >= 0
+        if self._n_faults >= FAULTS:
+            raise ServerError(
+                f"{FAULTS} workers ended as they started (the last with {hand.process.exitcode}).",
+                None,
+                "What they printed says why.",
+            )
+
+    def _bury(self) -> None:
+        """Let the jobs be done again that dead workers held; later, if the server is gone."""
+        try:
+            while self._dead:
+                jobs.bury(self._tables, platform.node(), self._dead[0], self._settings)
+                self._dead.popleft()
+        except Exception as error:
+            if not jobs.is_lost(error):
+                raise
+            with contextlib.suppress(Exception):
+                connection.reconnect()
+
+    def _is_over(self) -> bool:
+        """Whether every worker has looked since the last job was done, and found nothing."""
+        if self._watch or self._dead or len(self._hands) < self._n:
+            return False
+        return all(hand.looked > self._last_done for hand in self._hands)
+
+    def _end(self) -> None:
+        """End the workers; those that do not end by themselves are killed."""
+        until = time.monotonic() + GRACE_SECONDS
+        for hand in self._hands:
+            hand.process.terminate()
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # asked again: no more waiting
+            for hand in self._hands:
+                hand.process.join(max(0.0, until - time.monotonic()))
+        slow = [hand.process for hand in self._hands if hand.process.is_alive()]
+        for process in slow:
+            process.kill()
+            process.join()
+        if not slow:
+            return
+        try:
+            connection.reconnect()  # the old one may have been interrupted mid-word
+            for process in slow:
+                jobs.release(self._tables, process.pid or 0)
+        except Exception as error:
+            if not jobs.is_lost(error):
+                raise
+
+
+# --- a worker -----------------------------------------------------------------------------------
+
+
+def _work(orders: Orders, pipe: Connection) -> None:
+    """Work until the crew says that it is over: the main function of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the crew, which then says so
+    threading.Thread(target=_end_with_crew, daemon=True).start()
+    pa.set_cpu_count(orders.n_threads)
+    settings = orders.settings
+    try:
+        connection.connect(settings)
+        plan.use(settings.modules)
+        hand = worker.Worker(
+            plan.find(orders.tables),
+            settings.worker,
+            patience=orders.patience,
+            keep=cache.keeper(settings.alyx),
+            tell=pipe.send,
+        )
+        limit_memory(settings.worker.memory)
+        with hand.at_work():
+            while True:
+                began = time.monotonic()
+                if not hand.round():
+                    pipe.send(began)
+                    pipe.poll(settings.worker.watch_every)
+                    time.sleep(max(0.0, began + AT_LEAST - time.monotonic()))
+                    while pipe.poll():
+                        pipe.recv()
+    except BwmError as error:
+        pipe.send(error)
+
+
+def _end_with_crew() -> None:
+    """End this worker when its crew is gone, however that ended."""
+    crew = multiprocessing.parent_process()
+    assert crew is not None
+    wait([crew.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables that are not set, for a process that is started within the block."""
+    own = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            del os.environ[name]
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+LIMITS_OF_CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def memory_of_machine() -> int:
+    """Return the memory of this machine, or of the container if it has less, in bytes."""
+    found = [psutil.virtual_memory().total]
+    for path in map(Path, LIMITS_OF_CONTAINERS):
+        with contextlib.suppress(OSError, ValueError):  # another kind of machine; or "max"
+            found.append(int(path.read_text()))
+    return min(found)
+
+
+def limit_memory(budget: int | None) -> None:
+    """Let this process hold so many bytes of data beside what it holds; more is a MemoryError.
+
+    Only where the system counts them (Linux): elsewhere nothing is limited.
+    """
+    held = getattr(psutil.Process().memory_info(), "data", None)
+    if budget is not None and held is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = held + budget
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -1,0 +1,294 @@
+"""Jobs of tables, in DataJoint's own job tables: what is due, who holds it, who lost it.
+
+A row of `~~table` is a job: pending, reserved by a process of a host, or failed ("error"). A
+worker that holds one is heard from: `duration` is how long it had held the job when it last said
+so, in seconds. How many workers died of a job stands in its `error_message` until it is done.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import datajoint as dj
+import psutil
+import psycopg2
+import pymysql
+from datajoint.condition import Not
+
+from schemas import connection, rows
+from schemas.settings import WorkerSettings
+
+Key = dict[str, Any]
+Table = type[dj.Table]
+
+AT_ONCE = 32
+"""Jobs that are looked up at once; other workers may take some of them meanwhile."""
+
+
+# --- what is to be done -------------------------------------------------------------------------
+
+
+def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
+    """Add a job for each key that is to be made and has none; forget jobs that have no cause.
+
+    As DataJoint's `jobs.refresh`, in two statements instead of one a job.
+
+    Parameters
+    ----------
+    table : table
+        Imported or computed.
+    only : sequence of dict, optional
+        Add jobs for these keys alone.
+    """
+    target, jobs = table(), table().jobs
+    causes = target.key_source.proj()
+    idle = jobs & "status in ('pending', 'success', 'error')"
+    idle.restrict(Not(causes), semantic_check=False).delete_quick()
+    wanted = causes if only is None else causes & list(only)
+    new = (wanted - target.proj()).restrict(Not(jobs), semantic_check=False).proj()
+    shared = {"status": "pending", "priority": dj.config.jobs.default_priority}
+    rows.insert(jobs, new.keys(), shared, skip_duplicates=True)
+
+
+def due(table: Table, only: Sequence[Key] | None = None) -> dj.jobs.Job:
+    """Return the jobs that can be done now, or those of them that have one of some keys."""
+    found = table().jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
+    return found if only is None else found & list(only)
+
+
+def next_keys(pending: dj.jobs.Job) -> list[Key]:
+    """Return the keys of the first of some jobs, in the order in which they are to be done."""
+    return pending.keys(order_by="priority ASC, scheduled_time ASC", limit=AT_ONCE)
+
+
+# --- who lost it --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds jobs of a table.
+
+    Attributes
+    ----------
+    table : table
+        Of the jobs.
+    host, pid
+        The process.
+    silent : float
+        Seconds since it was last heard from.
+    """
+
+    table: Table
+    host: str
+    pid: int
+    silent: float
+
+
+def holders(tables: Sequence[Table]) -> list[Holder]:
+    """Find who holds jobs of tables, in one statement."""
+    if not tables:
+        return []
+    each = [
+        f"SELECT {i}, host, pid, {_silent(table().jobs)} FROM {table().jobs.full_table_name} "
+        "WHERE status = 'reserved'"
+        for i, table in enumerate(tables)
+    ]
+    found = dj.conn().query(" UNION ALL ".join(each)).fetchall()
+    return [Holder(tables[i], host, pid, float(silent)) for i, host, pid, silent in found]
+
+
+def _silent(jobs: dj.jobs.Job) -> str:
+    """Write how many seconds ago the holder of a job was heard from."""
+    return f"({_held(jobs)} - COALESCE(duration, 0))"
+
+
+def _held(jobs: dj.jobs.Job) -> str:
+    """Write for how many seconds a job has been reserved, by the clock of the server."""
+    if jobs.adapter.backend == "mysql":
+        return "(TIMESTAMPDIFF(MICROSECOND, reserved_time, CURRENT_TIMESTAMP(3)) / 1000000)"
+    return "EXTRACT(EPOCH FROM LOCALTIMESTAMP(3) - reserved_time)"
+
+
+def take_over(tables: Sequence[Table], settings: WorkerSettings) -> None:
+    """Let the jobs be done again whose worker is dead or was silent for too long.
+
+    Called while nothing is in hand: what this very process holds, it does not know of.
+    """
+    for found in set(holders(tables)):
+        if (found.host, found.pid) == (platform.node(), os.getpid()):
+            _give_back(found)
+        elif found.silent > settings.stale_after or _is_dead(found):
+            _bury(found, settings)
+
+
+def release(tables: Sequence[Table], pid: int) -> None:
+    """Let the jobs be done again that a process of this host held and gave back."""
+    for found in _held_by(tables, platform.node(), pid):
+        _give_back(found)
+
+
+def bury(tables: Sequence[Table], host: str, pid: int, settings: WorkerSettings) -> None:
+    """Let the jobs be done again that a dead process held; those that killed too many fail."""
+    for found in _held_by(tables, host, pid):
+        _bury(found, settings)
+
+
+def _held_by(tables: Sequence[Table], host: str, pid: int) -> set[Holder]:
+    return {found for found in holders(tables) if (found.host, found.pid) == (host, pid)}
+
+
+def _is_dead(holder: Holder) -> bool:
+    return holder.host == platform.node() and not psutil.pid_exists(holder.pid)
+
+
+def _give_back(holder: Holder) -> None:
+    jobs = holder.table().jobs
+    jobs.connection.query(
+        f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL "
+        "WHERE status = 'reserved' AND host = %s AND pid = %s",
+        (holder.host, holder.pid),
+    )
+
+
+def _bury(holder: Holder, settings: WorkerSettings) -> None:
+    jobs = holder.table().jobs
+    for job in (jobs.reserved & {"host": holder.host, "pid": holder.pid}).to_dicts():
+        deaths = _deaths(job["error_message"]) + 1
+        failed = deaths >= settings.deaths_allowed
+        died = f"{deaths} worker{'s' * (deaths > 1)} died while making it"
+        where, values = _is(jobs, {name: job[name] for name in jobs.primary_key})
+        # Another worker may have done the same, and one be at work again: then it is not touched.
+        jobs.connection.query(
+            f"UPDATE {jobs.full_table_name} SET status = %s, duration = NULL, error_message = %s "
+            f"WHERE status = 'reserved' AND reserved_time = %s AND {where}",
+            (
+                "error" if failed else "pending",
+                f"WorkerDied: {died}. {POISON}" if failed else died,
+                job["reserved_time"],
+                *values,
+            ),
+        )
+
+
+POISON = (
+    "They were killed, or ran out of memory: see the log of that time. A larger bwm.memory with "
+    "fewer workers may help; then retry."
+)
+
+
+def _deaths(text: str) -> int:
+    found = re.match(r"\d+(?= workers? died)", text)
+    return int(found[0]) if found else 0
+
+
+def _is(jobs: dj.jobs.Job, key: Key) -> tuple[str, list[Any]]:
+    quote = jobs.adapter.quote_identifier
+    return " AND ".join(f"{quote(name)} = %s" for name in key), list(key.values())
+
+
+# --- heard from ---------------------------------------------------------------------------------
+
+
+class Pulse(threading.Thread):
+    """Says now and then that the job in hand is being worked on, over a connection of its own.
+
+    Short jobs are over before it first speaks, and cost nothing.
+
+    Parameters
+    ----------
+    every : float
+        Seconds.
+    """
+
+    def __init__(self, every: float) -> None:
+        super().__init__(daemon=True, name="pulse")
+        self._every = every
+        self._held: tuple[dj.jobs.Job, Key] | None = None
+        self._changed = threading.Condition()
+        self._ended = False
+        self._own: dj.Connection | None = None
+
+    @contextmanager
+    def holding(self, held: dj.jobs.Job, key: Key) -> Iterator[None]:
+        """Speak for a job until the block ends."""
+        self._hold((held, key))
+        try:
+            yield
+        finally:
+            self._hold(None)
+
+    def _hold(self, held: tuple[dj.jobs.Job, Key] | None) -> None:
+        with self._changed:
+            self._held = held
+            self._changed.notify()
+
+    def end(self) -> None:
+        """End."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Speak for what is held, until it is ended."""
+        while True:
+            with self._changed:
+                if self._ended:
+                    break
+                held = self._held
+                told = self._changed.wait(self._every if held else None)
+            if held and not told:
+                self._speak(*held)
+        self._close()
+
+    def _speak(self, jobs: dj.jobs.Job, key: Key) -> None:
+        where, values = _is(jobs, key)
+        try:
+            if self._own is None:
+                self._own = connection.another()
+            self._own.query(
+                f"UPDATE {jobs.full_table_name} SET duration = {_held(jobs)} WHERE "
+                f"status = 'reserved' AND host = %s AND pid = %s AND {where}",
+                (platform.node(), os.getpid(), *values),
+            )
+        except Exception as error:
+            if not is_lost(error):
+                raise
+            self._close()  # the next time over a new one
+
+    def _close(self) -> None:
+        if self._own is not None:
+            with suppress(Exception):
+                self._own.close()
+        self._own = None
+
+
+# --- what goes wrong on the way -----------------------------------------------------------------
+
+LOST = (dj.errors.LostConnectionError, pymysql.err.InterfaceError, psycopg2.InterfaceError)
+GONE_MYSQL = {1040, 1053, 1152, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
+GONE_POSTGRESQL = {None, "57P01", "57P02", "57P03", "53300"}
+AGAIN_MYSQL = {1205, 1213}
+AGAIN_POSTGRESQL = {"40001", "40P01", "55P03"}
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that the server is gone, or cannot be reached for a while."""
+    if isinstance(error, pymysql.err.OperationalError):
+        return error.args[0] in GONE_MYSQL
+    if isinstance(error, psycopg2.OperationalError):
+        return error.pgcode in GONE_POSTGRESQL
+    return isinstance(error, LOST)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error says that two transactions were in each other's way."""
+    if isinstance(error, pymysql.err.OperationalError):
+        return error.args[0] in AGAIN_MYSQL
+    return isinstance(error, psycopg2.Error) and error.pgcode in AGAIN_POSTGRESQL
