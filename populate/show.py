@@ -89,6 +89,13 @@ def download(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda n_bytes: progress.advance(task, n_bytes)
 
 
+@contextmanager
+def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of bytes; yields what moves it to so many of so many."""
+    with bars(DownloadColumn(), TransferSpeedColumn()) as progress:
+        yield bar(progress, title)
+
+
 # --- tables -------------------------------------------------------------------------------------
 
 

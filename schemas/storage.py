@@ -178,7 +178,8 @@ def _faults(backend: Any) -> tuple[type[Exception], ...]:
     """Name what is raised where a store cannot be read or written."""
     if backend.protocol != "s3":
         return OSError, pa.ArrowException
-    from botocore.exceptions import BotoCoreError  # no server, no login: no OSError
+    # What it raises without server or login is no OSError.
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
     return OSError, pa.ArrowException, BotoCoreError
 

@@ -1,6 +1,14 @@
 """The command `bwm`: each command parses, makes one call, and prints."""
 
-from populate.cli import data, demo, releases, server, status, work  # noqa: F401  (adds commands)
+from populate.cli import (  # noqa: F401  (adds commands)
+    data,
+    demo,
+    releases,
+    server,
+    status,
+    verify,
+    work,
+)
 from populate.cli.base import app
 
 

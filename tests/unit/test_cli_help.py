@@ -51,6 +51,7 @@ def test_the_commands_are_those_that_the_documentation_names():
             "populate",
             "retry",
             "status",
+            "verify",
             "units",
             "fetch",
             "simulate",

@@ -1,0 +1,99 @@
+"""The command verify."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from populate import show
+from populate.cli.base import app, connect, find_eid
+from populate.show import err, out
+
+if TYPE_CHECKING:
+    from populate.verify import Damage, Removed, Report
+
+
+@app.command()
+def verify(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read and hash every object and file, not their size.")
+    ] = False,
+    mend: Annotated[
+        bool,
+        typer.Option("--repair", help="Remove what is damaged, so that populate makes it again."),
+    ] = False,
+    recording: Annotated[
+        str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
+    ] = None,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Minutes; younger files without a row may be those of a job in hand."
+        ),
+    ] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Look whether files, objects, counts and jobs are whole; name what is damaged.
+
+    Example: bwm verify --deep --repair
+    """
+    connect()
+    from populate import verify as checks
+
+    eid = find_eid(recording)
+    with show.byte_bar("verify") as progress:
+        report = checks.verify(deep, eid, 60 * older_than, progress)
+    if not as_json:
+        _print(report)
+    removed = checks.repair(report.damage, None if as_json else _print_removed) if mend else []
+    if as_json:
+        print(json.dumps(_plain(report, removed), indent=2))
+    if report.damage and not mend:
+        err.print(
+            f"{len(report.damage)} damaged. `bwm verify --repair` removes what can be mended."
+        )
+        raise typer.Exit(1)
+    if not all(one.can_be_repaired for one in report.damage) or not all(o.is_gone for o in removed):
+        err.print("Not everything could be repaired.")
+        raise typer.Exit(1)
+    if report.damage:
+        err.print("Repaired: `bwm populate` makes the rows again that were removed.")
+
+
+def _plain(report: Report, removed: list[Removed]) -> dict:
+    return {
+        "checks": [asdict(one) for one in report.checks],
+        "damage": [one.as_dict() for one in report.damage],
+        "removed": [asdict(one) for one in removed],
+        "bytes_read": report.read,
+    }
+
+
+def _print(report: Report) -> None:
+    shown = show.grid("check", show.right("looked at"), show.right("damaged"), "what must hold")
+    for one in report.checks:
+        shown.add_row(one.check, f"{one.looked:,}", str(one.damaged), one.promise)
+    out.print(shown)
+    for damage in report.damage:
+        _print_damage(damage)
+
+
+def _print_damage(damage: Damage) -> None:
+    key = ", ".join(f"{name} {value}" for name, value in damage.key.items())
+    out.print("\ndamaged", style="bold red", end=" ")
+    out.print(damage.table + (f" ({key})" if key else ""), soft_wrap=True)
+    out.print(f"  {damage.what}", soft_wrap=True)
+    out.print(f"  expected {damage.expected}; found {damage.found}", soft_wrap=True)
+    out.print(f"  {damage.remedy}", soft_wrap=True)
+
+
+def _print_removed(removed: Removed) -> None:
+    if not removed.is_gone:
+        out.print(f"kept: {removed.name}: {removed.why}", soft_wrap=True)
+    elif removed.what == "rows":
+        out.print(f"removed: {removed.number} of {removed.name}", soft_wrap=True)
+    else:
+        out.print(f"removed: {removed.name}", soft_wrap=True)

@@ -1,0 +1,180 @@
+"""Remove what is damaged, so that `bwm populate` makes it again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import datajoint as dj
+
+from populate import plan
+from populate.verify import objects
+from populate.verify.damage import Damage, Key
+from populate.verify.tables import name_of, with_parts
+from schemas import storage
+
+Table = type[dj.Table]
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Something that was removed.
+
+    Attributes
+    ----------
+    what : str
+        `'rows'`, `'object'`, `'download'`, `'job'` or `'kept'`.
+    name : str
+        Name of a table, or place of a file.
+    number : int
+        How many rows or files.
+    why : str
+        Of what is kept: why.
+    """
+
+    what: str
+    name: str
+    number: int
+    why: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was removed indeed."""
+        return self.what != "kept"
+
+
+Tell = Callable[[Removed], None]
+
+
+def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
+    """Remove what is damaged, and what depends on it.
+
+    Rows go with the rows that refer to them, their objects, and the failures that workers had
+    with them. Rows that somebody typed are never removed, nor what they refer to.
+
+    Parameters
+    ----------
+    damage : sequence of Damage
+        As `verify` found it.
+    tell : callable, optional
+        Called with what was removed, as soon as it is.
+
+    Returns
+    -------
+    list of Removed
+
+    Raises
+    ------
+    StorageError
+        An object cannot be removed; its rows stay then.
+    """
+    done = []
+    for removed in _all(damage):
+        done.append(removed)
+        if tell:
+            tell(removed)
+    return done
+
+
+def _all(damage: Sequence[Damage]) -> Iterator[Removed]:
+    for table, keys in _rows(damage).items():
+        for start in range(0, len(keys), AT_ONCE):
+            yield from _remove_rows(table, keys[start : start + AT_ONCE])
+    yield from _remove_orphans([one for one in damage if one.kind == "object"])
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+AT_ONCE = 50
+"""Rows that are removed in one transaction."""
+
+
+def _rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
+    """Collect the keys of the rows to go, by table; a part goes with its master."""
+    masters = {plan.name_of(table): table for table in plan.tables()}
+    found: dict[Table, dict[tuple, Key]] = {}
+    for one in damage:
+        if one.kind == "rows":
+            table = masters[".".join(one.table.split(".")[:2])]
+            key = {name: one.key[name] for name in table.primary_key}
+            found.setdefault(table, {})[tuple(key.values())] = key
+    return {table: list(keys.values()) for table, keys in found.items()}
+
+
+def _remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
+    """Remove rows with all that depends on them.
+
+    Their objects go before the rows are gone for others: until then no worker makes them again,
+    and what it then writes may have the same name.
+    """
+    doomed = table() & keys
+    cascade = list(dj.Diagram.cascade(doomed))
+    counts = {one.full_table_name: len(one) for one in cascade}
+    typed = [
+        one.full_table_name for one in cascade if _is_typed(one) and counts[one.full_table_name]
+    ]
+    if typed:
+        if len(keys) > 1:
+            for key in keys:
+                yield from _remove_rows(table, [key])
+        else:
+            why = f"rows that were typed refer to {keys[0]}: {', '.join(typed)}."
+            yield Removed("kept", plan.name_of(table), 1, why)
+        return
+    going = _objects(cascade)
+    with doomed.connection.transaction:
+        doomed.delete(prompt=False)
+        for store, path in going:
+            storage.remove(path, store)
+    _forget_failures(table, keys)
+    names = {
+        one.full_table_name: name_of(one) for master in plan.tables() for one in with_parts(master)
+    }
+    for full_name, n in counts.items():
+        if n:
+            yield Removed("rows", names.get(full_name, full_name), n)
+    for store, path in going:
+        yield Removed("object", storage.place(path, store), 1)
+
+
+def _is_typed(table: dj.Table) -> bool:
+    """Whether nobody could make the rows of a table again: all but imported and computed ones."""
+    return not table.table_name.startswith("_")
+
+
+def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
+    """List the objects, by store and path, that rows point to."""
+    columns = defaultdict(list)
+    for holder in objects.holders():
+        columns[holder.table.full_table_name].append(holder.column)
+    return [
+        (one.stored["store"], one.stored["path"])
+        for table in cascade
+        for column in columns[table.full_table_name]
+        for one in table.to_arrays(column)
+        if one is not None
+    ]
+
+
+def _forget_failures(table: Table, keys: list[Key]) -> None:
+    """Forget the failures of jobs that had to do with rows: of these, and of what needs them."""
+    for below in plan.tables():
+        jobs = below().jobs
+        shared = [name for name in keys[0] if name in jobs.primary_key]
+        if shared and table.full_table_name in below().ancestors():
+            narrowed = [{name: key[name] for name in shared} for key in keys]
+            (jobs.errors & narrowed).delete_quick()
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def _remove_orphans(damage: Sequence[Damage]) -> Iterator[Removed]:
+    """Remove files of the store that still no row points to, and that are as they were."""
+    pointed = {ref.place for ref in objects.references(objects.holders())} if damage else set()
+    for one in damage:
+        held = storage.look_up(one.path, one.store)
+        if held and held.written == one.written and (one.store, one.path) not in pointed:
+            storage.remove(one.path, one.store)
+            yield Removed("object", one.what, 1)
