@@ -7,16 +7,14 @@ in the database, so nothing can be marked wrongly: staleness follows from what i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import datajoint as dj
-import numpy as np
-import pandas as pd
 
-from populate import plan, worker
-from schemas import rows
+from populate import ask, plan, worker
 from schemas.errors import BwmError
 
 REASONS = ("replaced", "revised", "added", "withdrawn")
@@ -57,61 +55,63 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
         Only those of one session.
     """
     of = {"eid": eid} if eid else {}
-    return [
-        found
+    files = ask.fetch_keyed(
+        (table, table.primary_key, f"reason, dataset_path FROM ({_differences(table, of)}) AS d")
         for table in tables or plan.tables()
         if hasattr(table, "listed")
-        for found in _of_table(table, of)
-    ]
-
-
-def _of_table(table: type[dj.Table], of: dict[str, str]) -> list[Stale]:
-    """Compare what was on offer when rows were made with what is on offer now."""
-    key = list(table.primary_key)
-    was = rows.frame(table.Source & of)
-    if was.empty:
-        return []
-    now = _chosen(rows.frame(table().listed & (table & of).proj()), key)
-    place = [*key, "dataset_path"]
-    both = was.merge(now, on=place, how="outer", indicator="there")
-    read, listed = both["source_md5"].notna(), both["md5"].notna()
-    both["reason"] = np.select(
-        [
-            both["there"].eq("right_only"),
-            both["there"].eq("left_only"),
-            read & listed & both["source_md5"].ne(both["md5"]),
-        ],
-        ["added", "withdrawn", "replaced"],
-        default="",
     )
-    found = both[both["reason"] != ""]
     return [
-        Stale(plan.name_of(table), dict(zip(key, values, strict=True)), *_told(files))
-        for values, files in found.groupby(key, sort=True)
+        Stale(plan.name_of(table), key, *_told([(reason, path) for _, _, reason, path in group]))
+        for (table, key), group in itertools.groupby(files, key=lambda row: row[:2])
     ]
 
 
-def _told(files: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
-    """Tell why a row is stale: a file that came as another of its name went is a revision."""
-    reasons = set(files["reason"])
-    if {"added", "withdrawn"} <= reasons:
-        return "revised", tuple(files.loc[files["reason"].ne("withdrawn"), "dataset_path"])
-    return min(reasons, key=REASONS.index), tuple(files["dataset_path"])
+def _differences(table: type[dj.Table], of: Mapping[str, str]) -> str:
+    """Write the selection of files that were on offer when rows were made or are now, not both.
+
+    And of files that were read and have another hash now: key, reason, dataset_path.
+    """
+    key = ask.columns(table.primary_key)
+    was = table.Source & of
+    return (
+        f"SELECT {key}, dataset_path, CASE WHEN count(*) = 2 THEN 'replaced' "
+        "WHEN max(was) = 1 THEN 'withdrawn' ELSE 'added' END AS reason FROM ("
+        f"SELECT {key}, dataset_path, source_md5 AS md5, 1 AS was "
+        f"FROM {was.full_table_name}{was.where_clause()} UNION ALL "
+        f"SELECT {key}, dataset_path, md5, 0 FROM ({_chosen(table, of)}) AS chosen) AS files "
+        f"GROUP BY {key}, dataset_path HAVING count(*) = 1 OR min(md5) <> max(md5)"
+    )
 
 
-def _chosen(listed: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """Choose one revision of each file, as `sources.base.select_revision` does for one row."""
-    if "sorter_revision" in listed:
-        listed = listed[listed["revision"] <= listed["sorter_revision"]]
-        flagged = pd.Series(False, listed.index)
+def _chosen(table: type[dj.Table], of: Mapping[str, str]) -> str:
+    """Write the selection of the files now on offer for rows that are made.
+
+    Of each file one revision is chosen, as `sources.base.select_revision` does for one row: of
+    flagged ones the first, of others the last.
+    """
+    listed = table().listed & (table & of).proj()
+    # Revisions are compared as Python does it, whatever the language of the database.
+    exact = ' COLLATE "C"' if listed.connection.adapter.backend == "postgresql" else ""
+    order, where = f"revision{exact} DESC", ""
+    if "sorter_revision" in listed.heading:
+        where = f" WHERE revision{exact} <= sorter_revision"
     else:
-        flagged = listed["is_default"].fillna(False).astype(bool)
-    # Of flagged revisions the first counts, of the others the last.
-    rank = listed["revision"].rank(method="dense")
-    order = pd.DataFrame({"flag": ~flagged, "rank": rank.where(flagged, -rank)})
-    listed = listed.loc[order.sort_values(["flag", "rank"]).index]
-    chosen = listed.drop_duplicates([*key, "collection", "dataset_name"])
-    return chosen[[*key, "dataset_path", "md5"]]
+        flagged = f"CASE WHEN is_default THEN revision{exact} END"
+        order = f"CASE WHEN is_default THEN 0 ELSE 1 END, {flagged}, {order}"
+    key = ask.columns(table.primary_key)
+    return (
+        f"SELECT {key}, dataset_path, md5 FROM (SELECT {key}, dataset_path, md5, row_number() "
+        f"OVER (PARTITION BY {key}, collection, dataset_name ORDER BY {order}) AS place "
+        f"FROM ({listed.make_sql()}) AS listed{where}) AS ranked WHERE place = 1"
+    )
+
+
+def _told(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
+    """Tell why a row is stale: a file that came as another of its name went is a revision."""
+    reasons = {reason for reason, _ in files}
+    if {"added", "withdrawn"} <= reasons:
+        return "revised", tuple(sorted(path for reason, path in files if reason != "withdrawn"))
+    return min(reasons, key=REASONS.index), tuple(sorted(path for _, path in files))
 
 
 # --- making them again --------------------------------------------------------------------------

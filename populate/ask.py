@@ -1,0 +1,144 @@
+"""SQL that asks the server of all tables at once.
+
+DataJoint asks of one table at a time, in several queries. Here a selection is written for each
+table from DataJoint's own expressions, and all of them go to the server as one statement.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import datajoint as dj
+
+Table = type[dj.Table]
+
+
+def fetch(selections: Iterable[str]) -> Sequence[tuple]:
+    """Fetch the rows of several selections in one statement; of none without asking."""
+    statement = " UNION ALL ".join(selections)
+    return dj.conn().query(statement).fetchall() if statement else ()
+
+
+def fetch_keyed(selections: Iterable[tuple[Table, Sequence[str], str]]) -> list[tuple]:
+    """Fetch rows of several tables, each with its key, in one statement.
+
+    Parameters
+    ----------
+    selections : iterable of tuple
+        For a table: the names of its key, and what to select beside them and from where. What is
+        selected has the same columns for every table.
+
+    Returns
+    -------
+    list of tuple
+        The table, the key as dict, and the columns; in the order of the selections and their keys.
+        Days and times of a key are text.
+    """
+    each = list(selections)
+    found = fetch(
+        f"SELECT {i}, {_packed(table, names)}, {rest}"
+        for i, (table, names, rest) in enumerate(each)
+    )
+    rows = [(i, _unpacked(packed, *each[i][:2]), *columns) for i, packed, *columns in found]
+    rows.sort(key=lambda row: (row[0], *row[1].values()))
+    return [(each[i][0], *values) for i, *values in rows]
+
+
+def _packed(table: Table, names: Sequence[str]) -> str:
+    """Write a key as one column, which keys of all tables share: JSON."""
+    adapter = dj.conn().adapter
+    mysql = adapter.backend == "mysql"
+    pairs = []
+    for name in names:
+        column = adapter.quote_identifier(name)
+        # MySQL keeps a UUID as bytes.
+        pairs += [f"'{name}'", f"hex({column})" if mysql and table().heading[name].uuid else column]
+    return f"{'json_object' if mysql else 'json_build_object'}({', '.join(pairs)})"
+
+
+def _unpacked(packed: Any, table: Table, names: Sequence[str]) -> dict[str, Any]:
+    values = json.loads(packed) if isinstance(packed, str) else packed
+    heading = table().heading
+    return {n: uuid.UUID(values[n]) if heading[n].uuid else values[n] for n in names}
+
+
+# --- parts of statements ------------------------------------------------------------------------
+
+
+def count(keys: str) -> str:
+    """Write the selection of how many rows a selection has."""
+    return f"SELECT count(*) FROM ({keys}) AS counted"
+
+
+def columns(names: Iterable[str], alias: str | None = None) -> str:
+    """Write names of columns as the server quotes them."""
+    quote = dj.conn().adapter.quote_identifier
+    prefix = f"{alias}." if alias else ""
+    return ", ".join(f"{prefix}{quote(name)}" for name in names)
+
+
+def same(names: Iterable[str], one: str, other: str) -> str:
+    """Write the condition that columns of two aliases are the same."""
+    quote = dj.conn().adapter.quote_identifier
+    return " AND ".join(f"{one}.{quote(n)} = {other}.{quote(n)}" for n in names) or "TRUE"
+
+
+def seconds_since(column: str) -> str:
+    """Write how many seconds ago a time was, by the clock of the server."""
+    if dj.conn().adapter.backend == "mysql":
+        return f"(TIMESTAMPDIFF(MICROSECOND, {column}, CURRENT_TIMESTAMP(3)) / 1000000)"
+    return f"EXTRACT(EPOCH FROM LOCALTIMESTAMP(3) - {column})"
+
+
+def of_jobs(table: Table, *states: str) -> str:
+    """Write the selection of the keys that have a job, or one in one of some states."""
+    jobs = table().jobs
+    listed = ", ".join(f"'{state}'" for state in states)
+    where = f" WHERE status IN ({listed})" if states else ""
+    return f"SELECT {columns(jobs.primary_key)} FROM {jobs.full_table_name}{where}"
+
+
+def undone(table: Table, but: str, of: Mapping[str, Any] | None = None) -> str:
+    """Write the selection of the keys that can be made and are not, without those of `but`.
+
+    Parameters
+    ----------
+    table : table
+        Imported or computed.
+    but : str
+        A selection of keys of jobs.
+    of : mapping, optional
+        Only keys with these values.
+    """
+    # The instance that is kept with the jobs has read the columns of its parents already.
+    target = table().jobs.target
+    source = target.key_source.proj() & dict(of or {})
+    keys = [name for name in source.primary_key if name in target.heading]
+    jobs = [name for name in target.jobs.primary_key if name in keys]
+    return without(source, {target.full_table_name: keys, f"({but})": jobs})
+
+
+def without(source: dj.expression.QueryExpression, others: Mapping[str, Sequence[str]]) -> str:
+    """Write the selection of the keys of an expression that others have not.
+
+    `source - other` is NOT IN, which PostgreSQL answers by comparing all with all where the keys
+    do not fit its working memory.
+
+    Parameters
+    ----------
+    source : dj.expression.QueryExpression
+        Keys alone.
+    others : mapping of str to sequence of str
+        Names of tables, or selections in brackets, and the columns by which they are compared.
+    """
+    absent = [
+        f"NOT EXISTS (SELECT 1 FROM {other} AS other WHERE {same(names, 'other', 'able')})"
+        for other, names in others.items()
+    ]
+    return (
+        f"SELECT {columns(source.primary_key, 'able')} FROM ({source.make_sql()}) AS able "
+        f"WHERE {' AND '.join(absent)}"
+    )
