@@ -1,0 +1,50 @@
+# Sourced by backup.sh and restore.sh: how clients log in, and how objects are copied. Where server
+# and store are is said as to bwm itself: DJ_HOST, DJ_PORT, DJ_USER, DJ_PASS or DJ_PASS_FILE,
+# DJ_BACKEND, BWM_PREFIX, BWM_STORE.
+set -euo pipefail
+
+backend=${DJ_BACKEND:-mysql}
+prefix=${BWM_PREFIX:-bwm}
+store=${BWM_STORE:?is not set: name the folder of the store}
+password=${DJ_PASS:-}
+[[ -z ${DJ_PASS_FILE:-} ]] || password=$(<"$DJ_PASS_FILE")
+
+fail() {
+  echo "$1" >&2
+  exit 1
+}
+
+[[ $prefix =~ ^[a-z][a-z0-9_]*$ ]] || fail "BWM_PREFIX: '$prefix' is no prefix."
+pattern="'${prefix//_/!_}!_%' ESCAPE '!'" # of the names of our schemas, in SQL
+
+# The password is in a file that only we can read, or in the environment: never in an argument,
+# which every account of the machine could see.
+if [[ $backend == mysql ]]; then
+  login=$(mktemp)
+  trap 'rm -f "$login"' EXIT
+  printf '[client]\nprotocol=tcp\nhost="%s"\nport=%s\nuser="%s"\npassword="%s"\n' \
+    "${DJ_HOST:?is not set: name the server}" "${DJ_PORT:-3306}" "${DJ_USER:-}" \
+    "$(sed 's/[\\"]/\\&/g' <<<"$password")" >"$login"
+  ask() { mysql --defaults-file="$login" --batch --skip-column-names --execute="$1"; }
+else
+  export PGHOST=${DJ_HOST:?is not set: name the server} PGPORT=${DJ_PORT:-5432}
+  export PGUSER=${DJ_USER:-} PGPASSWORD=$password PGDATABASE=postgres
+  ask() { psql --no-psqlrc --quiet --tuples-only --no-align --command="$1"; }
+fi
+
+# copy_new FROM TO: what TO lacks. A copy has its name only when it is whole, so that one that was
+# interrupted is made again.
+copy_new() {
+  local from=$1 to=$2 path n=0
+  while IFS= read -r -d '' path; do
+    [[ ! -e $to/$path ]] || continue
+    mkdir -p "$(dirname "$to/$path")"
+    if cp -p "$from/$path" "$to/$path.saving"; then
+      mv "$to/$path.saving" "$to/$path"
+      n=$((n + 1))
+    elif [[ -e $from/$path ]]; then
+      fail "$from/$path: cannot be copied."
+    fi # else it is gone since it was listed: no row that was dumped needed it
+  done < <(cd "$from" && find . -type f ! -name '*.saving' -print0)
+  echo "$n objects copied to $to"
+}
