@@ -164,6 +164,7 @@ def _bury(holder: Holder, settings: WorkerSettings) -> None:
         failed = deaths >= settings.deaths_allowed
         died = f"{deaths} worker{'s' * (deaths > 1)} died while making it"
         where, values = _is(jobs, {name: job[name] for name in jobs.primary_key})
+        _cut_off(jobs, job)
         # Another worker may have done the same, and one be at work again: then it is not touched.
         jobs.connection.query(
             f"UPDATE {jobs.full_table_name} SET status = %s, duration = NULL, error_message = %s "
@@ -175,6 +176,28 @@ def _bury(holder: Holder, settings: WorkerSettings) -> None:
                 *values,
             ),
         )
+
+
+def _cut_off(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:
+    """End the connection of a worker that is silent: it may hold locks, and must not commit.
+
+    The numbers of connections begin anew with the server: those of its last life are let be.
+    """
+    began = job["reserved_time"]
+    if jobs.adapter.backend == "mysql":
+        uptime = int(jobs.connection.query("SHOW GLOBAL STATUS LIKE 'Uptime'").fetchone()[1])
+        since = "SELECT TIMESTAMPDIFF(SECOND, %s, CURRENT_TIMESTAMP(3))"
+        if int(jobs.connection.query(since, (began,)).fetchone()[0]) > uptime:
+            return
+        with suppress(pymysql.err.Error, dj.errors.DataJointError):  # it is gone, or not ours
+            jobs.connection.query(f"KILL {int(job['connection_id'])}")
+    else:
+        with suppress(psycopg2.Error, dj.errors.DataJointError):
+            jobs.connection.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid = %s AND backend_start::timestamp <= %s",
+                (job["connection_id"], began),
+            )
 
 
 POISON = (
@@ -191,6 +214,13 @@ def _deaths(text: str) -> int:
 def _is(jobs: dj.jobs.Job, key: Key) -> tuple[str, list[Any]]:
     quote = jobs.adapter.quote_identifier
     return " AND ".join(f"{quote(name)} = %s" for name in key), list(key.values())
+
+
+def fail(held: dj.jobs.Job, key: Key, problem: str, stack: str) -> None:
+    """Record why a job failed, unless another worker has taken it over."""
+    own = {"host": platform.node(), "pid": os.getpid()}
+    if held.reserved & key & own:
+        held.error(key, problem, stack)
 
 
 # --- heard from ---------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ class Worker:
             if _asked_by(error) or jobs.is_lost(error):
                 raise
             problem = self._told(error)
-            held.error(key, problem, traceback.format_exc())
+            jobs.fail(held, key, problem, traceback.format_exc())
             self._of[table].failed.append((key, problem))
         else:
             held.complete(key)

@@ -128,6 +128,7 @@ def reconnect() -> None:
         dj.conn().close()
     dj.conn().connect()
     dj.conn()._in_transaction = False
+    dj.conn().connection_id = dj.conn().adapter.get_connection_id(dj.conn()._conn)
 
 
 def _detach() -> None:
