@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from populate.verify import objects
+from populate.verify import counts, files, jobs, objects, rules
 from populate.verify.damage import Damage, Report
 from populate.verify.objects import Task
 from populate.verify.repair import Removed, repair
@@ -50,18 +50,32 @@ def verify(
         The store cannot be opened or listed.
     """
     report = Report()
-    store = objects.Objects(eid)
-    suspected = store.suspects()
+    store, listed = objects.Objects(eid), files.Files(eid)
+    of_store, of_files = store.suspects(), listed.suspects()
     if deep:
-        tasks = store.tasks(suspected)
-        suspected += _run(tasks, progress)
-        report.read = sum(task.n_bytes for task in tasks)
+        tasks = store.tasks(of_store), listed.tasks(of_files)
+        report.read = sum(task.n_bytes for some in tasks for task in some)
+        found = _run([*tasks[0], *tasks[1]], progress)
+        of_store += [damage for damage in found if damage.check == objects.OBJECTS]
+        of_files += [damage for damage in found if damage.check == files.FILES]
+    of_files = listed.confirm(of_files, deep)
+    report.add(files.FILES, files.HASHES if deep else files.SIZES, len(listed.here), of_files)
     whole = objects.WHOLE_DEEP if deep else objects.WHOLE
-    found = store.confirm(suspected, deep)
-    report.add(objects.OBJECTS, whole, len(store.references), found)
-    loose = store.orphans(older_than)
-    report.add(objects.ORPHANS, objects.NO_ORPHANS, store.n_held, loose)
+    report.add(objects.OBJECTS, whole, len(store.references), store.confirm(of_store, deep))
+    report.add(objects.ORPHANS, objects.NO_ORPHANS, store.n_held, store.orphans(older_than))
+    _compare_counts(report, eid)
+    report.add(jobs.JOBS, jobs.PROMISE, jobs.count(eid), jobs.find(eid))
     return report
+
+
+def _compare_counts(report: Report, eid: str | None) -> None:
+    every = rules.rules()
+    looked = counts.count_rows(every, eid)
+    found = counts.find(every, eid, report.damage)
+    for check, promise in rules.PROMISES.items():
+        tables = {rule.table for rule in every if rule.check == check}
+        n_rows = sum(looked.get(table, 0) for table in tables)
+        report.add(check, promise, n_rows, [damage for damage in found if damage.check == check])
 
 
 def _run(tasks: Sequence[Task], progress: Progress | None) -> list[Damage]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import datajoint as dj
 
 from populate import plan
-from populate.verify import objects
+from populate.verify import files, jobs, objects
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
 from schemas import storage
@@ -82,6 +82,8 @@ def _all(damage: Sequence[Damage]) -> Iterator[Removed]:
         for start in range(0, len(keys), AT_ONCE):
             yield from _remove_rows(table, keys[start : start + AT_ONCE])
     yield from _remove_orphans([one for one in damage if one.kind == "object"])
+    yield from _remove_downloads([one for one in damage if one.kind == "download"])
+    yield from _remove_jobs([one for one in damage if one.kind == "job"])
 
 
 # --- rows ---------------------------------------------------------------------------------------
@@ -160,11 +162,20 @@ def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
 def _forget_failures(table: Table, keys: list[Key]) -> None:
     """Forget the failures of jobs that had to do with rows: of these, and of what needs them."""
     for below in plan.tables():
-        jobs = below().jobs
-        shared = [name for name in keys[0] if name in jobs.primary_key]
+        failed = below().jobs.errors
+        shared = [name for name in keys[0] if name in failed.primary_key]
         if shared and table.full_table_name in below().ancestors():
-            narrowed = [{name: key[name] for name in shared} for key in keys]
-            (jobs.errors & narrowed).delete_quick()
+            (failed & [{name: key[name] for name in shared} for key in keys]).delete_quick()
+
+
+def _remove_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
+    """Remove jobs that are still as they were found."""
+    still = jobs.look(None) if damage else []
+    for one in damage:
+        if one in still:
+            (table,) = plan.find([one.table])
+            (table().jobs & one.key).delete_quick()
+            yield Removed("job", one.table, 1)
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -178,3 +189,9 @@ def _remove_orphans(damage: Sequence[Damage]) -> Iterator[Removed]:
         if held and held.written == one.written and (one.store, one.path) not in pointed:
             storage.remove(one.path, one.store)
             yield Removed("object", one.what, 1)
+
+
+def _remove_downloads(damage: Sequence[Damage]) -> Iterator[Removed]:
+    for one in damage:
+        gone = files.remove_download(one)
+        yield Removed("download" if gone else "kept", one.what, 1, "" if gone else "it is in use.")

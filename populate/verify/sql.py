@@ -43,9 +43,9 @@ def read_key(written: str | None, order: Sequence[str]) -> Key:
     return {name: held[name] for name in order if name in held}
 
 
-def same(left: str, right: str) -> str:
-    """Write that two values are equal, or both null."""
-    return f"({left} = {right} OR ({left} IS NULL AND {right} IS NULL))"
+def differ(left: str, right: str) -> str:
+    """Write that two values are not equal, null being equal to null alone."""
+    return f"NOT ({left} <=> {right})" if is_mysql() else f"({left}) IS DISTINCT FROM ({right})"
 
 
 def fetch(selects: Sequence[str], eid: str | None = None) -> list[tuple[Any, ...]]:

@@ -582,6 +582,18 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class OnDisk(Protocol):
+    """A source whose files are on this machine, or some of them."""
+
+    def places(self, files: Sequence[tuple[str, str]]) -> tuple[Path | None, ...]:
+        """Tell where files (eid, path below the session) are, or would be, without fetching any.
+
+        None where the source does not know the session.
+        """
+        ...
+
+
+@runtime_checkable
 class Cached(Protocol):
     """A source that keeps files which it can fetch again."""
 

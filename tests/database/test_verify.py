@@ -9,10 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from populate import cli, plan, status, verify, worker
-from schemas import activity, ephys, video, wheel
+from populate.verify import rules
+from schemas import activity, behavior, ephys, video, wheel
 from schemas.sources import simulator
 from tests.support.databases import Release, differences, snapshot, stored_objects
-from tests.support.verify import change, cut, first, flip, name, named, place
+from tests.support.verify import change, changed, cut, first, flip, key_of, name, named, place
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 
@@ -33,14 +34,20 @@ def _filled(lend, original):
 
 
 @pytest.fixture
-def filled(_filled):
-    """A database with everything made; whatever a test breaks is as it was in the end."""
+def made(_filled):
+    """A database with everything made."""
     _filled.connect()
+    return _filled
+
+
+@pytest.fixture
+def filled(made):
+    """The same; whatever a test breaks is as it was in the end."""
     assert named(verify.verify(deep=True, older_than=0)) == set()
-    yield _filled
-    assert differences(snapshot(), _filled.whole) == {}
+    yield made
+    assert differences(snapshot(), made.whole) == {}
     assert named(verify.verify(deep=True, older_than=0)) == set()
-    assert held(_filled) == stored_objects()
+    assert held(made) == stored_objects()
 
 
 def bwm(database, *arguments):
@@ -154,3 +161,139 @@ def test_orphans_go_but_for_young_ones_and_those_of_others(filled):
     for path in (young, *others):
         assert path.exists()
         path.unlink()
+
+
+# --- counts -------------------------------------------------------------------------------------
+
+TRIALS = "rows of Trial"
+SUM = "n_reactions + n_missing + n_too_fast + n_too_slow"
+MOVES = "n_first_moves + n_without_move + n_unknown_move"
+EVENTS = "n_psth_events + n_psth_dropped + n_unsplit_trials"
+PLACE = "region_id against that of its site"
+Trials, Cluster, Spikes = behavior.Trials, ephys.SpikeSorting.Cluster, ephys.Spikes
+
+# Table, column, its new value, and what is named: check, table and what of it.
+WRONG = [
+    *(
+        (table, column, f"{column} + 1", {("rows", plan.name_of(table), column)})
+        for table, column, *_ in (*rules.PARTS, *rules.LENGTHS)
+        if table is not Spikes
+    ),
+    *(
+        (
+            table.Source,
+            "source_md5",
+            "NULL",
+            {("rows", plan.name_of(table), "files that were read")},
+        )
+        for table in (Trials, ephys.SpikeSorting, video.Licks)
+    ),
+    *(
+        (table, column, f"{column} + 1", {(check, plan.name_of(table), what) for what in said})
+        for check, table, column, *said in (
+            ("trials", behavior.ReactionTime, "n_reactions", "n_reactions", SUM),
+            ("trials", behavior.ReactionTime, "n_missing", "n_missing", SUM),
+            ("trials", behavior.ReactionTime, "n_too_slow", SUM),
+            ("trials", behavior.TrialMask, "n_used", "n_used"),
+            ("trials", wheel.FirstMovement, "n_first_moves", "n_first_moves", MOVES),
+            ("trials", wheel.FirstMovement, "n_unknown_move", MOVES),
+            ("trials", behavior.Performance, "n_correct", "n_correct"),
+            ("trials", behavior.Performance, "n_no_go", "n_no_go"),
+            ("trials", activity.UnitRate, "n_events", "n_events + n_dropped_events"),
+            ("trials", activity.Psth, "n_unsplit_trials", EVENTS),
+            (
+                "trials",
+                activity.UnitResponse,
+                "n_incomparable",
+                "n_response_trials + n_incomparable",
+            ),
+            ("units", ephys.GoodUnits, "n_good", "n_good"),
+            ("units", ephys.GoodUnits, "n_undecided", "n_undecided"),
+            ("units", ephys.UnitMetrics, "n_label_good", "n_label_good"),
+            (
+                "units",
+                activity.RegionRate,
+                "n_located_units",
+                "n_located_units + n_unlocated_units",
+            ),
+        )
+    ),
+    (
+        Spikes,
+        "n_spikes",
+        "n_spikes + 1",
+        {("rows", "ephys.Spikes", "n_spikes"), ("spikes", "ephys.Spikes", "sum of n_unit_spikes")},
+    ),
+    (
+        behavior.ReactionTime.Trial,
+        "rt_in_bounds",
+        "NULL",
+        {("trials", "behavior.ReactionTime", "n_reactions")},
+    ),
+    (
+        activity.Psth.Condition,
+        "n_psth_events",
+        "n_psth_events + 1",
+        {("trials", "activity.Psth", EVENTS)},
+    ),
+    (ephys.GoodUnits.Unit, "is_good", "FALSE", {("units", "ephys.GoodUnits", "n_good")}),
+    (
+        Spikes.Unit,
+        "n_unit_spikes",
+        "n_unit_spikes + 1",
+        {
+            ("spikes", "ephys.Spikes", "sum of n_unit_spikes"),
+            ("spikes", "ephys.Spikes", "spike_offset"),
+        },
+    ),
+    (Spikes.Unit, "spike_offset", "spike_offset + 1", {("spikes", "ephys.Spikes", "spike_offset")}),
+    (
+        Cluster,
+        "spike_count",
+        "spike_count + 1",
+        {("spikes", "ephys.SpikeSorting", "spike_count against n_unit_spikes")},
+    ),
+    (
+        ephys.UnitMetrics.Unit,
+        "computed_spike_count",
+        "computed_spike_count - 1",
+        {("spikes", "ephys.UnitMetrics", "computed_spike_count against n_unit_spikes")},
+    ),
+    (
+        activity.Psth.Unit,
+        "psth_offset",
+        "psth_offset + 1",
+        {("spikes", "activity.Psth", "psth_offset")},
+    ),
+    (
+        activity.Psth.Unit,
+        "n_psth_rows",
+        "n_psth_rows + 1",
+        {
+            ("spikes", "activity.Psth", "sum of n_psth_rows"),
+            ("spikes", "activity.Psth", "psth_offset"),
+        },
+    ),
+    (Cluster, "region_id", "NULL", {("regions", "ephys.SpikeSorting", PLACE)}),
+]
+FIRST = {
+    "rt_in_bounds": "rt_in_bounds",
+    "is_good": "is_good",
+    "region_id": "region_id IS NOT NULL",
+    "source_md5": "source_md5 IS NOT NULL",
+}
+"""Which row is changed, where the first will not do."""
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "expected"), WRONG, ids=lambda v: getattr(v, "__qualname__", None)
+)
+def test_each_wrong_count_is_named_with_its_row_alone(made, table, column, value, expected):
+    key = key_of(table, FIRST.get(column, True))
+    master = getattr(table, "master", table)
+    of = {name: key[name] for name in master.primary_key}
+    with changed(table, of if column == "source_md5" else key, column, value):
+        found = verify.verify().damage
+    assert {(d.check, d.table, d.what.partition(", ")[0]) for d in found} == expected
+    assert all(damage.key == of for damage in found)
+    assert verify.verify().damage == []

@@ -1,9 +1,12 @@
 """Damage: to files, to objects, and to rows behind DataJoint's back."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import datajoint as dj
 import pyarrow.parquet as pq
+
+from schemas import rows
 
 
 def flip(path, column=None):
@@ -35,11 +38,31 @@ def first(table, column, **key):
     return {name: row[name] for name in table.primary_key}, row[column]
 
 
+def key_of(table, where=True):
+    """Key of the first row of a table that meets a condition."""
+    return (table & where).keys(order_by=table.primary_key, limit=1)[0]
+
+
 def change(table, key, **values):
     """Change columns of rows as nobody should: with SQL."""
     quote = table().adapter.quote_identifier
     sets = ", ".join(f"{quote(name)} = {value}" for name, value in values.items())
     dj.conn().query(f"UPDATE {table.full_table_name} SET {sets}{(table & key).where_clause()}")
+
+
+@contextmanager
+def changed(table, key, column, value):
+    """Change a column of rows while a block runs."""
+    quote = table().adapter.quote_identifier
+    before = [
+        (row, row.pop(column)) for row in rows.frame((table & key).proj(column)).to_dict("records")
+    ]
+    change(table, key, **{column: value})
+    yield
+    for row, held in before:
+        where = (table & row).where_clause().replace("%", "%%")
+        sets = f"{quote(column)} = %s"
+        dj.conn().query(f"UPDATE {table.full_table_name} SET {sets}{where}", (rows.clean(held),))
 
 
 def named(report):

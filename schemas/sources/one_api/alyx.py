@@ -308,6 +308,18 @@ class AlyxSource(Loads):
 
     # --- the cache ------------------------------------------------------------------------------
 
+    def places(self, files: Sequence[tuple[str, str]]) -> tuple[Path | None, ...]:
+        """Tell where the cache has files (eid, path below the session), or would have them.
+
+        None for sessions that its tables do not know: the server is not asked.
+        """
+        with self._lock:
+            self._learn({eid for eid, _ in files})
+        places = self._places
+        return tuple(
+            self._path(places[eid], path) if eid in places else None for eid, path in files
+        )
+
     def cached_bytes(self) -> int:
         """Return the size of all files of sessions that the cache holds (bytes)."""
         return cache.size(self._cache)

@@ -114,6 +114,14 @@ class OneSource(Loads):
                 raise MissingDataset(what, path, remedy)
         return paths
 
+    def places(self, files: Sequence[tuple[str, str]]) -> tuple[Path | None, ...]:
+        """Tell where files (eid, path below the session) must be; None for unknown sessions."""
+        folders: dict[str, Path] = {}
+        for eid in {eid for eid, _ in files}:
+            with contextlib.suppress(MissingDataset):
+                folders[eid] = self._session_folder(eid)
+        return tuple(folders[eid] / path if eid in folders else None for eid, path in files)
+
     def _chosen(self, records: list[SessionRecord], eids: Sequence[str]) -> list[SessionRecord]:
         refused = [str(problem) for problem in self.problems]
         listed = {record.eid: record for record in records}

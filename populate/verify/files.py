@@ -1,0 +1,173 @@
+"""Files that rows were read from, where they are on this machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from populate import plan
+from populate.verify import sql
+from populate.verify.damage import Damage
+from populate.verify.objects import Task
+from schemas import session, storage
+from schemas.errors import SourceError
+from schemas.sources import base
+
+FILES = "files"
+SIZES = "files that rows were read from have the size that was listed or read"
+HASHES = "files that rows were read from have the md5 that was listed or read"
+
+
+@dataclass
+class File:
+    """A file of a source.
+
+    Attributes
+    ----------
+    source, eid, dataset_path : str
+        Where it is listed.
+    md5, sizes : set
+        As it is listed, and as it was when rows were read from it. They differ after the source
+        replaced it: then the old one is as good as the new one, and the rows are stale.
+    tables : set of str
+        Tables with rows that were read from it.
+    path : Path or None
+        Its place, if it is there.
+    """
+
+    source: str
+    eid: str
+    dataset_path: str
+    md5: set[str] = field(default_factory=set)
+    sizes: set[int] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+    path: Path | None = None
+    n_bytes: int = 0
+
+    def damage(self, expected: str, found: str, cached: bool) -> Damage:
+        """Tell that it is not what was listed or read."""
+        return Damage(
+            FILES,
+            "download" if cached else "file",
+            "session.Dataset",
+            {"eid": self.eid, "dataset_path": self.dataset_path},
+            f"{self.path}, read by {', '.join(sorted(self.tables))}",
+            expected,
+            found,
+            path=self.dataset_path,
+            store=self.source,
+        )
+
+
+def read_files(eid: str | None = None) -> list[File]:
+    """Fetch the files that rows were read from, in one statement."""
+    tables = [table for table in plan.tables() if hasattr(table, "Source")]
+    dataset = session.Dataset.full_table_name
+    of_session = " AND d.eid = %s" if eid else ""
+    selects = [
+        f"SELECT DISTINCT {i}, d.data_source, d.eid, d.dataset_path, d.md5, d.file_size, "
+        f"s.source_md5, s.source_size FROM {table.Source.full_table_name} s "
+        f"JOIN {dataset} d ON s.eid = d.eid AND s.dataset_path = d.dataset_path "
+        f"WHERE s.source_md5 IS NOT NULL{of_session}"
+        for i, table in enumerate(tables)
+    ]
+    found: dict[tuple[str, str], File] = {}
+    for i, source, of, path, *facts in sql.fetch(selects, eid):
+        file = found.setdefault((of, path), File(source, of, path))
+        file.tables.add(plan.name_of(tables[i]))
+        md5, size, read_md5, read_size = facts
+        file.md5 |= {text.lower() for text in (md5, read_md5) if text}
+        file.sizes |= {n for n in (size, read_size) if n is not None}
+    return list(found.values())
+
+
+class Files:
+    """The files that rows were read from, as far as they are here.
+
+    Parameters
+    ----------
+    eid : str, optional
+        Only of one session.
+    """
+
+    def __init__(self, eid: str | None = None) -> None:
+        self._eid = eid
+        self.here = list(_locate(read_files(eid)))
+
+    def suspects(self) -> list[Damage]:
+        """Compare sizes."""
+        return [damage for file in self.here if (damage := _compare(file))]
+
+    def tasks(self, known: list[Damage]) -> list[Task]:
+        """Return what is to be read to compare hashes, but for files that are damaged anyway."""
+        bad = {(damage.key["eid"], damage.path) for damage in known}
+        return [
+            Task(file.n_bytes, partial(_compare_bytes, file))
+            for file in self.here
+            if (file.eid, file.dataset_path) not in bad
+        ]
+
+    def confirm(self, suspected: list[Damage], deep: bool) -> list[Damage]:
+        """Look again: a file may have come or been replaced meanwhile, and its rows made anew."""
+        if not suspected:
+            return []
+        bad = {(damage.key["eid"], damage.path) for damage in suspected}
+        again = [f for f in read_files(self._eid) if (f.eid, f.dataset_path) in bad]
+        found = (
+            _compare(file) or (_compare_bytes(file, lambda _: None) if deep else None)
+            for file in _locate(again)
+        )
+        return [damage for damage in found if damage]
+
+
+def _locate(files: list[File]) -> Iterator[File]:
+    """Find the files that are here: others may be elsewhere, not yet fetched, or evicted."""
+    by_source = defaultdict(list)
+    for file in files:
+        by_source[file.source].append(file)
+    for location, listed in by_source.items():
+        try:
+            source = base.open_source(location)
+        except SourceError:
+            continue  # its folder is on another machine
+        if not isinstance(source, base.OnDisk):
+            continue
+        places = source.places([(file.eid, file.dataset_path) for file in listed])
+        for file, place in zip(listed, places, strict=True):
+            if place is not None and place.is_file():
+                file.path, file.n_bytes = place, place.stat().st_size
+                yield file
+
+
+def _is_cached(file: File) -> bool:
+    return isinstance(base.open_source(file.source), base.Cached)
+
+
+def _compare(file: File) -> Damage | None:
+    if not file.sizes or file.n_bytes in file.sizes:
+        return None
+    sizes = " or ".join(map(str, sorted(file.sizes)))
+    return file.damage(f"{sizes} bytes", f"{file.n_bytes} bytes", _is_cached(file))
+
+
+def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
+    assert file.path is not None
+    try:
+        found = storage.hash_file(file.path, "md5", advance)
+    except FileNotFoundError:
+        return None  # evicted meanwhile
+    if found in file.md5:
+        return None
+    expected = " or ".join(sorted(file.md5))
+    return file.damage(f"md5 {expected}", f"md5 {found}", _is_cached(file))
+
+
+def remove_download(damage: Damage) -> bool:
+    """Remove a damaged file from the cache of its source; tell whether it is gone."""
+    source = base.open_source(damage.store)
+    return isinstance(source, base.Cached) and bool(
+        source.evict(0, [(damage.key["eid"], damage.path)])
+    )

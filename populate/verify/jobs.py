@@ -1,0 +1,100 @@
+"""Jobs that nobody will finish, and those that are done already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import datajoint as dj
+
+from populate import jobs, plan
+from populate.verify import sql
+from populate.verify.damage import Damage
+from schemas import connection
+
+JOBS = "jobs"
+PROMISE = "every job that is held is worked on, and none is of a key that is made"
+PAUSE = 1.0
+"""Seconds between two looks: a worker adds, makes and removes jobs all the time."""
+
+Table = type[dj.Table]
+
+
+def count(eid: str | None) -> int:
+    """Count the jobs of all tables."""
+    tables = _tables(eid)
+    session = " WHERE eid = %s" if eid else ""
+    selects = [f"SELECT COUNT(*) FROM {t().jobs.full_table_name}{session}" for t in tables]
+    return sum(int(n) for (n,) in sql.fetch(selects, eid))
+
+
+def find(eid: str | None) -> list[Damage]:
+    """Find jobs that nobody will finish, or that are done, and still are after a while."""
+    found = look(eid)
+    if not found:
+        return []
+    time.sleep(PAUSE)
+    again = look(eid)
+    return [one for one in found if one in again]
+
+
+def look(eid: str | None) -> list[Damage]:
+    """Find them by one look."""
+    tables = _tables(eid)
+    return [*_silent(tables, eid), *_made(tables, eid)]
+
+
+def _tables(eid: str | None) -> list[Table]:
+    return [t for t in plan.tables() if eid is None or "eid" in t().jobs.primary_key]
+
+
+def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
+    """Find jobs whose worker was not heard from for too long."""
+    patience = connection.active().worker.stale_after
+    of_session = {"eid": eid} if eid else {}
+    return [
+        Damage(
+            JOBS,
+            "job",
+            plan.name_of(holder.table),
+            key,
+            f"reserved by process {holder.pid} of {holder.host}",
+            f"heard from in the last {patience:.0f} s",
+            "silent for longer",
+        )
+        for holder in jobs.holders(tables)
+        if holder.silent > patience
+        for key in (_held_by(holder) & of_session).proj().to_dicts()
+    ]
+
+
+def _held_by(holder: jobs.Holder) -> dj.jobs.Job:
+    return holder.table().jobs.reserved & {"host": holder.host, "pid": holder.pid}
+
+
+def _made(tables: Sequence[Table], eid: str | None) -> list[Damage]:
+    """Find jobs of keys that are made, and that no worker has in hand."""
+    session = " AND m.eid = %s" if eid else ""
+    selects = []
+    for i, table in enumerate(tables):
+        held = table().jobs
+        same = " AND ".join(
+            f"t.{sql.quote(name)} = m.{sql.quote(name)}" for name in held.primary_key
+        )
+        selects.append(
+            f"SELECT {i}, {sql.as_json(held.primary_key, 'm')}, {sql.text('m.status')} "
+            f"FROM {held.full_table_name} m WHERE m.status IN ('pending', 'error'){session} "
+            f"AND EXISTS (SELECT 1 FROM {table.full_table_name} t WHERE {same})"
+        )
+    return [
+        Damage(
+            JOBS,
+            "job",
+            plan.name_of(tables[i]),
+            sql.read_key(key, tables[i]().jobs.primary_key),
+            f"job with status {status}",
+            "none: the row is there",
+            status,
+        )
+        for i, key, status in sql.fetch(selects, eid)
+    ]
