@@ -248,8 +248,11 @@ def _tables_of(module: ModuleType) -> Iterator[type[dj.Table]]:
             and table.__module__ == module.__name__
         ):
             yield table
-            parts = vars(table).values()
-            yield from (p for p in parts if inspect.isclass(p) and issubclass(p, dj.Part))
+            for part in vars(table).values():
+                if inspect.isclass(part) and issubclass(part, dj.Part):
+                    # Without it a part has no name until DataJoint has declared its table.
+                    part._master = table
+                    yield part
 
 
 MADE = (dj.Imported, dj.Computed)
