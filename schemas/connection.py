@@ -417,8 +417,8 @@ def schema(name: str) -> dj.Schema:
     Parameters
     ----------
     name : str
-        Name of the database (MySQL) or schema (PostgreSQL), e.g. `'alice_regularity'`. Analysts
-        may create those that begin with their user name and `_`.
+        Name of the database (MySQL) or schema (PostgreSQL), e.g. `'alice'`. Analysts have one
+        of their user name.
 
     Raises
     ------
@@ -428,12 +428,12 @@ def schema(name: str) -> dj.Schema:
     """
     if _active is None:
         raise ServerError("nothing is connected.", f"schema {name}", CONNECT_FIRST)
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name) or name.startswith(f"{_active.prefix}_"):
+    ours = f"{name}_".startswith(f"{_active.prefix}_")
+    if ours or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
         raise ServerError(
             f"a schema of your own cannot be named {name!r}.",
             None,
-            "Use up to 40 lower-case letters, digits and _, and begin with your user name, not "
-            f"with {_active.prefix}_.",
+            f"Use up to 40 lower-case letters, digits and _; those of {_active.prefix}_ are ours.",
         )
     demo = _active.prefix.endswith(settings_module.DEMO)
     name = f"{name}_{settings_module.DEMO}" if demo else name
@@ -447,7 +447,7 @@ def schema(name: str) -> dj.Schema:
         raise ServerError(
             f"the schema cannot be created ({error}).",
             name,
-            "An analyst's own schemas begin with the user name and _: see `bwm server grant`.",
+            "Use one that is yours: see `bwm server grant`.",
         ) from None
     _refuse_other_prefix(connection, name, _active.prefix)
     return own
@@ -485,7 +485,19 @@ def _refuse_other_prefix(connection: dj.Connection, name: str, prefix: str) -> N
 
 @contextmanager
 def making_tables() -> Iterator[None]:
-    """Hold the lock under which tables are created, for those of one's own."""
-    assert _active is not None
+    """Hold the lock under which tables are created, for those of one's own.
+
+    Raises
+    ------
+    ServerError
+        Nothing is connected.
+    """
+    if _active is None:
+        raise ServerError("nothing is connected.", None, CONNECT_FIRST)
     with _one_at_a_time(dj.conn(), _active.prefix):
         yield
+
+
+def missing_columns(table: type[dj.Table]) -> set[str]:
+    """Name what the definition of a table has and its table on the server has not."""
+    return _columns(table.definition) - set(table.heading.names)
