@@ -69,7 +69,8 @@ def use(modules: Sequence[str]) -> None:
     """Import modules with tables of one's own, so that `tables` and `find` know them.
 
     They replace those of an earlier call. Connect first: a module creates its tables as it is
-    imported. One that was imported over another connection is imported anew.
+    imported. One that was imported over another connection, or whose tables were dropped, is
+    imported anew.
 
     Parameters
     ----------
@@ -89,9 +90,9 @@ def use(modules: Sequence[str]) -> None:
     found: dict[type[dj.Table], None] = {}
     with connection.making_tables():
         for name in modules:
-            made = _made(_imported(name))
-            _check(name, made)
-            found |= dict.fromkeys(made)
+            module = _imported(name)
+            _check(module)
+            found |= dict.fromkeys(_made(module))
         for table in found:
             # Declares the job table: DataJoint would at first use, by several workers at once.
             getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
@@ -121,7 +122,7 @@ def _imported(name: str) -> ModuleType:
     importlib.invalidate_caches()
     there = sys.modules.get(dotted)
     try:
-        if there and not all(_is_connected(table) for table in _made(there)):
+        if there and not all(_is_there(table) for table in _made(there)):
             for inner in [one for one in sys.modules if one.startswith(f"{dotted}.")]:
                 del sys.modules[inner]
             module = importlib.reload(there)
@@ -138,6 +139,11 @@ def _imported(name: str) -> ModuleType:
 
 def _is_connected(table: type[dj.Table]) -> bool:
     return table.database is None or table().connection is dj.conn()
+
+
+def _is_there(table: type[dj.Table]) -> bool:
+    """Whether a table is on the connected server: it may be of another, or have been dropped."""
+    return _is_connected(table) and (table.database is None or table().is_declared)
 
 
 ELSEWHERE = "Say the name as after `import`, or the path of the file."
@@ -172,22 +178,29 @@ def _is_own(step: traceback.FrameSummary) -> bool:
     )
 
 
-def _check(name: str, made: list[type[dj.Table]]) -> None:
+def _check(module: ModuleType) -> None:
     """Refuse a module that has nothing to fill, or tables that are in no schema or older ones."""
-    if not made:
-        where = getattr(sys.modules.get(name), "__file__", None)
-        raise SettingsError(
-            f"{where or 'the module'} has no table to fill.",
-            name,
-            "Workers fill classes of dj.Imported and dj.Computed.",
-        )
-    for table in made:
+    place = module.__file__ or module.__name__
+    if not _made(module):
+        remedy = "Workers fill classes of dj.Imported and dj.Computed."
+        raise SettingsError("it has no table to fill.", place, remedy)
+    for table in _made(module):
+        where = f"{place}, {table.__name__}"
         if table.database is None:
             raise SettingsError(
                 "the table is in no schema of the database.",
-                f"{name}, {table.__name__}",
+                where,
                 'Write `schema = connection.schema("NAME")`, and `@schema` above each class.',
             )
+        parts = [one for one in vars(table).values() if inspect.isclass(one)]
+        for one in [table, *(part for part in parts if issubclass(part, dj.Part))]:
+            if missing := connection.missing_columns(one):
+                raise SettingsError(
+                    f"{one.__qualname__} on the server lacks {', '.join(sorted(missing))}: its "
+                    "definition was changed since.",
+                    where,
+                    f"Drop it, and populate again: `{table.__name__}.drop()`.",
+                )
 
 
 def _refuse_same_names(every: list[type[dj.Table]]) -> None:

@@ -140,7 +140,7 @@ Modules = Annotated[
     list[str] | None,
     typer.Option(
         "--module",
-        help="With the tables of this module of yours, by name or file; may be repeated.",
+        help="Module with tables of your own, by name or file; may be repeated.",
     ),
 ]
 """The option `--module` of the commands that fill tables: `connect(modules=module or ())`."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from populate import show
-from populate.cli.base import app, connect, find_eid
+from populate.cli.base import Modules, app, connect, find_eid
 from populate.show import out
 
 
@@ -18,13 +18,14 @@ def status(
     recording: Annotated[
         str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
     ] = None,
+    module: Modules = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Show what is done, pending, failed (and why), stale, and what no source lists.
 
     Example: bwm status --json
     """
-    connect()
+    connect(modules=module or ())
     from populate import stale
     from populate import status as state
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from populate import show
-from populate.cli.base import app, connect, find_eid
+from populate.cli.base import Modules, app, connect, find_eid
 from populate.show import err, out
 
 
@@ -17,12 +17,6 @@ class LogFormat(str, Enum):
 
     text = "text"
     json = "json"
-
-
-MODULE = Annotated[
-    list[str] | None,
-    typer.Option("--module", help="Module with tables of your own; may be repeated."),
-]
 
 
 @app.command()
@@ -39,7 +33,7 @@ def populate(
     stale: Annotated[
         bool, typer.Option("--stale", help="Only rows whose files were replaced, and dependants.")
     ] = False,
-    module: MODULE = None,
+    module: Modules = None,
     memory: Annotated[
         str | None, typer.Option(help="Data that a worker may hold, e.g. 8GB; default its share.")
     ] = None,
@@ -110,7 +104,7 @@ def retry(
     recording: Annotated[
         str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
     ] = None,
-    module: MODULE = None,
+    module: Modules = None,
 ) -> None:
     """Forget recorded failures, so that `bwm populate` tries them again.
 
