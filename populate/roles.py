@@ -121,6 +121,13 @@ def apply(
         raise ServerError(
             f"user {user!r} is new and has no password.", "server", "Give --password-file FILE."
         )
+    if password is not None and not (password and password.isascii() and password.isprintable()):
+        # Drivers and servers do not agree on how others are encoded.
+        raise ServerError(
+            f"the password of user {user!r} cannot be used.",
+            "server",
+            "Use letters without accents, digits, signs and spaces.",
+        )
     if role == "analyst":
         _refuse_taken(user, host, _further(prefix, role, user, schemas))
     if backend == "mysql":
@@ -215,18 +222,30 @@ def _on_postgresql(prefix: str, role: str, user: str, schemas: Sequence[str]) ->
     if role == "admin":
         # What they make belongs to the group, so that another admin can alter it.
         found.append(f"ALTER ROLE {_quoted(user)} SET role TO {group}")
-    for name in map(_quoted, schemas):
+    for name in schemas:
         if role == "analyst":
             found += [
-                f"CREATE SCHEMA IF NOT EXISTS {name}",
-                f"GRANT ALL ON SCHEMA {name} TO {_quoted(user)}",
+                f"CREATE SCHEMA IF NOT EXISTS {_quoted(name)}",
+                f"GRANT ALL ON SCHEMA {_quoted(name)} TO {_quoted(user)}",
             ]
         else:
             found += [
-                f"GRANT USAGE ON SCHEMA {name} TO {_quoted(user)}",
-                f"GRANT {RIGHTS[role]} ON ALL TABLES IN SCHEMA {name} TO {_quoted(user)}",
+                f"GRANT USAGE ON SCHEMA {_quoted(name)} TO {_quoted(user)}",
+                f"GRANT {RIGHTS[role]} ON ALL TABLES IN SCHEMA {_quoted(name)} TO {_quoted(user)}",
+                _later_tables(name, RIGHTS[role], user),
             ]
     return found
+
+
+def _later_tables(schema: str, what: str, user: str) -> str:
+    """Grant rights on what those who may create tables in a schema of PostgreSQL will create."""
+    return (
+        "DO $do$ DECLARE maker text; BEGIN FOR maker IN SELECT rolname FROM pg_roles "
+        f"WHERE NOT rolsuper AND has_schema_privilege(oid, '{schema}', 'CREATE') "
+        "LOOP EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I "
+        f"IN SCHEMA {_quoted(schema)} GRANT {what} ON TABLES TO {_quoted(user)}', maker); "
+        "END LOOP; END $do$"
+    )
 
 
 def _groups(prefix: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import datajoint as dj
 
 from populate import ask, plan, worker
+from schemas.denials import explain_blocked_deletes
 from schemas.errors import BwmError
 
 REASONS = ("replaced", "revised", "added", "withdrawn")
@@ -153,7 +154,8 @@ def remake(
                 stale.setdefault(table, []).append(found.key)
     doomed = {table: _doomed(table, stale) for table in every}
     for table, keys in stale.items():
-        (table & keys).delete(prompt=False)
+        with explain_blocked_deletes():
+            (table & keys).delete(prompt=False)
     for table, keys in doomed.items():
         if keys:
             made = worker.fill(table, progress, keys, keep)

@@ -157,10 +157,11 @@ def activate(connection: dj.Connection, prefix: str) -> None:
     missing = _wanted_tables(prefix) - held.keys()
     try:
         _attach(connection, prefix, create=bool(missing))
-    except AccessDenied as error:
-        if missing:
-            raise _tables_missing(connection.conn_info["user"], missing, prefix) from error
-        raise
+    except dj.errors.DataJointError as error:
+        # DataJoint has its own words for a schema or table that it may not create.
+        if not {type(error), type(error.__context__)} & {AccessDenied}:
+            raise
+        raise _incomplete(connection.conn_info["user"], missing, prefix) from error
 
 
 def _attach(connection: dj.Connection, prefix: str, create: bool) -> None:
@@ -181,14 +182,15 @@ def _attach(connection: dj.Connection, prefix: str, create: bool) -> None:
         atlas.BrainRegion.fill(ontology.load_ontology(), ontology.load_ancestors())
 
 
-def _tables_missing(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
-    """Say what one finds who may not create tables and does not see them all."""
+def _incomplete(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
+    """Say what one finds who may not create what there is not."""
     if len(missing) == len(_wanted_tables(prefix)):
         what = f"user {user!r} sees no tables, and may not create them."
         return ServerError(what, prefix, GRANT_FIRST)
-    some = ", ".join(f"{schema}.{table}" for schema, table in sorted(missing)[:3])
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    what = f"{some}{more} not there, and user {user!r} may not create tables."
+    names = [f"{schema}.{table}" for schema, table in sorted(missing)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    lacking = ", ".join(names[:3]) + more if names else "rows that this version needs"
+    what = f"{lacking} not there, and user {user!r} may not create any."
     return ServerError(what, prefix, ADMIN_FIRST)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from datajoint import errors
 
 from schemas.errors import ServerError
 
-DENIED_BY_MYSQL = (1044, 1142, 1143, 1227, 1370, 1410)
+DENIED_BY_MYSQL = (1044, 1045, 1142, 1143, 1227, 1370, 1410)
 DENIED_BY_POSTGRESQL = "42501"
 QUOTES = str.maketrans("", "", '`"')
 
@@ -43,6 +45,36 @@ def explain_denials(adapter: Any, user: str) -> None:
         return AccessDenied(what, "the server", ROLE_NEEDED)
 
     adapter.translate_error = explained
+
+
+@contextmanager
+def explain_blocked_deletes() -> Iterator[None]:
+    """Say what to do where rows cannot be deleted because tables of others refer to them.
+
+    DataJoint deletes what refers to a row before the row, and has no words for tables that the
+    user may not even see.
+
+    Raises
+    ------
+    ServerError
+        Tables of an analyst refer to the rows; nothing is deleted.
+    """
+    try:
+        yield
+    except errors.DataJointError as error:
+        text = str(error)
+        hidden = re.search(r"The table (\S+) is not defined", text)
+        if not hidden and "Delete blocked" not in text and not isinstance(error, AccessDenied):
+            raise
+        table = hidden[1] if hidden else "a table of another schema"
+        what = f"rows are not deleted, because {table} refers to them, which is not yours to change"
+        raise ServerError(f"{what}.", "the server", BLOCKED) from error
+
+
+BLOCKED = (
+    "Ask its owner to delete the rows there, or an administrator of the database for rights on "
+    "its schema: `bwm server grant worker USER --schema SCHEMA`."
+)
 
 
 def _is_denial(error: Exception) -> bool:

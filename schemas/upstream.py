@@ -146,24 +146,34 @@ def keep_jobs() -> None:
 def show_keys_to_readers() -> None:
     """Let users who may only read see primary keys on PostgreSQL.
 
-    Wrong in 2.3.5: `get_primary_key_sql` asks `information_schema.table_constraints`, which
-    shows a table to those alone who own it or may do more than SELECT. For a reader no table has
-    a key, and most queries fail. Needed no more when a user with SELECT alone has
-    `Table().primary_key`.
+    Wrong in 2.3.5: `information_schema.table_constraints`, which is asked for them, shows a table
+    to those alone who own it or may do more than SELECT. For a reader no table has a key, and
+    most queries fail, and all tables of jobs. Needed no more when a user with SELECT alone has
+    `Table().primary_key` and `Table().jobs`.
     """
+    of_keys = (
+        "FROM pg_index JOIN pg_class ON pg_class.oid = indrelid "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) WHERE indisprimary"
+    )
 
     def get_primary_key_sql(self: PostgreSQLAdapter, schema_name: str, table_name: str) -> str:
         return (
-            "SELECT attname AS column_name FROM pg_index "
-            "JOIN pg_class ON pg_class.oid = indrelid "
-            "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-            "JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) "
-            f"WHERE indisprimary AND nspname = {self.quote_string(schema_name)} "
+            f"SELECT attname AS column_name {of_keys} "
+            f"AND nspname = {self.quote_string(schema_name)} "
             f"AND relname = {self.quote_string(table_name)} "
             "ORDER BY array_position(indkey::int2[], attnum)"
         )
 
+    def load_primary_keys_sql(_: PostgreSQLAdapter, schemas_list: str, like_pattern: str) -> str:
+        table = "'\"' || nspname || '\".\"' || relname || '\"'"
+        return (
+            f"SELECT {table} AS tab, attname AS column_name {of_keys} "
+            f"AND relname NOT LIKE {like_pattern} AND nspname IN ({schemas_list})"
+        )
+
     PostgreSQLAdapter.get_primary_key_sql = get_primary_key_sql
+    PostgreSQLAdapter.load_primary_keys_sql = load_primary_keys_sql
 
 
 def obey_tls() -> None:

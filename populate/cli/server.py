@@ -138,6 +138,6 @@ def _read_password(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ServerError(f"the password cannot be read ({reason}).", path) from None
     password = text.rstrip("\r\n")
-    if not password or not password.isprintable():
+    if not password or "\n" in password:
         raise ServerError("the file must hold one line, the password.", path)
     return password

@@ -184,7 +184,7 @@ def test_the_command_refuses_what_does_not_go_together(bwm, tmp_path):
     assert refused.exit_code == 2
 
 
-@pytest.mark.parametrize("content", [None, "", "\n", "two\nlines", "b\0", b"\xff"])
+@pytest.mark.parametrize("content", [None, "", "\n", "two\nlines", b"\xff"])
 def test_the_command_refuses_a_password_file_without_showing_it(bwm, tmp_path, content):
     path = tmp_path / "password"
     if content is not None:

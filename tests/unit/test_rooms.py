@@ -95,6 +95,7 @@ MAY_IMPORT = {
     | {
         "schemas",
         "schemas.connection",
+        "schemas.denials",
         "schemas.server",
         "schemas.rows",
         "schemas.storage",

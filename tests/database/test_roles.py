@@ -1,0 +1,380 @@
+"""Roles on both servers: what each can do, and what it tries in vain."""
+
+import contextlib
+from types import SimpleNamespace
+
+import datajoint as dj
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from populate import cli, plan, roles, status, worker
+from schemas import MODULES, behavior, connection, subject, views
+from schemas.denials import AccessDenied, explain_blocked_deletes
+from schemas.errors import ServerError
+from schemas.sources import simulator
+from tests.support.databases import Release, tables
+
+SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
+PASSWORD = 'it\'s 100%s "secret" \\ `too`; --'
+OURS = f"{MODULES[1]}.lab"
+
+
+@pytest.fixture(scope="module")
+def _shared(lend, tmp_path_factory):
+    """A database with one session in it, and a user of each role."""
+    folder = tmp_path_factory.mktemp("release")
+    release = Release(folder, simulator.simulate(folder, "tiny", seed=5, n_sessions=1, **SMALL))
+    with lend() as database, users(database) as make:
+        database.register(release.folder, release.truth.release)
+        worker.run(plan.find(["Trials"]))
+        people = {role: make(role) for role in ("reader", "analyst", "worker", "admin")}
+        people["colleague"] = make("analyst", "colleague")
+        yield SimpleNamespace(database=database, **people)
+
+
+@pytest.fixture
+def shared(_shared):
+    """The same, and nobody connected but the one who made it."""
+    _shared.database.connect()
+    yield _shared
+    _shared.database.connect()
+
+
+@contextlib.contextmanager
+def users(database):
+    """Make users that are gone afterwards: `make(role, name)`."""
+    made = []
+
+    def make(role, name=None, host="%", **more):
+        # Names of users and of the schemas of analysts are of the whole server.
+        user = f"{name or role}{database.settings.prefix}"
+        made.append((user, host))
+        database.connect()
+        if role is None:
+            quoted = dj.conn().adapter.quote_identifier(user)
+            how = "IDENTIFIED BY" if is_mysql() else "LOGIN PASSWORD"
+            dj.conn().query(f"CREATE USER {quoted} {how} %s", (PASSWORD,))
+        else:
+            roles.apply(database.settings.prefix, role, user, host, password=PASSWORD, **more)
+        given = {"user": user, "password": SecretStr(PASSWORD)}
+        return database.settings.model_copy(update=given)
+
+    yield make
+    database.connect()
+    for user, host in made:
+        drop(user, host)
+
+
+def drop(user, host):
+    """Remove a user, and what is theirs alone."""
+    connected = dj.conn()
+    dropped = connected.adapter.drop_schema_sql(user)
+    connected.query(dropped if is_mysql() else dropped.replace("RESTRICT", "CASCADE"))
+    if is_mysql():
+        connected.query(f"DROP USER IF EXISTS `{user}`@`{host.replace('%', '%%')}`")
+    else:
+        connected.query(f'DROP OWNED BY "{user}" CASCADE')
+        connected.query(f'DROP ROLE "{user}"')
+
+
+def is_mysql():
+    return dj.conn().adapter.backend == "mysql"
+
+
+def denied(what):
+    with pytest.raises(AccessDenied) as error:
+        what()
+    return str(error.value)
+
+
+def run(settings, *words):
+    """Run the command as a user."""
+    given = {
+        "DJ_HOST": settings.host,
+        "DJ_PORT": str(settings.port),
+        "DJ_USER": settings.user,
+        "DJ_PASS": settings.password.get_secret_value(),
+        "DJ_BACKEND": settings.backend,
+        "DJ_USE_TLS": "false",
+        "BWM_HOME": str(settings.home),
+        "BWM_PREFIX": settings.prefix,
+    }
+    return CliRunner().invoke(cli.app, words, env={"COLUMNS": "200", **given})
+
+
+def contents():
+    """Number of rows of every table, those of jobs too."""
+    held = {name: table.full_table_name for name, table in tables().items()}
+    held |= {f"jobs of {plan.name_of(t)}": t().jobs.full_table_name for t in plan.tables()}
+    each = (f"SELECT '{name}', count(*) FROM {table}" for name, table in held.items())
+    return dict(dj.conn().query(" UNION ALL ".join(each)).fetchall())
+
+
+def sql(text):
+    """Run a statement, in which `{name}` is a table of ours, quoted as the server wants it."""
+    connected = dj.conn()
+    lab = subject.Lab.full_table_name
+    stranger = lab.replace("lab", "stranger")
+    backend = connected.adapter.quote_identifier(subject.schema.database)
+    connected.query(text.format(lab=lab, stranger=stranger, schema=backend)).fetchall()
+
+
+ON_TABLES = ["ALTER TABLE {lab} ADD COLUMN more int", "DROP TABLE {lab}"]
+ON_TABLES += ["CREATE TABLE {stranger} (a int)", "TRUNCATE {lab}"]
+ON_ROWS = ["INSERT INTO {lab} (lab) VALUES ('x')", "UPDATE {lab} SET lab = 'x'"]
+ON_ROWS += ["DELETE FROM {lab}"]
+ON_SERVER = {
+    "mysql": [
+        *("CREATE USER eve", "DROP USER root", "GRANT SELECT ON *.* TO CURRENT_USER()"),
+        *("SELECT * FROM mysql.user", "SET GLOBAL max_connections = 1", "CREATE DATABASE eve"),
+        *("LOCK TABLES {lab} WRITE", "DROP DATABASE {schema}", "CREATE DATABASE bwmx_subject"),
+    ],
+    "postgresql": [
+        *("CREATE ROLE eve", "DROP ROLE postgres", "SELECT * FROM pg_authid"),
+        *("ALTER ROLE CURRENT_USER SUPERUSER", "ALTER SYSTEM SET max_connections = 1"),
+        *("CREATE SCHEMA eve", "DROP SCHEMA {schema} CASCADE", "CREATE TABLE public.eve (a int)"),
+        *("SELECT pg_read_file('PG_VERSION')", "SET ROLE postgres"),
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ],
+}
+MAY_NOT = {
+    "reader": [*ON_TABLES, *ON_ROWS],
+    "analyst": [*ON_TABLES, *ON_ROWS],
+    "worker": ON_TABLES,
+    "admin": [],
+}
+ALSO_ADMINS = {"CREATE USER eve", "CREATE ROLE eve", "DROP DATABASE {schema}", "CREATE SCHEMA eve"}
+ALSO_ADMINS |= {"DROP USER root", "DROP SCHEMA {schema} CASCADE", "LOCK TABLES {lab} WRITE"}
+
+
+@pytest.mark.parametrize("role", MAY_NOT)
+def test_what_a_role_may_not_do_is_denied_and_changes_nothing(shared, backend, role):
+    before = contents()
+    connection.connect(getattr(shared, role))
+    tried = MAY_NOT[role] + ON_SERVER[backend.name]
+    for statement in tried:
+        if role == "admin" and statement in ALSO_ADMINS:
+            continue
+        said = denied(lambda text=statement: sql(text))
+        assert getattr(shared, role).user in said
+        assert "bwm server grant" in said
+        assert PASSWORD not in said
+    shared.database.connect()
+    assert contents() == before
+
+
+def test_a_reader_reads(shared):
+    shared.database.connect()
+    expected = contents()
+    connection.connect(shared.reader)
+    assert contents() == expected
+    assert behavior.Trials.primary_key == ["eid"]
+    eid = behavior.Trials.to_arrays("eid")[0]
+    assert len(views.trials(eid)) == expected["behavior.Trials.Trial"] > 0
+    assert (subject.Subject * behavior.Trials).to_dicts()
+
+
+def test_a_reader_sees_the_status(shared):
+    asked = run(shared.reader, "status", "--json")
+    assert asked.exit_code == 0, asked.stderr
+    assert "behavior.Trials" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("reader", ["populate"]),
+        ("analyst", ["populate", "--only", "Wheel", "--log-format", "text"]),
+    ],
+)
+def test_who_may_not_populate_is_told_so_once(shared, role, words):
+    before = contents()
+    refused = run(getattr(shared, role), *words)
+    shared.database.connect()
+    assert contents() == before
+    assert refused.exit_code == 1
+    assert refused.stderr.count("may not") == 1, refused.stderr
+    assert "bwm server grant" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+class TrialCount(dj.Computed):
+    """A table that an analyst adds."""
+
+    definition = """
+    -> behavior.Trials
+    ---
+    n_counted : int32
+    """
+
+    def make(self, key):
+        self.insert1({**key, "n_counted": len(behavior.Trials.Trial & key)})
+
+
+def test_an_analyst_makes_a_table_over_ours_and_changes_none_of_ours(shared):
+    connection.connect(shared.analyst)
+    before = contents()
+    connection.schema(shared.analyst.user)(TrialCount, context={"behavior": behavior})
+
+    assert TrialCount.populate(reserve_jobs=True)["success_count"] == 1
+    (row,) = (TrialCount * behavior.Trials).to_dicts()
+    assert row["n_counted"] == before["behavior.Trials.Trial"]
+    denied(lambda: subject.Lab.insert1({"lab": "x"}))
+    denied(lambda: behavior.Trials.delete())
+    assert contents() == before
+    # What is an analyst's own is no one else's.
+    query = f"SELECT * FROM {TrialCount.full_table_name}"
+    for other in (shared.reader, shared.colleague, shared.worker):
+        connection.connect(other)
+        denied(lambda: dj.conn().query(query))
+    connection.connect(shared.colleague)
+    with pytest.raises(ServerError, match=r"may not|cannot be created"):
+        connection.schema(shared.analyst.user)(
+            type("Mine", (dj.Manual,), {"definition": "a: int32"})
+        )
+    drop_table(shared)
+
+
+def drop_table(shared):
+    """Let the analyst drop their table, as only they may."""
+    connection.connect(shared.analyst)
+    own = connection.schema(shared.analyst.user)
+    own(TrialCount, context={"behavior": behavior})
+    jobs = TrialCount().jobs
+    TrialCount.drop(prompt=False)
+    jobs.drop()
+
+
+def test_a_worker_populates_and_deletes_rows(shared):
+    connection.connect(shared.worker)
+    wanted = plan.find(["Trials", "ReactionTime"])
+    outcomes = worker.run(wanted)
+    assert [outcome.failed for outcome in outcomes] == [[], []]
+    before = contents()
+    assert before["behavior.ReactionTime"] > 0
+    behavior.Trials.delete()
+    assert contents()["behavior.ReactionTime"] == 0
+    worker.run(wanted)
+    assert status.failures() == []
+    assert contents() == before
+
+
+def test_rows_to_which_tables_of_others_refer_are_not_deleted(shared):
+    """Unless an administrator gives the worker rights on the schema of the analyst."""
+    connection.connect(shared.analyst)
+    own = connection.schema(shared.analyst.user)
+    own(TrialCount, context={"behavior": behavior})
+    TrialCount.populate()
+    connection.connect(shared.worker)
+    before = contents()
+    with (
+        pytest.raises(ServerError, match=r"not yours to change.*grant worker USER --schema SCHEMA"),
+        explain_blocked_deletes(),
+    ):
+        behavior.Trials.delete()
+    assert contents() == before
+    with users(shared.database) as make:
+        connection.connect(make("worker", "helper", schemas=[shared.analyst.user]))
+        behavior.Trials.delete()
+        assert contents()["behavior.Trials"] == 0
+        query = f"SELECT count(*) FROM {TrialCount.full_table_name}"
+        assert dj.conn().query(query).fetchall()[0][0] == 0
+        worker.run(plan.find(["Trials", "ReactionTime"]))
+        assert contents() == before
+    drop_table(shared)
+
+
+def test_who_has_no_role_is_told_whom_to_ask(shared):
+    with users(shared.database) as make:
+        stranger = make(None, "stranger")
+        with pytest.raises(ServerError, match=r"sees no tables.*bwm server grant"):
+            connection.connect(stranger)
+
+
+def test_a_missing_table_is_named_to_a_reader_and_made_by_an_admin(shared):
+    """Who was granted a role before reads it too."""
+    missing = behavior.ReactionTime().jobs.full_table_name
+    dj.conn().query(f"DROP TABLE {missing}")
+    with pytest.raises(ServerError, match=r"~~reaction_time not there.*bwm status"):
+        connection.connect(shared.worker)
+    connection.connect(shared.admin)
+    connection.connect(shared.reader)
+    assert len(behavior.ReactionTime().jobs) == 0
+
+
+def test_granting_again_changes_nothing_but_the_password(shared):
+    prefix, user = shared.database.settings.prefix, shared.reader.user
+    for password in (None, "another", PASSWORD):
+        roles.apply(prefix, "reader", user, password=password)
+    connection.connect(shared.reader)
+    denied(lambda: subject.Lab.insert1({"lab": "x"}))
+
+
+def test_passwords_are_kept_hashed(shared, backend):
+    if backend.name == "mysql":
+        wrong = shared.reader.model_copy(update={"password": SecretStr("wrong")})
+        with pytest.raises(ServerError, match="refuses user"):
+            connection.connect(wrong)
+        return
+    asked = "SELECT rolpassword FROM pg_authid WHERE rolname = %s"
+    ((kept,),) = dj.conn().query(asked, (shared.reader.user,)).fetchall()
+    assert kept.startswith("SCRAM-SHA-256$")
+
+
+def test_a_role_ends_where_the_prefix_does(shared):
+    """For MySQL the prefix of a GRANT is a pattern in which `_` is any character."""
+    prefix = shared.database.settings.prefix
+    quote = dj.conn().adapter.quote_identifier
+    near = [f"{prefix}_demo_subject", f"{prefix.replace('_', 'x')}_subject", f"{prefix}x_subject"]
+    near.append(f"{prefix}xsubject")
+    for name in near:
+        dj.conn().query(f"CREATE SCHEMA {quote(name)}")
+        dj.conn().query(f"CREATE TABLE {quote(name)}.lab (a int)")
+    try:
+        for user in (shared.reader, shared.analyst, shared.worker, shared.admin):
+            connection.connect(user)
+            for name in near:
+                denied(lambda name=name: dj.conn().query(f"SELECT * FROM {quote(name)}.lab"))
+    finally:
+        shared.database.connect()
+        for name in near:
+            dj.conn().query(f"DROP TABLE {quote(name)}.lab")
+            dj.conn().query(f"DROP SCHEMA {quote(name)}")
+
+
+def test_a_schema_of_others_is_not_handed_over(shared):
+    prefix = shared.database.settings.prefix
+    name = f"taken{prefix}"
+    quote = dj.conn().adapter.quote_identifier
+    dj.conn().query(f"CREATE SCHEMA {quote(name)}")
+    try:
+        with pytest.raises(ServerError, match=f"{name} is there and is not of"):
+            roles.apply(prefix, "analyst", name, password="x")
+        assert not roles.exists(name)
+    finally:
+        dj.conn().query(f"DROP SCHEMA {quote(name)}")
+
+
+def test_an_admin_grants_roles(shared, tmp_path):
+    """By the command, whose output holds no password."""
+    user = f"new{shared.database.settings.prefix}"
+    path = tmp_path / "password"
+    path.write_text(f"{PASSWORD}\n")
+    words = ("server", "grant", "reader", user, "--apply")
+    refused = run(shared.admin, *words)
+    assert refused.exit_code == 1
+    assert "is new and has no password" in refused.stderr
+    granted = run(shared.admin, *words, "--password-file", str(path))
+    assert granted.exit_code == 0, granted.stderr
+    assert granted.stdout == f"{user} is reader of {shared.database.settings.prefix}.\n"
+    again = run(shared.admin, *words)
+    assert again.exit_code == 0, again.stderr
+    refused = run(shared.worker, *words)
+    assert refused.exit_code == 1
+    assert refused.stderr.count("may not") == 1
+    given = {"user": user}
+    connection.connect(shared.reader.model_copy(update=given))
+    assert subject.Lab().to_dicts()
+    shared.database.connect()
+    drop(user, "%")
