@@ -253,7 +253,7 @@ def _tables_of(module: ModuleType) -> Iterator[type[dj.Table]]:
             for part in vars(table).values():
                 if inspect.isclass(part) and issubclass(part, dj.Part):
                     # Without it a part has no name until DataJoint has declared its table.
-                    part._master = table
+                    part._master = table  # type: ignore[attr-defined]
                     yield part
 
 
