@@ -263,6 +263,24 @@ UNREPAIRED = {
         faulty = Answered().jobs is not Answered().jobs
         schema.drop(prompt=False)
     """,
+    "show_keys_to_readers": """
+        name = f"bwm_canary_{os.getpid()}"
+        schema = dj.Schema(name, connection=connection)
+        @schema
+        class Asked(dj.Manual):
+            definition = 'a : int32'
+        connection.query(f"CREATE ROLE {name} LOGIN")
+        connection.query(f"GRANT USAGE ON SCHEMA {name} TO {name}")
+        connection.query(f"GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO {name}")
+        reader = dj.Connection(host, name, password, port=int(port), use_tls=False)
+        faulty = dj.FreeTable(reader, Asked.full_table_name).primary_key == []
+        reader.close()
+        schema.drop(prompt=False)
+        connection.query(f"DROP ROLE {name}")
+    """,
+    "obey_tls": """
+        faulty = connection._build_connect_kwargs()["use_tls"] is not False
+    """,
 }
 CANARY = """
 import os, sys, warnings
