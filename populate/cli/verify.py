@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from populate import show
-from populate.cli.base import app, connect, find_eid
+from populate.cli.base import Modules, app, connect, find_eid
 from populate.show import err, out
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ def verify(
             min=0, help="Minutes; younger files without a row may be those of a job in hand."
         ),
     ] = 10.0,
+    module: Modules = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Look whether files, objects, counts and jobs are whole; name what is damaged.
 
     Example: bwm verify --deep --repair
     """
-    connect()
+    connect(modules=module or ())
     from populate import verify as checks
 
     eid = find_eid(recording)

@@ -15,8 +15,9 @@ import pymysql
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, plan, stale, status, worker
-from schemas import connection, ephys, rows, session
+from populate import cli, plan, stale, status, verify, worker
+from populate.verify import Removed
+from schemas import connection, ephys, rows, session, storage
 from schemas import settings as settings_module
 from schemas.errors import QueryError, ServerError, SettingsError
 from schemas.sources import simulator
@@ -234,7 +235,7 @@ def small(tmp_path_factory):
     return Release(folder, simulator.simulate(folder, "tiny", seed=8, **shape))
 
 
-def test_failures_and_stale_rows_of_a_users_table_are_treated_as_ours(
+def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
     database, small, folder, drop
 ):
     release = folder / "release"
@@ -242,11 +243,15 @@ def test_failures_and_stale_rows_of_a_users_table_are_treated_as_ours(
     shutil.copy(TEMPLATE, folder)
     database.register(release)
     drop("alice")
-    plan.use(["my_tables"])
-    my_tables = sys.modules["my_tables"]
+    (folder / "my_histograms.py").write_text(
+        next(block.text for block in guide.blocks() if block.file == "my_histograms.py")
+    )
+    plan.use(["my_tables", "my_histograms"])
+    my_tables, my_histograms = sys.modules["my_tables"], sys.modules["my_histograms"]
     bad = {"longest_interval": 0.0, "min_intervals": 1, "regularity_description": "none"}
     rows.insert1(my_tables.RegularityDefinition(), {"regularity_definition": "impossible", **bad})
-    chain = plan.find(["Channels", "SpikeSorting", "Spikes", "GoodUnits", "Regularity"])
+    chain = plan.find(["Channels", "SpikeSorting", "Spikes", "GoodUnits"])
+    chain += plan.find(["Regularity", "IntervalHistogram"])
     worker.run(chain)
     n_keys = len(ephys.Spikes.proj() * ephys.GoodUnits.proj())
     assert len(my_tables.Regularity()) == 2 * n_keys > 0
@@ -274,6 +279,21 @@ def test_failures_and_stale_rows_of_a_users_table_are_treated_as_ours(
     assert outcomes["my_tables.Regularity"] == below > 0
     assert below < 2 * n_keys or n_keys == len(ephys.GoodUnits & found.key)
     pd.testing.assert_frame_equal(rows.frame(my_tables.Regularity.Unit()), before)
+
+    # One flipped byte of an object.
+    histograms = my_histograms.IntervalHistogram
+    held = (histograms & found.key).fetch1("histogram")
+    path = Path(storage.place(held.path))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:])
+    name = "my_histograms.IntervalHistogram"
+    damage = [one for one in verify.verify(deep=True).damage if one.table == name]
+    assert [one.key for one in damage] == [found.key]
+    assert Removed("rows", name, 1) in verify.repair(damage)
+    assert len(histograms()) == len(ephys.Spikes()) - 1
+    assert [one.made for one in worker.run([histograms])] == [1]
+    assert path.read_bytes() == whole
+    assert not [one for one in verify.verify(deep=True).damage if one.table == name]
 
 
 # --- modules ------------------------------------------------------------------------------------
