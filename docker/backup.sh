@@ -10,6 +10,7 @@
 # objects has to wait: `bwm populate --stale`, `bwm verify --repair`.
 #
 # Into the same folder again, it adds a dump and the objects that are new.
+set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 folder=${1:?name the folder to write to}

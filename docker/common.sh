@@ -1,7 +1,6 @@
 # Sourced by backup.sh and restore.sh: how clients log in, and how objects are copied. Where server
 # and store are is said as to bwm itself: DJ_HOST, DJ_PORT, DJ_USER, DJ_PASS or DJ_PASS_FILE,
 # DJ_BACKEND, BWM_PREFIX, BWM_STORE.
-set -euo pipefail
 
 backend=${DJ_BACKEND:-mysql}
 prefix=${BWM_PREFIX:-bwm}

@@ -4,6 +4,7 @@
 #   restore.sh FOLDER [DUMP]      DUMP: a file of that folder; default the newest
 #
 # The store first: no row is ever there without its object. Accounts and rights are not in a backup.
+set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 folder=${1:?name the folder to read from}
