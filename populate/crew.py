@@ -7,7 +7,7 @@ them, replaces those that die, lets them look again when there may be something 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import fcntl
 import math
 import multiprocessing
 import os
@@ -47,9 +47,6 @@ SHORT_LIVED = 10.0
 
 FAULTS = 3
 """Workers with a fault in a row after which there is no point in starting another."""
-
-PR_SET_PDEATHSIG = 1
-"""Of Linux's `prctl`: the signal that a process gets when its parent ends."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -116,6 +113,7 @@ class _Hand:
 
     process: BaseProcess
     pipe: Connection
+    alive: Connection  # closed by nobody: with this process it ends
     born: float = field(default_factory=time.monotonic)
     looked: float = -1.0  # when it began the last look that found nothing; -1 while at work
     useful: bool = False
@@ -161,11 +159,13 @@ class _Crew:
     def _start(self) -> _Hand:
         context = _context()
         ours, theirs = context.Pipe()
+        ended, alive = context.Pipe(duplex=False)
         with _environment({name: str(self._orders.n_threads) for name in THREADS}):
-            process = context.Process(target=_work, args=(self._orders, theirs), name="bwm worker")
+            process = context.Process(target=_work, args=(self._orders, theirs, ended))
             process.start()
         theirs.close()
-        return _Hand(process, ours)
+        ended.close()
+        return _Hand(process, ours, alive)
 
     def _listen(self) -> None:
         """Wait until a worker says something, or dies, and take it in."""
@@ -180,6 +180,7 @@ class _Crew:
             self._dead.append(hand.process.pid or 0)
             self._judge(hand)
             hand.pipe.close()
+            hand.alive.close()
 
     def _take_in(self, hand: _Hand, said: Any) -> None:
         if isinstance(said, BwmError):
@@ -239,11 +240,15 @@ class _Crew:
     def _end(self) -> None:
         """End the workers; those that do not end by themselves are killed."""
         until = time.monotonic() + GRACE_SECONDS
-        for hand in self._hands:
-            hand.process.terminate()
         with contextlib.suppress(KeyboardInterrupt, SystemExit):  # asked again: no more waiting
             for hand in self._hands:
+                hand.process.terminate()
+            for hand in self._hands:
                 hand.process.join(max(0.0, until - time.monotonic()))
+        with _undisturbed():
+            self._kill_the_slow()
+
+    def _kill_the_slow(self) -> None:
         slow = [hand.process for hand in self._hands if hand.process.is_alive()]
         for process in slow:
             process.kill()
@@ -277,10 +282,10 @@ def _context() -> SpawnContext | ForkServerContext:
 # --- a worker -----------------------------------------------------------------------------------
 
 
-def _work(orders: Orders, pipe: Connection) -> None:
+def _work(orders: Orders, pipe: Connection, alive: Connection) -> None:
     """Work until the crew says that it is over: the main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the crew, which then says so
-    _end_with_crew()
+    _end_with_crew(alive)
     pa.set_cpu_count(orders.n_threads)
     settings = orders.settings
     try:
@@ -307,21 +312,38 @@ def _work(orders: Orders, pipe: Connection) -> None:
         pipe.send(error)
 
 
-def _end_with_crew() -> None:
-    """See to it that this worker ends when its crew is gone, however that ended."""
-    crew = multiprocessing.parent_process()
-    assert crew is not None
+def _end_with_crew(alive: Connection) -> None:
+    """See to it that this worker ends when its crew is gone, however that ended.
+
+    `alive` is the end of a pipe on which nothing is ever said: it closes as the crew ends.
+    """
     if sys.platform == "linux":
-        # By the kernel, whatever the worker is in; first ends the process that forked it.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_end_after, args=(crew.sentinel,), daemon=True).start()
+        # The kernel then sends SIGIO, which ends a process whatever it is in.
+        fcntl.fcntl(alive.fileno(), fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(alive.fileno(), fcntl.F_SETFL, os.O_ASYNC)
+    threading.Thread(target=_end_after, args=(alive,), daemon=True).start()
 
 
-def _end_after(sentinel: int) -> None:
-    wait([sentinel])
+def _end_after(alive: Connection) -> None:
+    wait([alive])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(1)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal interrupt the block, where Python delivers signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in asked]
+    try:
+        yield
+    finally:
+        for number, handler in zip(asked, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -301,24 +301,34 @@ class Pulse(threading.Thread):
 
 # --- what goes wrong on the way -----------------------------------------------------------------
 
-LOST = (dj.errors.LostConnectionError, pymysql.err.InterfaceError, psycopg2.InterfaceError)
-GONE_MYSQL = {1040, 1053, 1152, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
-GONE_POSTGRESQL = {None, "57P01", "57P02", "57P03", "53300"}
-AGAIN_MYSQL = {1205, 1213}
-AGAIN_POSTGRESQL = {"40001", "40P01", "55P03"}
+LOST = (
+    dj.errors.LostConnectionError,
+    pymysql.err.InterfaceError,
+    psycopg2.InterfaceError,
+    psycopg2.errors.AdminShutdown,
+    psycopg2.errors.CrashShutdown,
+    psycopg2.errors.CannotConnectNow,
+    psycopg2.errors.TooManyConnections,
+)
+LOST_MYSQL = {1040, 1053, 1152, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
+PASSING = (
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.SerializationFailure,
+)
+PASSING_MYSQL = {1205, 1213}
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that the server is gone, or cannot be reached for a while."""
     if isinstance(error, pymysql.err.OperationalError):
-        return error.args[0] in GONE_MYSQL
-    if isinstance(error, psycopg2.OperationalError):
-        return error.pgcode in GONE_POSTGRESQL
-    return isinstance(error, LOST)
+        return error.args[0] in LOST_MYSQL
+    # What has no code of the server did not come from there.
+    return isinstance(error, LOST) or type(error) is psycopg2.OperationalError
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether an error says that two transactions were in each other's way."""
     if isinstance(error, pymysql.err.OperationalError):
-        return error.args[0] in AGAIN_MYSQL
-    return isinstance(error, psycopg2.Error) and error.pgcode in AGAIN_POSTGRESQL
+        return error.args[0] in PASSING_MYSQL
+    return isinstance(error, PASSING)

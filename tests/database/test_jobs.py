@@ -1,0 +1,265 @@
+"""Jobs: who holds them, who lost them, and what a worker does when something is in its way."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import datajoint as dj
+import psycopg2
+import pymysql
+import pytest
+
+from populate import jobs, plan, status, worker
+from schemas import behavior, connection, rows, session, wheel
+from schemas.errors import ServerError
+from schemas.settings import WorkerSettings
+from schemas.sources import simulator
+from schemas.sources.one_api import OneSource
+from tests.support.databases import Release
+
+SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
+TWO = plan.find(["Trials", "Wheel"])
+ELSEWHERE = "another-machine"
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("release")
+    return Release(folder, simulator.simulate(folder, "tiny", seed=5, n_sessions=2, **SMALL))
+
+
+@pytest.fixture(scope="module")
+def _registered(lend, release):
+    with lend() as database:
+        database.register(release.folder, release.truth.release)
+        yield database
+
+
+@pytest.fixture
+def registered(_registered):
+    """A database with two sessions registered and nothing imported."""
+    _registered.connect()
+    yield _registered
+    for table in TWO:
+        table().delete()
+        table().jobs.delete()
+
+
+def hold(table, host, pid, ago=0.0, heard=None):
+    """Reserve the jobs of a table in the name of another process, so many seconds ago."""
+    jobs.refresh(table)
+    held = table().jobs
+    interval = held.adapter.interval_expr(ago, "second")
+    held.connection.query(
+        f"UPDATE {held.full_table_name} SET status = 'reserved', host = %s, pid = %s, "
+        f"reserved_time = CURRENT_TIMESTAMP(3) - {interval}, duration = %s",
+        (host, pid, heard),
+    )
+    return held
+
+
+def states(table):
+    return sorted(table().jobs.to_arrays("status"))
+
+
+def a_dead_process():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_jobs_are_added_once_and_go_with_their_cause(registered):
+    jobs.refresh(behavior.Trials)
+    jobs.refresh(behavior.Trials)
+    assert states(behavior.Trials) == ["pending"] * 2
+    first, second = behavior.Trials().key_source.keys(order_by="eid")
+    held = behavior.Trials().jobs
+    held.delete()
+    jobs.refresh(behavior.Trials, [first])
+    assert held.keys() == [first]
+    # Of a session that is not there, or no longer offers the data.
+    gone = {**first, "eid": "00000000-0000-4000-8000-000000000000"}
+    rows.insert(held, [{**gone, "status": "error", "priority": 5}])
+    jobs.refresh(behavior.Trials)
+    assert held.keys(order_by="eid") == [first, second]
+
+
+CASES = {
+    "heard from now": (ELSEWHERE, 1, 0.0, None, "reserved"),
+    "long at work, and heard from lately": (ELSEWHERE, 1, 1000.0, 990.0, "reserved"),
+    "silent for too long": (ELSEWHERE, 1, 1000.0, 600.0, "pending"),
+    "never heard from since": (ELSEWHERE, 1, 301.0, None, "pending"),
+    "of this machine, and alive": (platform.node(), os.getppid(), 0.0, None, "reserved"),
+    "of this machine, and dead": (platform.node(), None, 0.0, None, "pending"),
+    "of this process, which knows nothing of it": (
+        platform.node(),
+        os.getpid(),
+        0.0,
+        None,
+        "pending",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_job_is_taken_over_from_who_is_dead_or_silent_and_from_nobody_else(registered, case):
+    host, pid, ago, heard, expected = CASES[case]
+    hold(behavior.Trials, host, pid or a_dead_process(), ago, heard)
+    jobs.take_over(TWO, WorkerSettings())
+    assert states(behavior.Trials) == [expected] * 2
+
+
+def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(registered):
+    settings = WorkerSettings(deaths_allowed=3)
+    for n in (1, 2):
+        hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
+        jobs.take_over(TWO, settings)
+        told = set(behavior.Trials().jobs.to_arrays("error_message"))
+        assert told == {f"{n} worker{'s' * (n > 1)} died while making it"}
+    assert status.failures() == []
+    hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
+    jobs.take_over(TWO, settings)
+    failures = status.failures()
+    assert len(failures) == 2
+    assert failures[0].error.startswith("WorkerDied: 3 workers died while making it. ")
+    assert [outcome.made for outcome in worker.run(TWO)] == [0, 2]
+    assert worker.retry([behavior.Trials]) == 2
+    assert [outcome.made for outcome in worker.run(TWO)] == [2, 0]
+
+
+def test_what_is_given_back_is_no_death(registered):
+    hold(behavior.Trials, platform.node(), os.getpid())
+    jobs.release(TWO, os.getpid())
+    assert states(behavior.Trials) == ["pending"] * 2
+    assert set(behavior.Trials().jobs.to_arrays("error_message")) == {""}
+
+
+def test_a_worker_at_work_is_heard_from(registered, monkeypatch):
+    heard = []
+
+    def load(*arguments):
+        held = behavior.Trials().jobs.reserved
+        while not heard or heard[-1] is None:
+            heard.append(held.fetch1("duration"))
+        return original(*arguments)
+
+    original = OneSource.load_trials
+    monkeypatch.setattr(OneSource, "load_trials", load)
+    quick = worker.Worker([behavior.Trials], WorkerSettings(stale_after=1.0))
+    with quick.at_work():
+        quick.fill(behavior.Trials)
+    assert heard[0] is None  # short jobs are not spoken of
+    assert 0.2 <= heard[-1] < 30
+    assert len(behavior.Trials()) == 2
+
+
+def test_a_job_taken_over_from_a_living_worker_is_made_once(registered, monkeypatch):
+    def load(*arguments):
+        if not behavior.Trials():
+            # Another worker took this one for dead, and was quicker.
+            monkeypatch.setattr(OneSource, "load_trials", original)
+            key = behavior.Trials().jobs.reserved.fetch1("KEY")
+            behavior.Trials().populate(key)
+            behavior.Trials._allow_insert = True  # as in this worker, of which the other is no part
+        return original(*arguments)
+
+    original = OneSource.load_trials
+    monkeypatch.setattr(OneSource, "load_trials", load)
+    (outcome,) = worker.run([behavior.Trials])
+    assert outcome.failed == []
+    assert len(behavior.Trials()) == 2
+    assert states(behavior.Trials) == []
+
+
+def lost(backend):
+    if backend.name == "mysql":
+        return pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
+    return psycopg2.OperationalError("server closed the connection unexpectedly")
+
+
+def in_the_way(backend):
+    if backend.name == "mysql":
+        return pymysql.err.OperationalError(1213, "Deadlock found when trying to get lock")
+    return psycopg2.errors.DeadlockDetected("deadlock detected")
+
+
+class Failing:
+    """A function that raises errors at its first calls, then does what it did."""
+
+    def __init__(self, function, errors):
+        self.function, self.errors, self.n_calls = function, list(errors), 0
+
+    def __call__(self, *arguments, **options):
+        self.n_calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.function(*arguments, **options)
+
+
+def test_a_lost_connection_is_no_failure_of_the_job(registered, backend, monkeypatch):
+    failing = Failing(OneSource.load_trials, [lost(backend), dj.errors.LostConnectionError("x")])
+    monkeypatch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+    assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
+    assert failing.errors == []
+    assert status.failures() == []
+    assert states(behavior.Trials) == []
+
+
+def test_a_server_that_stays_away_ends_the_work_with_one_error(registered, backend, monkeypatch):
+    failing = Failing(OneSource.load_trials, [lost(backend)])
+    away = Failing(connection.reconnect, [lost(backend)] * 50)
+    with monkeypatch.context() as patch:
+        patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+        patch.setattr(connection, "reconnect", away)
+        impatient = worker.Worker(TWO, patience=0.2)
+        with impatient.at_work(), pytest.raises(ServerError, match=r"gone for 0 s .*Start it"):
+            impatient.round()
+    assert away.n_calls > 2
+    assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
+
+
+def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backend, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)
+    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (worker.TRIES - 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+        (outcome,) = worker.run([behavior.Trials])
+    assert (outcome.made, outcome.failed) == (2, [])
+    for_ever = Failing(OneSource.load_wheel, [in_the_way(backend)] * 99)
+    with monkeypatch.context() as patch:
+        patch.setattr(OneSource, "load_wheel", lambda *given: for_ever(*given))
+        (outcome,) = worker.run([wheel.Wheel])
+    assert for_ever.n_calls == 2 * worker.TRIES
+    assert (outcome.made, len(outcome.failed)) == (0, 2)
+
+
+def test_what_needs_too_much_memory_fails_with_what_to_do(registered, monkeypatch):
+    failing = Failing(OneSource.load_trials, [MemoryError("Unable to allocate 9 GiB")])
+    monkeypatch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+    settings = WorkerSettings(memory="2GB")
+    tight = worker.Worker([behavior.Trials], settings)
+    with tight.at_work():
+        tight.fill(behavior.Trials)
+    (outcome,) = tight.outcomes
+    ((_, problem),) = outcome.failed
+    assert problem.startswith("MemoryError: Unable to allocate 9 GiB. It needs more than the 2.0GB")
+    assert outcome.made == 1
+
+
+def test_each_job_that_is_done_is_told_with_what_it_read_and_wrote(registered):
+    told = []
+    worker.run(TWO, tell=told.append)
+    made = {(done.table, done.key["eid"]): done for done in told}
+    assert len(made) == len(told) == 4
+    sizes = rows.frame(session.Dataset()).set_index(["eid", "dataset_path"]).file_size
+    for (name, eid), done in made.items():
+        table = {"behavior.Trials": behavior.Trials, "wheel.Wheel": wheel.Wheel}[name]
+        key = {"eid": eid}
+        parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
+        assert done.rows == 1 + sum(len(part & key) for part in parts)
+        read = rows.frame(table.Source & key).dropna(subset="source_md5").dataset_path
+        assert done.read == sum(sizes[eid, path] for path in read)
+        assert 0 < done.seconds < 60
+        assert (done.stored > 0) == (table is wheel.Wheel)
+        assert (done.error, done.pid) == (None, os.getpid())

@@ -1,0 +1,67 @@
+"""The log of workers: one line a job."""
+
+import json
+import re
+from datetime import datetime, timezone
+
+import pytest
+
+from populate import report
+from populate.worker import Done
+
+KEY = {"eid": "4b7fbad4-f6de-43b4-9b15-c7c7ef44db4b", "probe_name": "probe00"}
+MADE = Done("ephys.Spikes", KEY, 1.234, rows=1043, read=1_200_000, stored=860_000, pid=7)
+FAILED = Done("ephys.Spikes", KEY, 0.5, error="DamagedFile: one line\nand another", pid=7)
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+def test_a_line_for_people_names_table_key_duration_rows_and_bytes():
+    line = report.as_text(MADE)
+    expected = (
+        f" made ephys.Spikes (eid {KEY['eid']}, probe_name probe00) 1.23 s, 1,043 rows, "
+        "read 1.2 MB, stored 860.0 kB"
+    )
+    assert re.fullmatch(TIME + re.escape(expected), line)
+
+
+def test_a_failure_is_one_line_too():
+    line = report.as_text(FAILED)
+    expected = (
+        f" failed ephys.Spikes (eid {KEY['eid']}, probe_name probe00) 0.50 s: "
+        "DamagedFile: one line and another"
+    )
+    assert re.fullmatch(TIME + re.escape(expected), line)
+
+
+def test_bytes_are_told_where_there_are_any():
+    assert report.as_text(Done("behavior.ReactionTime", {"eid": "x"}, 0.1, rows=3)).endswith(
+        " 0.10 s, 3 rows"
+    )
+
+
+@pytest.mark.parametrize(("done", "state"), [(MADE, "made"), (FAILED, "failed")])
+def test_a_line_for_machines_is_an_object_with_everything(done, state):
+    line = report.as_json(done)
+    assert "\n" not in line
+    told = json.loads(line)
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(told.pop("time"))
+    assert abs(age.total_seconds()) < 60
+    assert told == {
+        "state": state,
+        "table": done.table,
+        "key": KEY,
+        "seconds": done.seconds,
+        "rows": done.rows,
+        "bytes_read": done.read,
+        "bytes_stored": done.stored,
+        "error": done.error,
+        "pid": 7,
+    }
+
+
+def test_lines_are_printed_as_jobs_are_done(capsys):
+    tell = report.teller("json")
+    tell(MADE)
+    tell(FAILED)
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["made", "failed"]
