@@ -77,7 +77,7 @@ class ParquetRef:
             The object is missing or damaged.
         """
         if self._file is None:
-            location = self._backend._full_path(self.path)
+            location = _inside(self._backend, self.path)
             with _faults_explained(self._backend, self.path):
                 if self._backend.protocol == "file":
                     opened = pq.ParquetFile(
@@ -196,6 +196,18 @@ def _faults_explained(backend: Any, path: str) -> Iterator[None]:
         ) from None
 
 
+def _inside(backend: Any, path: str) -> str:
+    """Return where an object is, and refuse a path that leaves the store, whoever wrote it."""
+    parts = path.split("/")
+    if not path.isprintable() or "\\" in path or set(parts) & {"", ".", ".."}:
+        raise StorageError(
+            f"{path[:200]!r} is not the path of an object.",
+            "the store",
+            "Delete its row and populate the table again.",
+        )
+    return str(backend._full_path(path))
+
+
 def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: table.column(name).to_numpy() for name in names}
 
@@ -263,6 +275,7 @@ class ParquetCodec(SchemaCodec):
         # writes, so that no object is left without a row.
         path = path.replace(f"_{token}.", f"_{packed.sha256[:12]}.")
         backend = _backend(store_name, config)
+        _inside(backend, path)
         local = backend.protocol == "file"
         try:
             if local:
@@ -352,17 +365,18 @@ def list_schema(schema: str, store: str = STORE) -> dict[str, Held]:
     with _faults_explained(backend, folder):
         backend.fs.invalidate_cache()  # other processes write as well
         found = backend.fs.find(backend._full_path(folder), detail=True)
-    held = (_held(name.removeprefix(root), info) for name, info in found.items())
+    held = (_held(name.removeprefix(root).lstrip("/"), info) for name, info in found.items())
     return {one.path: one for one in held}
 
 
 def look_up(path: str, store: str = STORE) -> Held | None:
     """Look for one file of a store; None where it is not there."""
     backend = _backend(store)
+    location = _inside(backend, path)
     with _faults_explained(backend, path):
         backend.fs.invalidate_cache()
         try:
-            return _held(path, backend.fs.info(backend._full_path(path)))
+            return _held(path, backend.fs.info(location))
         except FileNotFoundError:
             return None
 
@@ -386,6 +400,7 @@ def remove(path: str, store: str = STORE) -> None:
         It cannot be removed.
     """
     backend = _backend(store)
+    _inside(backend, path)
     try:
         backend.remove(path)
     except _faults(backend) as error:
@@ -405,7 +420,7 @@ def hash_object(path: str, store: str = STORE, advance: Advance | None = None) -
         It is not there, or cannot be read.
     """
     backend = _backend(store)
-    location = backend._full_path(path)
+    location = _inside(backend, path)
     with _faults_explained(backend, path):
         if backend.protocol == "file":
             return hash_file(Path(location), "sha256", advance)

@@ -349,3 +349,79 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(store):
     assert Path(error.value.where).is_relative_to(occupied)
     assert "writable and has space" in error.value.remedy
     assert sorted(store.folder.rglob("*")) == before
+
+
+# --- what a store holds -------------------------------------------------------------------------
+
+
+def test_a_store_lists_its_objects_by_schema(store):
+    refs = [store.put({"x": np.arange(n)}) for n in (1, 2)]
+    held = storage.list_schema("bwm_ephys")
+    assert held.keys() == {ref.path for ref in refs}
+    for ref in refs:
+        path = store.file(ref)
+        assert held[ref.path] == storage.Held(
+            ref.path, path.stat().st_size, pytest.approx(path.stat().st_mtime)
+        )
+        assert storage.look_up(ref.path) == held[ref.path]
+        assert storage.place(ref.path) == str(path)
+    assert storage.list_schema("bwm") == {}
+    assert storage.list_schema("bwm_wheel") == {}
+
+
+def test_an_object_is_hashed_as_it_is_now(store, monkeypatch):
+    monkeypatch.setattr(storage, "BLOCK", 1000)
+    ref, read = store.put({"x": np.arange(9999.0)}), []
+    assert storage.hash_object(ref.path, advance=read.append) == ref.sha256
+    assert sum(read) == ref.stored["n_bytes"]
+    assert max(read) == 1000
+    flip_a_bit(store.file(ref))
+    content = store.file(ref).read_bytes()
+    assert storage.hash_object(ref.path) == hashlib.sha256(content).hexdigest() != ref.sha256
+    assert storage.hash_file(store.file(ref), "md5") == hashlib.md5(content).hexdigest()
+
+
+def test_an_object_is_removed_once(store):
+    ref = store.put({"x": np.arange(3)})
+    for _ in range(2):
+        storage.remove(ref.path)
+        assert storage.look_up(ref.path) is None
+    with pytest.raises(StorageError, match="cannot be read") as error:
+        storage.hash_object(ref.path)
+    assert error.value.where == str(store.file(ref))
+
+
+def test_what_cannot_be_removed_is_an_error_with_its_place(store):
+    folder = store.file(store.put({"x": np.arange(3)})).parent
+    path = str(folder.relative_to(store.folder))
+    with pytest.raises(StorageError, match="it cannot be removed") as error:
+        storage.remove(path)
+    assert error.value.where == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"protocol": "file", "location": "/nowhere/at/all"}, "Inaccessible local directory"),
+        ({"protocol": "s3", "location": "x", "endpoint": "", "bucket": "b"}, "endpoint"),
+        ({"protocol": "tape", "location": "x"}, "Unknown protocol"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_error(store, spec, says):
+    dj.config.stores = {"default": storage.STORE, storage.STORE: spec}
+    with pytest.raises(StorageError, match=says) as error:
+        storage.list_schema("bwm_ephys")
+    assert str(error.value).startswith("store bulk: it cannot be opened")
+    assert "bwm.store" in error.value.remedy
+
+
+def test_without_its_library_a_bucket_is_one_error(store, monkeypatch):
+    def missing(*_, **__):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.filesystem", missing)
+    bucket = {"protocol": "s3", "location": "x", "endpoint": "localhost:1", "bucket": "b"}
+    dj.config.stores = {"default": storage.STORE, storage.STORE: bucket}
+    with pytest.raises(StorageError, match="Install s3fs") as error:
+        storage.list_schema("bwm_ephys")
+    assert "bwm-datajoint[s3]" in error.value.remedy
