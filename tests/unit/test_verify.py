@@ -1,0 +1,106 @@
+"""What verify looks at, without a server."""
+
+import hashlib
+
+import pytest
+
+from populate.verify import files, objects
+from populate.verify.damage import REMEDIES, Damage
+from populate.verify.tables import name_of, with_parts
+from schemas import activity, ephys, wheel
+
+
+@pytest.fixture
+def holder(monkeypatch):
+    """Column of the objects of spikes, in a database."""
+    monkeypatch.setattr(ephys.schema, "database", "lab_ephys")
+    monkeypatch.setattr(ephys.Spikes, "database", "lab_ephys", raising=False)
+    return objects.Holder(ephys.Spikes, "spikes", "bulk")
+
+
+def test_every_column_of_objects_is_found():
+    found = {(holder.name, holder.column) for holder in objects.holders()}
+    assert {
+        ("ephys.Spikes", "spikes"),
+        ("wheel.Wheel", "wheel_trace"),
+        ("activity.Psth", "psth"),
+    } <= found
+    assert len(found) == 11
+    assert {holder.store for holder in objects.holders()} == {"bulk"}
+
+
+def test_a_part_is_named_with_its_master():
+    assert name_of(ephys.Spikes.Unit) == "ephys.Spikes.Unit"
+    assert with_parts(activity.Psth) == [
+        activity.Psth,
+        activity.Psth.Condition,
+        activity.Psth.Unit,
+    ]
+    assert with_parts(wheel.Wheel)[1:] == [wheel.Wheel.Source]
+
+
+NAME = "spikes_0123456789ab.parquet"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        (f"_schema/lab_ephys/_spikes/eid=e/probe_name=p/{NAME}", True),
+        (f"_schema/lab_ephys/_spikes/eid=e/probe_name=p/{NAME}.saving", True),
+        (f"lab_ephys/_spikes/{NAME}", True),
+        (f"_schema/lab_ephys_2/_spikes/eid=e/{NAME}", False),
+        (f"_schema/other_lab_ephys/_spikes/eid=e/{NAME}", False),
+        (f"_schema/lab_ephys/_spikes_old/eid=e/{NAME}", False),
+        (f"_schema/lab_ephys/_spikes/eid=e/{NAME}.bak", False),
+        ("_schema/lab_ephys/_spikes/eid=e/spikes_0123456789aX.parquet", False),
+        ("_schema/lab_ephys/_spikes/eid=e/trace_0123456789ab.parquet", False),
+        ("_schema/lab_ephys/_spikes/eid=e/spikes_0123456789ab.npy", False),
+    ],
+)
+def test_files_of_others_are_not_ours(holder, path, is_ours):
+    assert bool(holder.files.fullmatch(path)) == is_ours
+
+
+def file(path, md5=(), sizes=()):
+    found = files.File("prepared", "e", "alf/x.npy", set(md5), set(sizes), {"wheel.Wheel"})
+    found.path, found.n_bytes = path, path.stat().st_size
+    return found
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_is_cached", lambda _: False)
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"abc")
+    return path, hashlib.md5(b"abc").hexdigest()
+
+
+def test_a_file_is_whole_when_it_is_what_was_listed_or_what_was_read(stored):
+    path, md5 = stored
+    for hashes in ({md5}, {md5, "0" * 32}):  # replaced since: the old one and the new one
+        assert files._compare_bytes(file(path, hashes), lambda _: None) is None
+    for sizes in ((), {3}, {3, 4}):
+        assert files._compare(file(path, sizes=sizes)) is None
+
+
+def test_a_file_that_is_neither_is_damaged(stored):
+    path, md5 = stored
+    damage = files._compare_bytes(file(path, {"1" * 32, "0" * 32}), lambda _: None)
+    assert (damage.expected, damage.found) == (f"md5 {'0' * 32} or {'1' * 32}", f"md5 {md5}")
+    assert damage.what == f"{path}, read by wheel.Wheel"
+    damage = files._compare(file(path, sizes={4, 5}))
+    assert (damage.expected, damage.found) == ("4 or 5 bytes", "3 bytes")
+
+
+def test_a_file_that_is_evicted_meanwhile_is_not_damaged(stored):
+    path, _ = stored
+    gone = file(path, {"0" * 32})
+    path.unlink()
+    assert files._compare_bytes(gone, lambda _: None) is None
+
+
+@pytest.mark.parametrize("kind", REMEDIES)
+def test_damage_says_what_repair_does(kind):
+    damage = Damage("objects", kind, "ephys.Spikes", {"eid": "e"}, "x", "1", "2")
+    assert damage.as_dict()["remedy"] == damage.remedy == REMEDIES[kind]
+    assert damage.can_be_repaired == damage.remedy.startswith("Repair removes")
