@@ -153,9 +153,9 @@ class Settings(BaseModel):
     below `home` is used, with one the backend is MySQL unless it is said. The connection is
     encrypted if the server can; with `use_tls` it must be, and with False it is not. `tls_ca`, the
     file of a certificate authority, has it encrypted and the server's certificate and name
-    verified. The demo keeps to the embedded server even then, unless `demo_server` is `'configured'`: for a demo that several
-    people share, or a machine that runs no server of its own. `modules` are those with tables of
-    one's own, as `populate.plan.use` takes them.
+    verified. The demo keeps to the embedded server even then, unless `demo_server` is
+    `'configured'`: for a demo that several people share, or a machine that runs no server of its
+    own. `modules` are those with tables of one's own, as `populate.plan.use` takes them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -275,9 +275,25 @@ def _size(text: str, name: str) -> ByteSize:
 
 
 def find_file(start: Path | None = None) -> Path | None:
-    """Find the nearest `dj_local_conf.json` from a folder (default: working directory) upwards."""
+    """Find the nearest `dj_local_conf.json` from a folder (default: working directory) upwards.
+
+    Raises
+    ------
+    SettingsError
+        A folder on the way may not be looked into.
+    """
     start = (start or Path.cwd()).resolve()
-    return next((f / FILE_NAME for f in (start, *start.parents) if (f / FILE_NAME).is_file()), None)
+    for place in (folder / FILE_NAME for folder in (start, *start.parents)):
+        try:
+            place.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            reason = f"cannot be looked for ({error.strerror})."
+            raise SettingsError(reason, place, "Work in a folder that you may read.") from None
+        if place.is_file():
+            return place
+    return None
 
 
 def load(start: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:

@@ -162,6 +162,18 @@ def test_the_nearest_file_upwards_is_read_alone(tmp_path):
     assert settings.find_file(inner) == nearer
 
 
+def test_a_folder_that_may_not_be_read_is_refused_by_name(tmp_path, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    said = refused(tmp_path)
+    assert said == (
+        f"{tmp_path / settings.FILE_NAME}: cannot be looked for (Permission denied). "
+        "Work in a folder that you may read."
+    )
+
+
 def test_the_working_directory_and_the_environment_are_the_default(tmp_path, monkeypatch):
     write(tmp_path, {"bwm.prefix": "here", "database.user": "file"})
     monkeypatch.chdir(tmp_path)
