@@ -162,6 +162,10 @@ class _State:
             return RegistrationError(
                 f"{record.lab!r} cannot name a lab.", where, "Letters, digits and '_' are allowed."
             )
+        strange = (d.path for d in record.datasets if not base.is_dataset_path(d.path))
+        if found := next(strange, None):
+            what = f"the path of a dataset does not lead into the session: {found[:80]!r}."
+            return RegistrationError(what, where, "Rename it in the source, register it again.")
         long = (too_long(row, self.limits) for row in registry.rows_with_text(record))
         if found := next(filter(None, long), None):
             return RegistrationError(found, where, "Shorten it in the source, register it again.")
@@ -180,6 +184,12 @@ class _State:
 
     def _insertion_problem(self, new: InsertionRecord) -> BwmError | None:
         where = f"insertion {new.pid} ({new.probe_name} of session {new.eid})"
+        if not base.is_probe_name(new.probe_name):
+            return RegistrationError(
+                f"{new.probe_name!r} cannot name a probe.",
+                where,
+                "Letters, digits, '_', '-' and single dots are allowed.",
+            )
         if new.pid and not is_uuid(new.pid):
             return RegistrationError("malformed pid.", where, "It must be a lower-case UUID.")
         place = (new.eid, new.probe_name)
@@ -210,6 +220,10 @@ class _State:
 LAB_NAME = re.compile(r"\w+")
 
 
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What a server cannot hold: PostgreSQL no NUL, and neither half a character."""
+
+
 def text_limits(*tables: type[dj.Table]) -> dict[str, int]:
     """Tell how many characters fit into each column of text."""
     found = {}
@@ -224,6 +238,8 @@ def text_limits(*tables: type[dj.Table]) -> dict[str, int]:
 def too_long(row: Mapping[str, Any], limits: Mapping[str, int]) -> str | None:
     """Say which text of a row does not fit: the error of a server names neither row nor value."""
     for name, value in row.items():
+        if isinstance(value, str) and NO_TEXT.search(value):
+            return f"{name} holds a character that no text has: {value[:60]!r}."
         if isinstance(value, str) and len(value) > limits.get(name, len(value)):
             return f"{name} has {len(value)} characters, {limits[name]} fit: {value[:60]!r}."
     return None

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -618,6 +619,26 @@ def is_url(location: str) -> bool:
 def is_subject_name(text: str) -> bool:
     """Whether a text can name a subject: letters, digits, `_`, `-` and single dots, 64 at most."""
     return bool(re.fullmatch(r"[\w-][\w.-]{0,63}", text)) and ".." not in text
+
+
+@lru_cache(maxsize=65536)
+def is_dataset_path(text: str) -> bool:
+    """Whether a path leads into the session folder and nowhere else, on every system.
+
+    Its parts are separated by `/`, and are names of files: no `..`, no drive, nothing that cannot
+    be printed, 255 bytes at most.
+    """
+    parts = text.split("/")
+    return (
+        text.isprintable()
+        and not set(text) & set("\\:")
+        and all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in parts)
+    )
+
+
+def is_probe_name(text: str) -> bool:
+    """Whether a text can name a probe: letters, digits, `_`, `-` and single dots, 16 at most."""
+    return bool(re.fullmatch(r"\w[\w.-]{0,15}", text)) and ".." not in text
 
 
 def select_revision(

@@ -16,13 +16,20 @@ import pandas as pd
 from schemas.errors import MissingDataset, SourceError
 from schemas.settings import AlyxSettings
 from schemas.sources import alf
-from schemas.sources.base import DatasetRecord, Found, Selection, SessionRecord, is_subject_name
+from schemas.sources.base import (
+    DatasetRecord,
+    Found,
+    Selection,
+    SessionRecord,
+    is_dataset_path,
+    is_subject_name,
+)
 from schemas.sources.one_api import cache, listing, query
 from schemas.sources.one_api.client import Client, NotLetIn, NotThere, Patience, UnstablePages
 from schemas.sources.one_api.download import STATE, Downloader
 from schemas.sources.one_api.limits import Limits, locked
 from schemas.sources.one_api.loads import LazyFiles, Loads
-from schemas.sources.one_api.records import DATASET_PATH, session_records
+from schemas.sources.one_api.records import session_records
 from schemas.sources.one_api.tables import (
     ALYX_TABLES,
     TABLES,
@@ -281,7 +288,7 @@ class AlyxSource(Loads):
 
     def _path(self, place: _Place, path: str) -> Path:
         """Return the place of a file, which is in the cache whatever the server calls it."""
-        if not DATASET_PATH.fullmatch(path):
+        if not is_dataset_path(path):
             what = f"{path!r} does not lead into a session."
             raise SourceError(what, self._url, _REPORT)
         return self._cache / place.folder / path

@@ -18,7 +18,13 @@ import pandas as pd
 
 from schemas.errors import MissingDataset, SourceError
 from schemas.sources import alf
-from schemas.sources.base import DatasetRecord, Found, Selection, SessionRecord
+from schemas.sources.base import (
+    DatasetRecord,
+    Found,
+    Selection,
+    SessionRecord,
+    is_dataset_path,
+)
 from schemas.sources.one_api.bare import Known, list_tree, session_folders
 from schemas.sources.one_api.loads import Loads
 from schemas.sources.one_api.records import session_records
@@ -120,7 +126,9 @@ class OneSource(Loads):
         for eid in {eid for eid, _ in files}:
             with contextlib.suppress(MissingDataset):
                 folders[eid] = self._session_folder(eid)
-        return tuple(folders[eid] / path if eid in folders else None for eid, path in files)
+        return tuple(
+            self._path(folders[eid], path) if eid in folders else None for eid, path in files
+        )
 
     def _chosen(self, records: list[SessionRecord], eids: Sequence[str]) -> list[SessionRecord]:
         refused = [str(problem) for problem in self.problems]
@@ -148,7 +156,14 @@ class OneSource(Loads):
         default by now, and whatever quality was set since.
         """
         folders = {eid: self._session_folder(eid) for eid in {d.eid for d in datasets}}
-        yield {d: folders[d.eid] / d.path for d in datasets}
+        yield {d: self._path(folders[d.eid], d.path) for d in datasets}
+
+    def _path(self, folder: Path, path: str) -> Path:
+        """Return the place of a file, which is in its session whatever it is called."""
+        if not is_dataset_path(path):
+            what = f"{path!r} does not lead into a session."
+            raise SourceError(what, self._folder, "Register the folder again.")
+        return folder / path
 
     def _session_folder(self, eid: str) -> Path:
         from one.converters import session_record2path

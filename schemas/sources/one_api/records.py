@@ -27,6 +27,8 @@ from schemas.sources.base import (
     SessionRecord,
     SubjectRecord,
     TrajectoryRecord,
+    is_dataset_path,
+    is_probe_name,
     is_subject_name,
 )
 from schemas.sources.one_api.tables import Tables
@@ -34,8 +36,6 @@ from schemas.sources.ontology import region_ids
 
 SEXES = ("M", "F", "U")
 PLACE = ("x", "y", "z", "depth", "theta", "phi", "roll")
-DATASET_PATH = re.compile(r"(?!/)(?:(?!\.\.?/)[^/\\]+/)*(?!\.\.?$)[^/\\]+")
-"""A path that leads into the session folder and nowhere else."""
 
 _RENAME = "Rename it and register the folder again; the other sessions are not affected."
 _CORRECT = "Correct the cache tables and register the folder again."
@@ -139,7 +139,7 @@ def _dataset_problems(
     """Tell by eid which sessions list files that cannot be theirs."""
     # Checked once each: sessions have much the same files.
     paths = [path for path in datasets["rel_path"].unique() if isinstance(path, str)]
-    good = [path for path in paths if DATASET_PATH.fullmatch(path)]
+    good = [path for path in paths if is_dataset_path(path)]
     faults = {
         "whose session is not listed": ~datasets["eid"].isin(sessions["eid"]),
         "that is listed twice": datasets.duplicated(["eid", "rel_path"]),
@@ -149,10 +149,13 @@ def _dataset_problems(
 
 
 def _insertion_problems(insertions: pd.DataFrame, folder: Path) -> dict[str, SourceError]:
-    """Tell by eid which sessions have probes that cannot be told apart."""
+    """Tell by eid which sessions have probes that cannot be told apart, or named in a store."""
+    names = [name for name in insertions["name"].unique() if _text(name)]
+    usable = [name for name in names if is_probe_name(name)]
     faults = {
+        "whose name cannot be that of a probe": ~insertions["name"].isin(usable),
         "that is listed twice": insertions.duplicated(["eid", "name"]),
-        "without a name": ~insertions["name"].isin([n for n in insertions["name"] if _text(n)]),
+        "without a name": ~insertions["name"].isin(names),
     }
     return _row_problems(insertions, faults, "a probe", "name", folder / "insertions.pqt")
 

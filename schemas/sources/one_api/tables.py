@@ -193,7 +193,7 @@ def write_tables(tables: Tables, target: Path, origin: str, names: Collection[st
                     _plain(tables[name], ALYX_TABLES[name.removeprefix("alyx/")]), partial
                 )
             partial.replace(path)
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         what = f"The tables of {origin} cannot be written there ({error})."
         raise SourceError(what, target, "Make room, or choose another home.") from error
 

@@ -1,0 +1,227 @@
+"""Names from a source lead into its folder, the cache and the store, and nowhere else."""
+
+import dataclasses
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from iblutil.io import parquet
+
+from populate.register import _State
+from schemas import storage
+from schemas.errors import RegistrationError, SourceError, StorageError
+from schemas.sources.base import InsertionRecord, is_dataset_path, is_probe_name
+from schemas.sources.one_api import OneSource
+from tests.support.alyx import AlyxServer
+from tests.support.online import source
+
+HOSTILE = {
+    "up": "../../../../stolen.npy",
+    "up and down": "alf/../../../../stolen.npy",
+    "to the top": "/etc/stolen.npy",
+    "the folder above": "..",
+    "here": "alf/./stolen.npy",
+    "nowhere": "alf//stolen.npy",
+    "a folder": "alf/",
+    "nothing": "",
+    "a drive": "C:/stolen.npy",
+    "a drive's folder": "C:stolen.npy",
+    "backslashes": "..\\..\\stolen.npy",
+    "a stream": "alf/a.npy:stolen",
+    "NUL": "alf/stolen.npy\0.png",
+    "a new line": "alf/stolen.npy\n",
+    "an escape": "alf/\x1b[2Jstolen.npy",
+    "half a character": "alf/\ud800.npy",
+    "right to left": "alf/\u202eyn.npy",
+    "too long": "alf/" + "a" * 256,
+}
+FINE = ["alf/#2024-05-06#/spikes.times.npy", "alf/probe00/pykilosort/spikes.times.npy", "a b.é.npy"]
+PROBES = [
+    "../../x",
+    "/etc",
+    "..",
+    "a/b",
+    "a\\b",
+    "a\0b",
+    "C:",
+    "a b",
+    "",
+    "p" * 17,
+    "a\n",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
+def test_a_path_that_leads_elsewhere_is_none_of_a_dataset(path):
+    assert not is_dataset_path(path)
+
+
+def test_names_that_are_used_are_fine():
+    assert all(map(is_dataset_path, FINE))
+    assert all(map(is_probe_name, ["probe00", "probe00a", "probe_left", "3A", "probe00.1"]))
+    assert not any(map(is_probe_name, PROBES))
+
+
+# --- a folder with tables -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(release, tmp_path):
+    """The tables of a release, without its files."""
+    folder = tmp_path / "listed" / "below" / "ONE"
+    folder.mkdir(parents=True)
+    for path in release.folder.glob("*.pqt"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def rewrite(folder, name, column, value):
+    """Give the first row of a table another value; return the eid."""
+    frame, meta = parquet.load(folder / f"{name}.pqt")
+    frame = frame.astype({column: object})
+    eid = str(frame.index.get_level_values("eid")[0])
+    frame.iloc[0, frame.columns.get_loc(column)] = value
+    parquet.save(folder / f"{name}.pqt", frame, meta)
+    return eid
+
+
+def outside(folder):
+    """Everything above a folder that is not in it."""
+    top = folder.parents[1]
+    return sorted(p for p in top.rglob("*") if folder not in (p, *p.parents))
+
+
+@pytest.mark.parametrize("path", [p for p in HOSTILE.values() if p != HOSTILE["half a character"]])
+def test_tables_that_list_files_elsewhere_are_refused_by_name(listed, tmp_path, path):
+    eid = rewrite(listed, "datasets", "rel_path", path)
+    before = outside(listed)
+    opened = OneSource(listed, tmp_path / "home")
+    records = opened.sessions()
+    assert len(records) > 1
+    assert eid not in {record.eid for record in records}
+    (problem,) = opened.problems
+    assert "whose path does not lead into the session" in str(problem)
+    assert eid in str(problem)
+    assert repr(path) in str(problem)
+    assert outside(listed) == before
+
+
+@pytest.mark.parametrize("name", [name for name in PROBES if name and name != "\ud800"])
+def test_tables_with_probes_that_would_be_elsewhere_are_refused_by_name(listed, tmp_path, name):
+    eid = rewrite(listed, "insertions", "name", name)
+    opened = OneSource(listed, tmp_path / "home")
+    assert eid not in {record.eid for record in opened.sessions()}
+    assert "whose name cannot be that of a probe" in str(opened.problems[0])
+
+
+@pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
+def test_a_row_of_the_database_leads_nowhere_else(release, tmp_path, path):
+    """Whoever may write rows may have written this one."""
+    opened = OneSource(release.folder, tmp_path / "home")
+    good = opened.sessions()[0].datasets[0]
+    for asked in (
+        lambda: opened.fetch([dataclasses.replace(good, path=path)]),
+        lambda: opened.places([(good.eid, path)]),
+    ):
+        with pytest.raises(SourceError, match="does not lead into a session"):
+            asked()
+
+
+def test_a_link_is_read_and_never_written(listed, tmp_path):
+    """Folders of links to files on other disks are in use: reading through them is wanted."""
+    opened = OneSource(listed, tmp_path / "home")
+    record = opened.sessions()[0].datasets[0]
+    (place,) = opened.places([(record.eid, record.path)])
+    place.parent.mkdir(parents=True)
+    target = tmp_path / "elsewhere.npy"
+    target.write_bytes(b"as it was")
+    place.symlink_to(target)
+    assert opened.fetch([record]) == (place,)
+    assert target.read_bytes() == b"as it was"
+
+
+# --- a server -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alyx(release, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    with AlyxServer(release.folder) as server:
+        yield server
+
+
+@pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
+def test_a_server_that_lists_files_elsewhere_is_refused_by_name(alyx, tmp_path, monkeypatch, path):
+    cache = tmp_path / "some" / "where" / "cache"
+    truly = alyx.rest.data_url
+    victim = alyx.rest.records.datasets[0]
+    eid = victim["session"]["id"]
+
+    def data_url(dataset):
+        address = truly(dataset)
+        if dataset is not victim:
+            return address
+        session = address[: address.index(f"/{dataset['session']['number']:03d}/") + 5]
+        return session + path
+
+    monkeypatch.setattr(alyx.rest, "data_url", data_url)
+    opened = source(alyx, cache)
+    others = [row["id"] for row in alyx.rest.records.sessions if row["id"] != eid][:1]
+    records = list(opened.sessions([eid, *others]))
+    assert [record.eid for record in records] == others
+    (problem,) = opened.problems
+    assert isinstance(problem, SourceError)
+    assert eid in str(problem)
+    assert alyx.downloads() == {}
+    assert {p.name for p in tmp_path.iterdir()} <= {"some", "user"}
+    assert [p for p in outside(cache) if p.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "a\0b", "\ud800"])
+def test_a_server_with_probes_that_would_be_elsewhere_is_refused_by_name(alyx, tmp_path, name):
+    victim = alyx.rest.records.insertions[0]
+    victim["name"] = name
+    eid = victim["session"]["id"]
+    opened = source(alyx, tmp_path / "cache")
+    assert list(opened.sessions([eid])) == []
+    assert eid in str(opened.problems[0])
+
+
+# --- what is registered, and the store ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_probes_that_would_be_elsewhere_are_not_registered(name):
+    state = _State({}, {}, {}, {}, {}, {})
+    problem = state._insertion_problem(InsertionRecord("eid", name))
+    assert isinstance(problem, RegistrationError)
+    assert repr(name) in str(problem)
+
+
+WITHIN = {"a drive", "a drive's folder", "a stream", "too long"}
+"""What stays in the store, whose own place comes first."""
+
+
+@pytest.mark.parametrize("path", [p for name, p in HOSTILE.items() if name not in WITHIN])
+def test_no_row_leads_out_of_the_store(tmp_path, monkeypatch, path):
+    """Not to read, to hash or, worst of all, to remove."""
+    store = tmp_path / "some" / "where" / "store"
+    store.mkdir(parents=True)
+    kept = tmp_path / "stolen.npy"
+    kept.write_bytes(b"as it was")
+    backend = SimpleNamespace(
+        protocol="file",
+        _full_path=lambda path: f"{store}/{path}",
+        remove=lambda path: (_ for _ in ()).throw(AssertionError(path)),
+        fs=SimpleNamespace(invalidate_cache=lambda: None),
+    )
+    monkeypatch.setattr(storage, "_backend", lambda *_: backend)
+    stored = {"path": path, "columns": ["a"], "n_rows": 1, "sha256": "0", "store": "bulk"}
+    for asked in (storage.remove, storage.hash_object, storage.look_up):
+        with pytest.raises(StorageError, match="is not the path of an object"):
+            asked(path)
+    with pytest.raises(StorageError, match="is not the path of an object"):
+        storage.reference(stored).read()
+    assert kept.read_bytes() == b"as it was"
