@@ -1,17 +1,24 @@
 """What is damaged is named, nothing else is, and repair with populate restores the very same."""
 
+import hashlib
 import json
 import os
 import time
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
+import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
 from populate import cli, plan, status, verify, worker
-from populate.verify import rules
-from schemas import activity, behavior, ephys, video, wheel
+from populate.verify import objects, rules
+from schemas import activity, behavior, connection, ephys, rows, session, storage, video, wheel
+from schemas.errors import StorageError
 from schemas.sources import simulator
+from schemas.sources.base import Selection
+from tests.support.alyx import AlyxServer
 from tests.support.databases import Release, differences, snapshot, stored_objects
 from tests.support.verify import change, changed, cut, first, flip, key_of, name, named, place
 
@@ -296,4 +303,239 @@ def test_each_wrong_count_is_named_with_its_row_alone(made, table, column, value
         found = verify.verify().damage
     assert {(d.check, d.table, d.what.partition(", ")[0]) for d in found} == expected
     assert all(damage.key == of for damage in found)
-    assert verify.verify().damage == []
+
+
+def test_rows_with_wrong_counts_go_with_what_depends_on_them_and_come_back(filled):
+    trials, sort = key_of(Trials), key_of(ephys.SpikeSorting)
+    change(Trials, trials, n_trials="n_trials + 1")
+    change(Cluster, key_of(Cluster, sort), spike_count="spike_count + 1")
+    reaction = key_of(behavior.ReactionTime.Trial, f"eid <> '{trials['eid']}' AND rt_in_bounds")
+    (behavior.ReactionTime.Trial & reaction).delete_quick()
+    reactions = {n: reaction[n] for n in behavior.ReactionTime.primary_key}
+    unit = key_of(Cluster, sort)["cluster_id"]
+    against = f"spike_count against n_unit_spikes, cluster_id {unit}"
+    assert named(verify.verify()) == {
+        name("rows", "behavior.Trials", trials, "n_trials"),
+        name("trials", "behavior.ReactionTime", reactions, TRIALS),
+        name("trials", "behavior.ReactionTime", reactions, "n_reactions"),
+        name("spikes", "ephys.SpikeSorting", sort, against),
+    }
+    removed = verify.repair(verify.verify().damage)
+    gone = Counter()
+    for one in removed:
+        gone[one.name] += one.number * (one.what == "rows")
+    # By foreign keys outside the primary key: rates and histograms refer to the trials.
+    assert {"activity.UnitRate", "activity.Psth", "activity.UnitResponse"} <= gone.keys()
+    assert not activity.Psth & trials
+    assert activity.UnitRate & "trials_eid IS NULL"
+    assert gone["behavior.ReactionTime"] == len(behavior.ReactionTimeDefinition()) + 1
+    assert not gone.keys() & {"wheel.Wheel", "probe.Channels", "video.Pose"}
+    restore(filled)
+
+
+def test_what_somebody_typed_is_kept_with_what_it_refers_to(filled):
+    mine = connection.schema(f"mine_{filled.settings.prefix}")
+
+    class Remark(dj.Manual):
+        definition = """
+        # one row per remark on a session
+        -> Trials
+        ---
+        remark : varchar(16)  # what was typed
+        """
+
+    mine(Remark, context={"Trials": Trials})
+    typed, other = Trials().keys(order_by="eid")[:2]
+    rows.insert1(Remark(), {**typed, "remark": "odd"})
+    for key in (typed, other):
+        change(Trials, key, n_trials="n_trials + 1")
+    try:
+        said = bwm(filled, "--repair")
+        assert said.exit_code == 1
+        assert f"kept: behavior.Trials: rows that were typed refer to {typed}" in said.stdout
+        filled.connect()
+        assert len(Trials & typed) == len(Remark & typed) == 1
+        assert len(Trials & other) == 0
+        Remark().delete()
+        assert bwm(filled, "--repair").exit_code == 0
+        filled.connect()
+        assert len(Trials & typed) == 0
+    finally:
+        mine.drop(prompt=False)
+        connection.disconnect()  # it goes on knowing the table
+        filled.connect()
+    restore(filled)
+
+
+def test_one_session_is_looked_at_alone(filled):
+    first_key, second_key = Trials().keys(order_by="eid")[:2]
+    with changed(Trials, first_key, "n_trials", "n_trials + 1"):
+        report = verify.verify(deep=True, eid=second_key["eid"])
+        assert report.damage == []
+        looked = {one.check: one.looked for one in report.checks}
+        assert 0 < looked["objects"] < len(stored_objects())
+        (damage,) = verify.verify(eid=first_key["eid"]).damage
+        assert damage.key == first_key
+
+
+def test_rows_stay_whose_objects_cannot_be_removed(filled, monkeypatch):
+    key, ref = first(wheel.Wheel, "wheel_trace")
+    cut(place(filled, ref))
+
+    def refuse(path, store):
+        raise StorageError("it cannot be removed.", path)
+
+    monkeypatch.setattr(storage, "remove", refuse)
+    with pytest.raises(StorageError, match="cannot be removed"):
+        verify.repair(verify.verify().damage)
+    monkeypatch.undo()
+    assert len(wheel.Wheel & key) == len(wheel.WheelMoves & key) == 1
+    verify.repair(verify.verify().damage)
+    restore(filled)
+
+
+# --- while workers run --------------------------------------------------------------------------
+
+
+def test_what_comes_between_two_looks_is_no_damage(made, monkeypatch):
+    _, ref = first(ephys.Spikes, "spikes")
+    listing, asking = storage.list_schema, objects.references
+
+    def before(schema, store):
+        return {p: held for p, held in listing(schema, store).items() if p != ref.path}
+
+    monkeypatch.setattr(storage, "list_schema", before)
+    assert verify.verify(deep=True).damage == []
+    monkeypatch.undo()
+    asked = []
+
+    def earlier(*arguments):
+        asked.append(arguments)
+        found = asking(*arguments)
+        return found if len(asked) > 1 else [one for one in found if one.path != ref.path]
+
+    monkeypatch.setattr(objects, "references", earlier)
+    assert verify.verify(older_than=0).damage == []
+    assert len(asked) == 2
+
+
+def test_an_orphan_that_is_written_anew_is_left_to_its_worker(made):
+    _, ref = first(ephys.Spikes, "spikes")
+    orphan = plant(place(made, ref).parent / "spikes_0123456789ab.parquet", 3600)
+    found = verify.verify().damage
+    plant(orphan, 0)
+    assert verify.repair(found) == []
+    plant(orphan, 3600)
+    assert [one.what for one in verify.repair(verify.verify().damage)] == ["object"]
+    assert not orphan.exists()
+
+
+def test_a_store_that_no_row_points_into_is_left_alone(lend, tmp_path):
+    with lend(tmp_path / "home") as empty:
+        folder = Path(empty.settings.store.location)
+        name_ = f"{empty.settings.prefix}_wheel/_wheel/eid=e/wheel_trace_0123456789ab.parquet"
+        orphan = plant(folder / "_schema" / name_, 3600)
+        report = verify.verify()
+        assert [one.kind for one in report.damage] == ["store"]
+        assert verify.repair(report.damage) == []
+        assert orphan.exists()
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+def test_jobs_that_nobody_will_finish_or_that_are_done_are_named(filled):
+    keys = Trials().keys(order_by="eid")
+    held = Trials().jobs
+    job = {"priority": 5, "host": "elsewhere", "pid": 1}
+    now = dj.conn().query("SELECT CURRENT_TIMESTAMP(3)").fetchone()[0]
+    rows.insert1(held, {**keys[0], "status": "reserved", "reserved_time": now, **job})
+    assert verify.verify().damage == []  # another worker has it in hand
+    dj.conn().query(f"UPDATE {held.full_table_name} SET reserved_time = '2020-01-01 00:00:00'")
+    rows.insert1(held, {**keys[1], "status": "error", **job})
+    wheels = key_of(wheel.Wheel)
+    rows.insert1(wheel.Wheel().jobs, {**wheels, "status": "pending", **job})
+    expected = {
+        name("jobs", "behavior.Trials", keys[0], "reserved by process 1 of elsewhere"),
+        name("jobs", "behavior.Trials", keys[1], "job with status error"),
+        name("jobs", "wheel.Wheel", wheels, "job with status pending"),
+    }
+    report = verify.verify()
+    assert named(report) == expected
+    assert {one.what for one in verify.repair(report.damage)} == {"job"}
+    assert len(held) == len(wheel.Wheel().jobs) == 0
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_a_damaged_file_of_a_folder_is_named_and_left(filled, original):
+    (row,) = (Trials.Source & "source_md5 IS NOT NULL").to_dicts(
+        order_by="eid, dataset_path", limit=1
+    )
+    (path,) = original.folder.rglob(f"{_day(row)}/{row['dataset_path']}")
+    whole = path.read_bytes()
+    key = {name: row[name] for name in ("eid", "dataset_path")}
+    expected = {name("files", "session.Dataset", key, f"{path}, read by behavior.Trials")}
+    try:
+        flip(path)
+        assert verify.verify().damage == []
+        (damage,) = verify.verify(deep=True).damage
+        assert {damage.expected, damage.found} == {
+            f"md5 {hashlib.md5(content).hexdigest()}" for content in (whole, path.read_bytes())
+        }
+        cut(path)
+        assert named(verify.verify()) == expected
+        said = bwm(filled, "--repair")
+        assert said.exit_code == 1
+        assert "Put the file back" in said.stdout
+        assert path.stat().st_size == len(whole) - 7
+        path.unlink()
+        filled.connect()
+        assert verify.verify(deep=True).damage == []
+    finally:
+        path.write_bytes(whole)
+
+
+def _day(row):
+    """Folder of the session of a row, from the day on."""
+    of = (session.Session & {"eid": row["eid"]}).fetch1()
+    return f"{of['session_date']}/{of['session_number']:03d}"
+
+
+def online(folder, server):
+    """Settings of a database whose downloads have a cache of their own."""
+    return {
+        "alyx.url": server.url,
+        "alyx.user": server.user,
+        "alyx.password": server.password,
+        "alyx.data_server": server.files_url,
+        "alyx.cache": str(folder / "cache"),
+        "alyx.requests_per_minute": 100_000,
+    }
+
+
+def test_a_damaged_download_goes_and_one_that_is_not_there_is_none(
+    lend, original, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with ExitStack() as stack:
+        server = stack.enter_context(AlyxServer(original.folder))
+        database = stack.enter_context(lend(tmp_path / "home", online(tmp_path, server)))
+        database.register(server.url, selection=Selection(project="ibl_neuropixel_brainwide_01"))
+        worker.run(plan.find(["Trials"]))
+        files = sorted((tmp_path / "cache").rglob("_ibl_trials.*"))
+        assert len(files) > 2
+        flip(files[0])
+        files[1].unlink()
+        (damage,) = verify.verify(deep=True).damage
+        assert (damage.check, damage.kind) == ("files", "download")
+        assert damage.what == f"{files[0]}, read by behavior.Trials"
+        assert [one.what for one in verify.repair([damage])] == ["download"]
+        assert not files[0].exists()
+        assert verify.verify(deep=True).damage == []
+        before = snapshot()
+        Trials().delete()
+        worker.run(plan.find(["Trials"]))
+        assert differences(snapshot(), before) == {}
+        assert files[0].exists()
