@@ -1,5 +1,6 @@
 """Tables of a user's own: the template and its guide, and what tells one module from another."""
 
+import json
 import os
 import re
 import shlex
@@ -26,7 +27,7 @@ from tests.support.databases import Release
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "notebooks" / "my_tables.py"
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ class Reader:
             return ""
         return [self.run(line) for line in block.text.splitlines()][-1]
 
-    def run(self, line):
+    def run(self, line, **variables):
         """Run a line of a shell."""
         program, *arguments = shlex.split(line)
         if program == "cd":
@@ -79,7 +80,7 @@ class Reader:
         if program != "bwm":
             subprocess.run([program, *arguments], check=True)
             return ""
-        found = CliRunner().invoke(cli.app, arguments, env=self.database.environment)
+        found = CliRunner().invoke(cli.app, arguments, env=self.database.environment | variables)
         assert found.exit_code == 0, found.output
         return found.output
 
@@ -110,8 +111,11 @@ def test_the_guide_works_as_it_is_written(populated, folder, drop):
     printed = [process.communicate(timeout=PATIENCE)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], "\n".join(printed)
     n_keys = len(ephys.Spikes.proj() * ephys.GoodUnits.proj())
+    assert re.search(rf"my_tables.Regularity +{2 * n_keys}\b", reader.run(show))
+    show = f"{show} --json"
     assert states(reader.run(show)) == (2 * n_keys, 0, 0)
     assert "Nothing to do" in reader.run(populate)
+    assert states(reader.run("bwm status --json", BWM_MODULES="my_tables")) == (2 * n_keys, 0, 0)
 
     reader.read(ask)
     measured = rows.frame(reader.names["my_tables"].Regularity.Unit())
@@ -135,12 +139,9 @@ def test_the_guide_works_as_it_is_written(populated, folder, drop):
 
 
 def states(output):
-    """Done, pending and failed of the table, as `bwm status` says."""
-    lines = output.splitlines()
-    (heading,) = (line.split() for line in lines if line.split()[:1] == ["table"])
-    (found,) = (line.split() for line in lines if line.split()[:1] == ["my_tables.Regularity"])
-    told = dict(zip(heading, found, strict=False))
-    return tuple(int(told[name].replace(",", "")) for name in ("done", "pending", "failed"))
+    """Done, pending and failed of the table, as `bwm status --json` says."""
+    (found,) = (t for t in json.loads(output)["tables"] if t["table"] == "my_tables.Regularity")
+    return found["done"], found["pending"], found["failed"]
 
 
 def assert_computed(measured):
@@ -294,6 +295,12 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
     assert [one.made for one in worker.run([histograms])] == [1]
     assert path.read_bytes() == whole
     assert not [one for one in verify.verify(deep=True).damage if one.table == name]
+    # Objects of rows that were deleted are orphans while their table is there.
+    histograms().delete()
+    orphans = [one for one in verify.verify(older_than=0).damage if one.kind == "object"]
+    assert held.path in [one.path for one in orphans]
+    verify.repair(orphans)
+    assert not path.exists()
 
 
 # --- modules ------------------------------------------------------------------------------------
@@ -374,6 +381,16 @@ def test_two_tables_of_one_name_and_changed_definitions_are_refused(populated, f
     del sys.modules["mine"]
     plan.use(["mine"])
     assert "n_more" in plan.find(["Counted"])[0]().heading.names
+
+
+def test_only_commands_that_deal_with_tables_to_fill_need_the_modules(populated, folder):
+    given = populated.environment | {"BWM_MODULES": "no_such"}
+    assert CliRunner().invoke(cli.app, ["release", "list"], env=given).exit_code == 0
+    for command in (["status"], ["verify"], ["retry"], ["populate", "--only", "Trials"]):
+        found = CliRunner().invoke(cli.app, command, env=given)
+        assert found.exit_code == 1
+        said = " ".join(found.stderr.split())
+        assert f"no_such: no such module in {folder}" in said.replace("- ", "-")
 
 
 # --- schemas ------------------------------------------------------------------------------------
