@@ -68,11 +68,6 @@ def _unpacked(packed: Any, table: Table, names: Sequence[str]) -> dict[str, Any]
 # --- parts of statements ------------------------------------------------------------------------
 
 
-def count(keys: str) -> str:
-    """Write the selection of how many rows a selection has."""
-    return f"SELECT count(*) FROM ({keys}) AS counted"
-
-
 def columns(names: Iterable[str], alias: str | None = None) -> str:
     """Write names of columns as the server quotes them."""
     quote = dj.conn().adapter.quote_identifier
@@ -93,52 +88,33 @@ def seconds_since(column: str) -> str:
     return f"EXTRACT(EPOCH FROM LOCALTIMESTAMP(3) - {column})"
 
 
-def of_jobs(table: Table, *states: str) -> str:
-    """Write the selection of the keys that have a job, or one in one of some states."""
-    jobs = table().jobs
-    listed = ", ".join(f"'{state}'" for state in states)
-    where = f" WHERE status IN ({listed})" if states else ""
-    return f"SELECT {columns(jobs.primary_key)} FROM {jobs.full_table_name}{where}"
+def able(table: Table, of: Mapping[str, Any] | None = None) -> dj.expression.QueryExpression:
+    """Return the keys of a table that can be made, whether they are or not."""
+    # The instance that is kept with the jobs has read the columns of its parents already.
+    return table().jobs.target.key_source.proj() & dict(of or {})
 
 
-def undone(table: Table, but: str, of: Mapping[str, Any] | None = None) -> str:
-    """Write the selection of the keys that can be made and are not, without those of `but`.
+def undone(table: Table, *states: str) -> str:
+    """Write the condition that a key is not made, and has no job, or none in one of some states.
+
+    `key_source - table` is NOT IN, which PostgreSQL answers by comparing all with all where the
+    keys do not fit its working memory.
 
     Parameters
     ----------
     table : table
-        Imported or computed.
-    but : str
-        A selection of keys of jobs.
-    of : mapping, optional
-        Only keys with these values.
+        Imported or computed. The alias of its keys, as of `able`, is `able`.
+    states : str
+        Of jobs.
     """
-    # The instance that is kept with the jobs has read the columns of its parents already.
     target = table().jobs.target
-    source = target.key_source.proj() & dict(of or {})
-    keys = [name for name in source.primary_key if name in target.heading]
+    keys = [name for name in target.key_source.primary_key if name in target.heading]
     jobs = [name for name in target.jobs.primary_key if name in keys]
-    return without(source, {target.full_table_name: keys, f"({but})": jobs})
-
-
-def without(source: dj.expression.QueryExpression, others: Mapping[str, Sequence[str]]) -> str:
-    """Write the selection of the keys of an expression that others have not.
-
-    `source - other` is NOT IN, which PostgreSQL answers by comparing all with all where the keys
-    do not fit its working memory.
-
-    Parameters
-    ----------
-    source : dj.expression.QueryExpression
-        Keys alone.
-    others : mapping of str to sequence of str
-        Names of tables, or selections in brackets, and the columns by which they are compared.
-    """
-    absent = [
-        f"NOT EXISTS (SELECT 1 FROM {other} AS other WHERE {same(names, 'other', 'able')})"
-        for other, names in others.items()
-    ]
+    listed = ", ".join(f"'{state}'" for state in states)
+    where = f"status IN ({listed}) AND " if states else ""
     return (
-        f"SELECT {columns(source.primary_key, 'able')} FROM ({source.make_sql()}) AS able "
-        f"WHERE {' AND '.join(absent)}"
+        f"NOT EXISTS (SELECT 1 FROM {target.full_table_name} AS made "
+        f"WHERE {same(keys, 'made', 'able')}) AND "
+        f"NOT EXISTS (SELECT 1 FROM {target.jobs.full_table_name} AS job "
+        f"WHERE {where}{same(jobs, 'job', 'able')})"
     )

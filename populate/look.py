@@ -33,8 +33,7 @@ class Work(NamedTuple):
 def look(tables: Sequence[type[dj.Table]]) -> list[Work]:
     """Count what there is to do for some tables, in their order, in one statement."""
     counts = ask.fetch(
-        f"SELECT {i}, ({_due(table)}), ({ask.count(ask.undone(table, ask.of_jobs(table)))})"
-        for i, table in enumerate(tables)
+        f"SELECT {i}, ({_due(table)}), ({_new(table)})" for i, table in enumerate(tables)
     )
     return [Work(tables[i], int(n_pending), int(n_new)) for i, n_pending, n_new in sorted(counts)]
 
@@ -45,3 +44,9 @@ def _due(table: type[dj.Table]) -> str:
         f"SELECT count(*) FROM {table().jobs.full_table_name} WHERE status = 'pending' "
         "AND scheduled_time <= CURRENT_TIMESTAMP(3)"
     )
+
+
+def _new(table: type[dj.Table]) -> str:
+    """Write the selection of how many keys have no job yet."""
+    keys = ask.able(table).make_sql()
+    return f"SELECT count(*) FROM ({keys}) AS able WHERE {ask.undone(table)}"

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import Annotated
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
 
-from populate import show
 from populate.cli.base import Modules, app, connect, find_eid
-from populate.show import out
+from populate.show import err, out
+
+if TYPE_CHECKING:
+    from populate.board import Board
+    from populate.status import Kind
+
+STALE_EVERY = 60.0
+"""Seconds after which stale rows are looked for again: they are the slowest to find."""
 
 
 @app.command()
@@ -18,39 +30,128 @@ def status(
     recording: Annotated[
         str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
     ] = None,
-    module: Modules = None,
+    by_kind: Annotated[
+        bool, typer.Option("--errors", help="Only failures: an example of each kind, and retry.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="With --watch: seconds from one time to the next.")
+    ] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    module: Modules = None,
 ) -> None:
-    """Show what is done, pending, failed (and why), stale, and what no source lists.
+    """Show what is done, running, pending, failed (and why), stale, and what no source lists.
 
-    Example: bwm status --json
+    Example: bwm status --watch
     """
-    connect(modules=module or ())
-    from populate import stale
-    from populate import status as state
+    settings = connect(modules=module or ())
+    from populate import board
+    from schemas.settings import DEMO
 
     eid = find_eid(recording)
-    replaced = stale.find(eid=eid)
-    tables, failures = state.status(eid=eid, replaced=replaced), state.failures(eid=eid)
-    if as_json:
-        found = {
-            "tables": [asdict(t) for t in tables],
-            "failures": [asdict(f) for f in failures],
-            "stale": [asdict(s) for s in replaced],
-        }
-        print(json.dumps(found, indent=2))
+    options = ["bwm --demo" if settings.prefix.endswith(DEMO) else "bwm"]
+    options += [f" --module {name}" for name in module or ()]
+    look = _Look(eid, *options)
+
+    def show(height: int | None = None) -> list[Any]:
+        found = look()
+        if as_json:
+            return [json.dumps(_plain(found, look.failures), indent=None if watch else 2)]
+        return list(board.details(found.errors) if by_kind else found.parts(out.width, height))
+
+    if not watch:
+        _print(show())
         return
-    names = ("done", "running", "pending", "failed", "absent", "stale")
-    shown = show.grid("table", *(show.right(name) for name in names))
-    for row in tables:
-        shown.add_row(row.table, *(str(getattr(row, name)) for name in names))
-    out.print(shown)
-    out.print("absent: no source lists the data, so there is nothing to import.")
-    if replaced:
-        out.print("stale: the files were replaced since; `bwm populate --stale` makes them again.")
-    for found_stale in replaced:
-        show.keyed("stale", "yellow", found_stale.table, found_stale.key)
-        out.print(f"  {found_stale.reason}: {', '.join(found_stale.paths)}", soft_wrap=True)
-    for failure in failures:
-        show.keyed("failed", "bold red", failure.table, failure.key)
-        out.print(f"  {failure.error}", soft_wrap=True)
+    try:
+        _watch(
+            lambda height=None: _patiently(show, height),
+            every,
+            in_place=out.is_terminal and not as_json,
+        )
+    except KeyboardInterrupt:
+        return
+
+
+class _Look:
+    """Looks at everything; what is slow to find, now and then alone."""
+
+    def __init__(self, eid: str | None, command: str, *options: str) -> None:
+        self._eid = eid
+        self._command, self._options = command, "".join(options)
+        self._stale_at = -STALE_EVERY
+        self.failures: list[Any] = []
+
+    def __call__(self) -> Board:
+        from populate import stale
+        from populate import status as state
+        from populate.board import Board
+
+        eid = self._eid
+        if time.monotonic() - self._stale_at >= STALE_EVERY:
+            self._stale = stale.find(eid=eid)
+            self._stale_at = time.monotonic()
+        self.failures = state.failures(eid=eid)
+        return Board(
+            state.status(eid=eid, replaced=self._stale),
+            state.running(eid=eid),
+            [self._exact(kind) for kind in state.errors(found=self.failures)],
+            self._stale,
+        )
+
+    def _exact(self, kind: Kind) -> Kind:
+        """Let the command of a kind be that of the same database and modules."""
+        return replace(kind, retry=kind.retry.replace("bwm", self._command, 1) + self._options)
+
+
+def _patiently(show: Callable[..., list[Any]], height: int | None) -> list[Any]:
+    """Show it; while the server is away, say so instead."""
+    from populate import jobs
+    from schemas import connection
+
+    try:
+        return show(height)
+    except Exception as error:
+        if not jobs.is_lost(error):
+            raise
+    with suppress(Exception):  # it is still away
+        connection.reconnect()
+    err.print("The server does not answer. It is asked again.")
+    return []
+
+
+def _plain(found: Board, failures: list[Any]) -> dict[str, Any]:
+    """Describe everything as JSON does."""
+    running = [
+        asdict(job) | {"since": job.since.isoformat("T", "seconds")} for job in found.running
+    ]
+    return {
+        "tables": [asdict(table) for table in found.tables],
+        "running": running,
+        "failures": [asdict(failure) for failure in failures],
+        "errors": [asdict(kind) for kind in found.errors],
+        "stale": [asdict(row) for row in found.stale],
+    }
+
+
+def _print(parts: list[Any]) -> None:
+    for part in parts:
+        if isinstance(part, str):  # JSON, for programs
+            print(part, flush=True)
+        else:
+            # Lines that can be copied whole, however narrow the terminal.
+            out.print(part, soft_wrap=isinstance(part, Text))
+
+
+def _watch(show: Callable[..., list[Any]], every: float, in_place: bool) -> None:
+    """Show it again and again: in place on a terminal, one after the other elsewhere."""
+    if not in_place:
+        while True:
+            _print(show())
+            time.sleep(every)
+    with Live(console=out, auto_refresh=False) as live:
+        while True:
+            told = Text(f"{time.strftime('%H:%M:%S')}, every {every:g} s; Ctrl-C ends it.", "dim")
+            live.update(Group(*show(out.height), told), refresh=True)
+            time.sleep(every)
