@@ -1,0 +1,324 @@
+"""The files of docker/ hold what they promise: no rights, no secrets, loopback, versions."""
+
+import ast
+import configparser
+import getpass
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemas import settings
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+SCRIPTS = sorted(DOCKER.glob("*.sh"))
+KNOWN = {*settings.ENVIRONMENT, *settings.STORE_KEYS}
+KNOWN |= {f"{name}_FILE" for name in settings.SECRETS}
+OF_DATAJOINT = {"DJ_IGNORE_CONFIG_FILE"}
+OF_SECRETS = re.compile("PASS|TOKEN|SECRET|_KEY|ROOT_USER")
+
+
+def filled_in(text):
+    """What compose makes of `${NAME:-default}` where nothing is set."""
+    return re.sub(r"\$\{\w+(?::?-([^}]*))?\}", lambda found: found[1] or "", text)
+
+
+COMPOSE = yaml.safe_load(filled_in((DOCKER / "compose.yaml").read_text()))
+SERVICES = COMPOSE["services"]
+OURS = {name: one for name, one in SERVICES.items() if one["image"].startswith("bwm-datajoint:")}
+DOCKERFILE = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
+JOB = yaml.safe_load((DOCKER / "kubernetes.yaml").read_text())
+
+
+# --- the image ----------------------------------------------------------------------------------
+
+
+def stages():
+    """Instructions of each stage by its name, those of the stage that it is made from first."""
+    found = {}
+    for block in re.split(r"(?m)^FROM ", DOCKERFILE)[1:]:
+        base, name = re.match(r"(\S+) AS (\S+)", block).groups()
+        lines = [line for line in block.splitlines()[1:] if not line.lstrip().startswith("#")]
+        found[name] = found.get(base, []) + lines
+    return found
+
+
+@pytest.mark.parametrize("target", ["worker", "notebook"])
+def test_an_image_has_no_rights_and_nothing_to_build_with(target):
+    lines = stages()[target]
+    users = [line.split()[1] for line in lines if line.startswith("USER")]
+    assert users == ["1000:1000"], "a number that is not root's"
+    assert any(line.startswith("HEALTHCHECK") for line in lines)
+    assert not re.search(r"apt|gcc|pip install|curl", "\n".join(lines))
+
+
+def test_every_library_is_of_the_version_that_is_pinned():
+    installs = re.findall(r"pip install ([^&\n]+)", DOCKERFILE)
+    assert len(installs) == 3
+    for line in installs:
+        assert "-c constraints.txt" in line or "--no-deps ." in line
+    assert re.findall(r"(?m)^ARG PYTHON=(.*)$", DOCKERFILE) == ["python:3.12-slim"]
+    assert not DOCKERFILE.startswith("# syntax=")  # which would be fetched
+
+
+def test_only_what_the_image_needs_is_sent_to_the_engine():
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    assert patterns[0] == "*"
+    assert [p for p in patterns if p.startswith("!docker")] == ["!docker/trim", "!docker/*.py"]
+    sent = {p[1:] for p in patterns if p.startswith("!")}
+    copied = {
+        source
+        for line in re.findall(r"(?m)^COPY (?!--from)(?:--chown=\S+ )?(.*) \S+$", DOCKERFILE)
+        for source in line.split()
+    }
+    for source in copied:
+        assert (ROOT / source).exists(), source
+        assert {source, f"{Path(source).parent}/*.py", source.split("/")[0]} & sent, source
+
+
+@pytest.mark.parametrize("path", sorted(DOCKER.glob("*.py")), ids=lambda path: path.name)
+def test_each_program_of_the_image_is_copied_into_it(path):
+    ast.parse(path.read_text())
+    assert f"docker/{path.name}" in DOCKERFILE
+
+
+# --- compose ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_port_is_on_loopback(name):
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("127.0.0.1:")
+    assert "network_mode" not in SERVICES[name]
+    assert not SERVICES[name].get("privileged")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_version_is_said(name):
+    image, _, tag = SERVICES[name]["image"].partition(":")
+    assert re.search(r"\d", tag) or (image == "bwm-datajoint" and "build" in SERVICES[name])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_secrets_come_from_files_and_have_no_default(name):
+    service = SERVICES[name]
+    for variable, value in service["environment"].items():
+        if OF_SECRETS.search(variable) and value:
+            secret = Path(value)
+            assert variable.endswith("_FILE"), variable
+            assert secret.parent == Path("/run/secrets")
+            assert secret.name in service["secrets"]
+    for secret in service["secrets"]:
+        assert COMPOSE["secrets"][secret] == {"file": f"./secrets/{secret}"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_variable_is_a_setting(name):
+    ours = {v for v in SERVICES[name]["environment"] if v.startswith(("DJ_", "BWM_"))}
+    assert ours <= KNOWN
+    given = {v: str(x) for v, x in SERVICES[name]["environment"].items() if v in ours and x}
+    for secret in [v for v in given if v.endswith("_FILE")]:
+        given[secret.removesuffix("_FILE")] = "sesame"
+        del given[secret]
+    if name in OURS:
+        found = settings.load(Path("/"), given)
+        assert (found.host, found.store.location) == ("db", "/store")
+        assert found.for_demo().host == "db"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_may_do_nothing_but_their_work(name):
+    service = OURS[name]
+    assert service["init"] is service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "user" not in service
+
+
+def test_a_worker_is_stopped_gently_and_started_again():
+    worker = SERVICES["worker"]
+    assert worker["stop_grace_period"] == "15s"  # the command takes ten at most
+    assert worker["restart"] == "unless-stopped"
+    assert worker["command"] == "--demo populate --watch --log-format json"
+    memory = settings.load(Path("/"), {"BWM_MEMORY": worker["environment"]["BWM_MEMORY"]})
+    assert memory.worker.memory < 0.8 * int(worker["mem_limit"].rstrip("g")) * 2**30
+    assert "container_name" not in worker  # which could not be scaled
+
+
+def test_notebooks_only_read():
+    notebook = SERVICES["notebook"]
+    assert notebook["environment"]["DJ_USER"] == "reader"
+    mounts = dict(mount.split(":", 1) for mount in notebook["volumes"])
+    assert (mounts["store"], mounts["home"]) == ("/store:ro", "/data:ro")
+    grants = re.findall(r"GRANT (.*) ON .* TO (\w+)@", (DOCKER / "users.sh").read_text())
+    assert grants == [("ALL", "bwm"), ("SELECT, SHOW VIEW", "reader")]
+
+
+def test_the_profile_of_a_bucket_gives_a_store_that_is_one():
+    lines = (DOCKER / "s3.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert given.pop("COMPOSE_PROFILES") == "s3"
+    assert set(given) <= KNOWN
+    text = (DOCKER / "compose.yaml").read_text()
+    for variable in given:
+        assert f"{variable}: ${{{variable}:-" in text
+    keys = {"BWM_STORE_ACCESS_KEY": "open", "BWM_STORE_SECRET_KEY": "sesame"}
+    store = settings.load(Path("/"), {"BWM_STORE": given["BWM_STORE"], **keys}).store
+    assert store.endpoint == "minio:9000"
+    assert SERVICES["minio"]["profiles"] == SERVICES["bucket"]["profiles"] == ["s3"]
+
+
+# --- secrets ------------------------------------------------------------------------------------
+
+
+def test_secrets_are_made_once_each_another_and_in_a_closed_folder(tmp_path):
+    script = tmp_path / "secrets.sh"
+    shutil.copy(DOCKER / "secrets.sh", script)
+    subprocess.run(["bash", script], check=True, capture_output=True)
+    folder = tmp_path / "secrets"
+    made = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(made) == set(COMPOSE["secrets"])
+    assert len(set(made.values())) == len(made)
+    assert all(re.fullmatch("[0-9a-f]{40}", secret) for secret in made.values())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (folder / "db_root").unlink()
+    again = subprocess.run(["bash", script], check=True, capture_output=True, text=True)
+    after = {path.name: path.read_text() for path in folder.iterdir()}
+    assert {name for name in made if made[name] != after[name]} == {"db_root"}
+    assert not any(secret in again.stdout for secret in after.values())
+
+
+def test_secrets_and_backups_are_never_committed():
+    assert {"secrets/", "backup/", ".env"} <= set((DOCKER / ".gitignore").read_text().split())
+
+
+def test_passwords_are_quoted_for_the_server(tmp_path):
+    for name, text in (("db_bwm", 'it\'s \\ "so"\n'), ("db_reader", "plain")):
+        (tmp_path / name).write_text(text)
+    script = (DOCKER / "users.sh").read_text().replace("/run/secrets", str(tmp_path))
+    shown = subprocess.run(
+        ["bash", "-euc", f"docker_process_sql() {{ cat; }}\n{script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert r"""CREATE USER bwm@'%' IDENTIFIED BY 'it''s \\ "so"';""" in shown
+    assert r"GRANT ALL ON `bwm\_%`.* TO bwm@'%';" in shown
+
+
+# --- the server ---------------------------------------------------------------------------------
+
+
+def options():
+    file = configparser.ConfigParser(allow_no_value=True)
+    file.read(DOCKER / "my.cnf")
+    assert file.sections() == ["mysqld"]
+    return dict(file["mysqld"])
+
+
+def test_the_server_knows_every_option(tmp_path):
+    program = shutil.which("mysqld")
+    if program is None:
+        pytest.skip("no mysqld on PATH")
+    command = [
+        program,
+        "--no-defaults",
+        "--validate-config",
+        "--secure-file-priv=",
+        f"--user={getpass.getuser()}",
+    ]
+    for name, value in options().items():
+        command.append(f"--{name}" if value is None else f"--{name}={value.strip(chr(39))}")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_server_takes_what_is_inserted_at_once():
+    from schemas import rows
+
+    packet = settings.WorkerSettings(memory=options()["max_allowed_packet"] + "iB").memory
+    assert packet > 4 * rows.CHUNK_BYTES  # text is escaped and binary doubled on its way
+    assert options()["collation_server"] == "utf8mb4_bin"
+    assert options()["innodb_flush_log_at_trx_commit"] == "1"
+
+
+# --- clusters -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, DOCKER / "trim"], ids=lambda path: path.name)
+def test_every_script_is_one(script):
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def run_slurm(folder, *arguments, **environment):
+    """Run the script with an `srun` that tells what it is to run, with what."""
+    fake = folder / "srun"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "DJ_PASS_FILE=$DJ_PASS_FILE"\n')
+    fake.chmod(0o755)
+    return subprocess.run(
+        ["bash", DOCKER / "slurm.sh", *arguments],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "HOME": "/home/alice", "USER": "alice"}
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_task_of_slurm_runs_as_many_workers_as_it_has_processors(tmp_path):
+    slurm = {"SLURM_CPUS_PER_TASK": "4", "SLURM_MEM_PER_NODE": "32768"}
+    where = {"DJ_HOST": "db.example.org", "BWM_STORE": "/data/store"}
+    done = run_slurm(tmp_path, "--only", "Spikes", **slurm, **where)
+    *command, password = done.stdout.splitlines()
+    assert command == [
+        *("bwm", "populate", "--workers", "4", "--memory", "7372MiB"),
+        *("--log-format", "json", "--only", "Spikes"),
+    ]
+    assert password == "DJ_PASS_FILE=/home/alice/.config/bwm/password"
+
+
+@pytest.mark.parametrize("missing", ["DJ_HOST", "BWM_STORE"])
+def test_a_task_of_slurm_asks_for_what_it_cannot_know(tmp_path, missing):
+    where = {"DJ_HOST": "db.example.org", "BWM_STORE": "/data/store", missing: ""}
+    done = run_slurm(tmp_path, **where)
+    assert done.returncode != 0
+    assert f"{missing}: name the " in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_time_of_a_task_of_slurm_ends_gently():
+    text = (DOCKER / "slurm.sh").read_text()
+    exported = set(re.findall(r"(?m)^export (\w+)", text)) - {"OMP_NUM_THREADS"}
+    assert exported <= KNOWN
+    assert "#SBATCH --signal=TERM@60" in text
+
+
+def test_the_job_of_kubernetes_has_no_rights_and_no_secrets():
+    pod = JOB["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert JOB["spec"]["parallelism"] == 8
+    assert "completions" not in JOB["spec"]
+    assert pod["terminationGracePeriodSeconds"] > 10
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert f"{pod['securityContext']['runAsUser']}:1000" in DOCKERFILE
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    given = {one["name"]: one["value"] for one in container["env"]}
+    assert {v for v in given if v.startswith(("DJ_", "BWM_"))} <= KNOWN
+    assert given["DJ_PASS_FILE"].startswith("/run/secrets/")
+    assert not [v for v in given if OF_SECRETS.search(v) and not v.endswith("_FILE")]
+    mounts = {one["name"] for one in container["volumeMounts"]}
+    assert mounts == {one["name"] for one in pod["volumes"]}
+    assert container["resources"]["limits"]["memory"] == "4Gi"
+
+
+def test_variables_of_the_image_are_settings():
+    given = set(re.findall(r"\b((?:DJ|BWM)_\w+)=", DOCKERFILE))
+    assert given - OF_DATAJOINT <= KNOWN
