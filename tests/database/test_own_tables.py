@@ -214,12 +214,12 @@ def test_the_guide_says_how_the_computation_is_bounded():
     exec("from __future__ import annotations\n" + source[start:], names)
     compute = names["compute_regularity"]
     assert all(len(found) == 0 for found in compute([], 1.0, 1).values())
-    trains = [np.empty(0), np.array([1.0]), np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.5, 9.0])]
-    found = compute(trains, 1.0, 1)
-    assert found["n_intervals"].tolist() == [0, 0, 1, 1]
-    np.testing.assert_equal(found["mean_interval"], [np.nan, np.nan, 1.0, 0.5])
-    np.testing.assert_equal(found["interval_cv"], [np.nan, np.nan, 0.0, 0.0])
-    np.testing.assert_equal(found["local_variation"], [np.nan] * 4)
+    trains = [[], [1.0], [1.0, 1.0, 2.0], [0.0, 0.5, 9.0], [9.5, 9.75]]
+    found = compute([np.array(train, float) for train in trains], 1.0, 1)
+    assert found["n_intervals"].tolist() == [0, 0, 1, 1, 1]
+    np.testing.assert_equal(found["mean_interval"], [np.nan, np.nan, 1.0, 0.5, 0.25])
+    np.testing.assert_equal(found["interval_cv"], [np.nan, np.nan, 0.0, 0.0, 0.0])
+    np.testing.assert_equal(found["local_variation"], [np.nan] * 5)
     clock, alternating = np.arange(50) * 0.5, np.cumsum([0.0] + [0.1, 0.3] * 50)
     found = compute([clock, alternating], 1.0, 1)
     np.testing.assert_allclose(found["local_variation"], [0.0, 3 * 0.25], atol=1e-12)
