@@ -78,6 +78,7 @@ def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
 
 
 def _all(damage: Sequence[Damage]) -> Iterator[Removed]:
+    dj.conn().dependencies.clear()  # others may have made tables over ours since they were read
     for table, keys in _rows(damage).items():
         for start in range(0, len(keys), AT_ONCE):
             yield from _remove_rows(table, keys[start : start + AT_ONCE])

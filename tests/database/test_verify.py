@@ -362,8 +362,7 @@ def test_what_somebody_typed_is_kept_with_what_it_refers_to(filled):
         assert len(Trials & typed) == 0
     finally:
         mine.drop(prompt=False)
-        connection.disconnect()  # it goes on knowing the table
-        filled.connect()
+        dj.conn().dependencies.clear()  # it goes on knowing the table
     restore(filled)
 
 
