@@ -335,7 +335,9 @@ class Worker:
     def _make(self, table: type[dj.Table], key: Key, tries: int = TRIES) -> int:
         """Make a key; return 0 if it is there already, or can be made no more."""
         try:
-            return int(table().populate(key)["success_count"])
+            # As `populate(key)` in the end does. That would build and ask `key_source` once more.
+            alone = {"suppress_errors": False, "return_exception_objects": False}
+            return int(table()._populate1(key, None, **alone))
         except dj.errors.DuplicateError:
             if not table & key:
                 raise
