@@ -1,12 +1,19 @@
 """Of one session: what is absent, what failed and why, what is pending; and what is tried again."""
 
 import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, look, plan, status, worker
+from populate import cli, look, plan, stale, status, worker
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
 from tests.support.databases import Release
@@ -106,15 +113,18 @@ def test_the_command_takes_a_session_or_a_probe(filled, eids, damaged):
 
     insertions = damaged.truth.insertions
     pid = insertions.pid[insertions.eid == eids[0]].iloc[0]
-    told = run("status", "--session", eids[0], "--json")
-    assert run("status", "--session", pid, "--json") == told
-    found = {t["table"]: t for t in json.loads(told)["tables"]}
+    told, again = (
+        json.loads(run("status", "--session", recording, "--json")) for recording in (eids[0], pid)
+    )
+    found, other = ({t["table"]: t for t in one.pop("tables")} for one in (told, again))
+    assert told == again
+    assert [t["failed"] for t in found.values()] == [t["failed"] for t in other.values()]
     assert {name: found[name]["failed"] for name in (TRIALS, WHEELS, TIMES)} == {
         TRIALS: 0,
         WHEELS: 1,
         TIMES: 1,
     }
-    assert [f["table"] for f in json.loads(told)["failures"]] == [WHEELS, TIMES]
+    assert [f["table"] for f in told["failures"]] == [WHEELS, TIMES]
     assert WHEEL in " ".join(run("status", "--session", eids[1]).split())
     assert run("retry", "--session", eids[1]).startswith("Failures forgotten: 1.")
     assert run("retry", "--session", pid, "--only", "Wheel").startswith("Failures forgotten: 1.")
@@ -122,7 +132,162 @@ def test_the_command_takes_a_session_or_a_probe(filled, eids, damaged):
     assert [f.table for f in status.failures()] == [TIMES]
 
 
-# --- what there is to do ------------------------------------------------------------------------
+# --- how fast -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made_at(filled):
+    """Set when the keys of a table were begun, in seconds before now, and how long each took."""
+
+    def set_times(table, ages, duration=1.0):
+        target, quote = table(), dj.conn().adapter.quote_identifier
+        interval = (
+            "INTERVAL %s MICROSECOND"
+            if dj.conn().adapter.backend == "mysql"
+            else "%s * INTERVAL '1 microsecond'"
+        )
+        where = " AND ".join(f"{quote(name)} = %s" for name in target.primary_key)
+        for age, key in zip(ages, target.keys(order_by="KEY"), strict=True):
+            dj.conn().query(
+                f"UPDATE {target.full_table_name} SET _job_duration = %s, "
+                f"_job_start_time = CURRENT_TIMESTAMP(3) - {interval} WHERE {where}",
+                (duration, int(age * 1e6), *key.values()),
+            )
+
+    return set_times
+
+
+def timed(table=video.FrameTimes):
+    (state,) = status.status([table])
+    return state.rate, state.time_left
+
+
+def test_the_rate_is_that_of_the_last_ten_minutes(made_at):
+    n = len(video.FrameTimes())
+    old, soon = 5000.0, -7200.0  # made long ago, and by a clock of another time zone
+    made_at(video.FrameTimes, [old] * (n - 4) + [soon, 700.0, 500.0, 300.0])
+    assert timed()[0] == pytest.approx(2 * 3600 / 500, rel=0.01)
+    made_at(video.FrameTimes, [old] * (n - 4) + [90.0, 60.0, 30.0, 10.0])
+    assert timed()[0] == pytest.approx(4 * 3600 / 90, rel=0.05)
+    made_at(video.FrameTimes, [old] * (n - 1) + [2000.0], duration=1900.0)
+    assert timed()[0] == pytest.approx(3600 / 600)  # it was begun before, and made within them
+    made_at(video.FrameTimes, [old] * n)
+    assert timed() == (None, None)
+
+
+def test_what_is_pending_takes_time_at_that_rate(made_at):
+    n = len(video.FrameTimes())
+    made_at(video.FrameTimes, [5000.0] * (n - 2) + [120.0, 100.0])
+    assert timed()[1] == 0
+    jobs = video.FrameTimes().jobs
+    jobs.errors.delete_quick()
+    (state,) = status.status([video.FrameTimes])
+    assert (state.total, state.done, state.pending, state.failed) == (n + 1, n, 1, 0)
+    assert state.time_left == pytest.approx(60, rel=0.05)
+
+
+def test_a_slow_table_is_looked_at_for_an_hour_while_it_runs(made_at):
+    n = len(video.FrameTimes())
+    made_at(video.FrameTimes, [5000.0] * (n - 2) + [3000.0, 1200.0])
+    assert timed()[0] is None
+    jobs = video.FrameTimes().jobs
+    (jobs & jobs.errors.keys(limit=1)).delete_quick()
+    (key,) = (video.FrameTimes().key_source - video.FrameTimes.proj()).keys()
+    jobs.insert1({**key, "status": "reserved", "priority": 5})
+    assert timed()[0] == pytest.approx(2 * 3600 / 3000, rel=0.01)
+    jobs.delete_quick()
+
+
+# --- what is running ----------------------------------------------------------------------------
+
+
+def test_what_is_running_names_its_worker_and_whether_it_is_silent(filled, eids):
+    jobs = behavior.Trials().jobs
+    held = {"status": "reserved", "priority": 5, "host": "node-2", "pid": 4321}
+    jobs.insert1({"eid": eids[0], **held, "duration": 90.0, "error_message": "1 worker died"})
+    jobs.insert1({"eid": eids[1], **held})
+    now = dj.conn().query("SELECT CURRENT_TIMESTAMP(3)").fetchone()[0].replace(tzinfo=None)
+    for eid, seconds in ((eids[0], 100), (eids[1], 20)):
+        taken = now - timedelta(seconds=seconds)
+        jobs.update1({"eid": eid, "reserved_time": taken})
+    found = {job.key["eid"]: job for job in status.running(stale_after=15)}
+    (job,) = status.running([behavior.Trials], eids[0])
+    assert (job.table, job.key) == (TRIALS, {"eid": eids[0]})
+    assert (job.host, job.pid, job.note) == ("node-2", 4321, "1 worker died")
+    assert (job.seconds, job.silent) == pytest.approx((100, 10), abs=5)
+    assert abs(datetime.now().astimezone() - job.since - timedelta(seconds=100)).seconds < 5
+    assert not job.is_silent
+    assert {eid: job.is_silent for eid, job in found.items()} == {eids[0]: False, eids[1]: True}
+    trials, wheels = status.status([behavior.Trials, wheel.Wheel])
+    assert (trials.running, trials.pending, wheels.running) == (2, 1, 0)
+    jobs.insert1({"eid": eids[2], "status": "ignore", "priority": 5})
+    (ignored,) = status.status([behavior.Trials])
+    assert (ignored.running, ignored.pending) == (2, 0)
+    told = CliRunner().invoke(cli.app, ["status", "--json"], env=filled.environment).stdout
+    assert [row["key"]["eid"] for row in json.loads(told)["running"]] == sorted(eids[:2])
+    jobs.delete_quick()
+
+
+# --- failures by kind ---------------------------------------------------------------------------
+
+
+def test_a_fault_in_two_sessions_and_tables_is_one_kind_with_what_retries_it(filled, eids):
+    (kind,) = status.errors()
+    assert kind.count == len(status.failures()) == 3
+    assert kind.tables == {WHEELS: 2, TIMES: 1}
+    assert kind.n_sessions == 2
+    assert kind.example == status.failures()[0]
+    (one,) = status.errors(eid=eids[1])
+    assert one.retry == f"bwm retry --only {WHEELS} --session {eids[1]}"
+
+    def run(*arguments):
+        return CliRunner().invoke(cli.app, arguments, env=filled.environment)
+
+    told = run("status", "--errors").stdout
+    assert f"3 failed  {kind.kind}\n" in told
+    assert f"{kind.example.error}\n" in told
+    (command,) = (line.split("  ")[-1] for line in told.splitlines() if "  retry" in line)
+    assert command == kind.retry
+    assert json.loads(run("status", "--json").stdout)["errors"][0]["retry"] == command
+    assert run(*shlex.split(command)[1:]).stdout.startswith("Failures forgotten: 3.")
+    assert "Nothing has failed." in run("status", "--errors").stdout
+
+
+# --- watching -----------------------------------------------------------------------------------
+
+
+def test_watching_ends_with_ctrl_c_and_without_a_trace(filled):
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "populate", "status", "--watch", "--every", "0.1"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **filled.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    n_seen = 0
+    for line in watching.stdout:
+        n_seen += "keys done" in line
+        if n_seen == 2:
+            watching.send_signal(signal.SIGINT)
+            break
+    rest, errors = watching.communicate(timeout=60)
+    assert (watching.returncode, errors) == (0, "")
+    assert "Traceback" not in rest
+
+
+# --- in few statements --------------------------------------------------------------------------
+
+
+def test_all_tables_are_asked_in_one_statement(filled, asked):
+    questions = (status.status, status.running, status.failures, stale.find)
+    for question in questions:
+        question()  # reads the columns of the tables
+    asked.clear()
+    for question, n in zip(questions, (2, 1, 1, 1), strict=True):
+        question()
+        assert len(asked) == n, question
+        asked.clear()
 
 
 @pytest.fixture
