@@ -192,6 +192,7 @@ def _in_docker(stack: ExitStack) -> Backend:
             client.images.pull(DOCKER_IMAGE)
         container = client.containers.run(
             DOCKER_IMAGE,
+            ["mysqld", *FAST_MYSQL],
             detach=True,
             environment={"MYSQL_ROOT_PASSWORD": password, "MYSQL_ROOT_HOST": "%"},
             ports={"3306/tcp": (LOOPBACK, None)},
