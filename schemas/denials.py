@@ -9,7 +9,7 @@ from typing import Any
 
 from datajoint import errors
 
-from schemas.errors import ServerError
+from schemas.errors import QueryError, ServerError
 
 DENIED_BY_MYSQL = (1044, 1045, 1142, 1143, 1227, 1370, 1410)
 DENIED_BY_POSTGRESQL = "42501"
@@ -38,6 +38,10 @@ def explain_denials(adapter: Any, user: str) -> None:
     translate = type(adapter).translate_error
 
     def explained(error: Exception, query: str = "") -> Exception:
+        if _is_no_text(query) or isinstance(error, UnicodeEncodeError) or "NUL" in str(error):
+            # psycopg2 takes NUL for the end of a statement.
+            what = "a name holds a character that no text has, as NUL."
+            return QueryError(what, "the question", "Leave it out.")
         if not _is_denial(error):
             return translate(adapter, error, query)
         said = " ".join(str(error.args[-1]).split("\n")[0].split()) if error.args else "denied"
@@ -81,6 +85,11 @@ def _is_denial(error: Exception) -> bool:
     if getattr(error, "pgcode", None) == DENIED_BY_POSTGRESQL:
         return True
     return bool(error.args) and error.args[0] in DENIED_BY_MYSQL
+
+
+def _is_no_text(query: str) -> bool:
+    """Whether a server cannot take a text: PostgreSQL no NUL, and neither half a character."""
+    return re.search("[\0\ud800-\udfff]", query) is not None
 
 
 def _asked(query: str) -> str:

@@ -190,4 +190,5 @@ def find_eid(recording: str | None) -> str | None:
     """Find the eid of a session or an insertion."""
     from schemas import views
 
-    return views.find_recording(recording)["eid"] if recording else None
+    # Empty, as of a variable that is not set, is not all of them.
+    return None if recording is None else views.find_recording(recording)["eid"]
