@@ -209,15 +209,14 @@ class _Crew:
 
     def _judge(self, hand: _Hand) -> None:
         """Tell whether there is a point in starting another worker for one that died."""
-        young = time.monotonic() - hand.born < SHORT_LIVED and not hand.useful
-        # Killed ones did nothing wrong themselves.
-        self._n_faults += young and (hand.process.exitcode or 0) >= 0
-        if self._n_faults >= FAULTS:
-            raise ServerError(
-                f"{FAULTS} workers ended as they started (the last with {hand.process.exitcode}).",
-                None,
-                "What they printed says why.",
-            )
+        if hand.useful or time.monotonic() - hand.born > SHORT_LIVED:
+            return
+        self._n_faults += 1
+        if (hand.process.exitcode or 0) < 0:  # killed: whoever does that may soon have done
+            time.sleep(min(5.0, 0.01 * 2**self._n_faults))
+        elif self._n_faults >= FAULTS:
+            what = f"workers end as they start (the last with exit code {hand.process.exitcode})."
+            raise ServerError(what, None, "What they printed says why.")
 
     def _bury(self) -> None:
         """Let the jobs be done again that dead workers held; later, if the server is gone."""

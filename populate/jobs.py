@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from schemas.settings import WorkerSettings
 
 Key = dict[str, Any]
 Table = type[dj.Table]
+
+CLOCKS_DIFFER = 1.0
+"""Seconds by which two ways to measure a time may differ."""
 
 AT_ONCE = 32
 """Jobs that are looked up at once; other workers may take some of them meanwhile."""
@@ -81,6 +85,8 @@ class Holder:
         Of the jobs.
     host, pid
         The process.
+    held : float
+        Seconds since it reserved one of them.
     silent : float
         Seconds since it was last heard from.
     """
@@ -88,6 +94,7 @@ class Holder:
     table: Table
     host: str
     pid: int
+    held: float
     silent: float
 
 
@@ -96,17 +103,15 @@ def holders(tables: Sequence[Table]) -> list[Holder]:
     if not tables:
         return []
     each = [
-        f"SELECT {i}, host, pid, {_silent(table().jobs)} FROM {table().jobs.full_table_name} "
-        "WHERE status = 'reserved'"
+        f"SELECT {i}, host, pid, {_held(table().jobs)}, {_held(table().jobs)} - "
+        f"COALESCE(duration, 0) FROM {table().jobs.full_table_name} WHERE status = 'reserved'"
         for i, table in enumerate(tables)
     ]
     found = dj.conn().query(" UNION ALL ".join(each)).fetchall()
-    return [Holder(tables[i], host, pid, float(silent)) for i, host, pid, silent in found]
-
-
-def _silent(jobs: dj.jobs.Job) -> str:
-    """Write how many seconds ago the holder of a job was heard from."""
-    return f"({_held(jobs)} - COALESCE(duration, 0))"
+    return [
+        Holder(tables[i], host, pid, float(held), float(silent))
+        for i, host, pid, held, silent in found
+    ]
 
 
 def _held(jobs: dj.jobs.Job) -> str:
@@ -122,10 +127,10 @@ def take_over(tables: Sequence[Table], settings: WorkerSettings) -> None:
     Called while nothing is in hand: what this very process holds, it does not know of.
     """
     for found in set(holders(tables)):
-        if (found.host, found.pid) == (platform.node(), os.getpid()):
-            _give_back(found)
-        elif found.silent > settings.stale_after or _is_dead(found):
+        if found.silent > settings.stale_after or _is_dead(found):
             _bury(found, settings)
+        elif (found.host, found.pid) == (platform.node(), os.getpid()):
+            _give_back(found)
 
 
 def release(tables: Sequence[Table], pid: int) -> None:
@@ -145,7 +150,17 @@ def _held_by(tables: Sequence[Table], host: str, pid: int) -> set[Holder]:
 
 
 def _is_dead(holder: Holder) -> bool:
-    return holder.host == platform.node() and not psutil.pid_exists(holder.pid)
+    """Whether a process of this machine is no more; another may have its number since.
+
+    So it is in a container that was restarted, where numbers are few.
+    """
+    if holder.host != platform.node():
+        return False
+    try:
+        age = time.time() - psutil.Process(holder.pid).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    return holder.held > age + CLOCKS_DIFFER
 
 
 def _give_back(holder: Holder) -> None:

@@ -92,6 +92,13 @@ CASES = {
     "never heard from since": (ELSEWHERE, 1, 301.0, None, "pending"),
     "of this machine, and alive": (platform.node(), os.getppid(), 0.0, None, "reserved"),
     "of this machine, and dead": (platform.node(), None, 0.0, None, "pending"),
+    "of this machine, and of one that had its number before": (
+        platform.node(),
+        os.getppid(),
+        1e7,
+        1e7,
+        "pending",
+    ),
     "of this process, which knows nothing of it": (
         platform.node(),
         os.getpid(),
@@ -126,6 +133,13 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     assert [outcome.made for outcome in worker.run(TWO)] == [0, 2]
     assert worker.retry([behavior.Trials]) == 2
     assert [outcome.made for outcome in worker.run(TWO)] == [2, 0]
+
+
+def test_a_death_counts_also_if_the_next_process_has_the_same_number(registered):
+    hold(behavior.Trials, platform.node(), os.getpid(), 1e7, 1e7)
+    jobs.take_over(TWO, WorkerSettings())
+    told = set(behavior.Trials().jobs.to_arrays("error_message"))
+    assert told == {"1 worker died while making it"}
 
 
 def test_what_is_given_back_is_no_death(registered):
