@@ -1,0 +1,369 @@
+"""Crews of workers: killed, cut off, poisoned, asked to stop; nothing is lost or done twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from populate import plan, status, worker
+from schemas import connection
+from schemas.sources import simulator
+from tests.support import chaos, networks, pace, servers
+from tests.support.databases import Database, Release, differences, snapshot, stored_objects, tables
+
+SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
+N_SESSIONS = 6
+PATIENCE = 120.0
+STALE_AFTER = 2
+OFTEN_KILLED = {"bwm.stale_after": STALE_AFTER, "bwm.deaths_allowed": 100}
+STOPPED_WITHIN = 10.0
+"""Seconds in which a crew ends that is asked to."""
+
+IDLE_SECONDS = 11
+"""A little more than an idle worker waits before it looks again."""
+
+N_WAITS, N_DAWDLES = 24, 3
+
+TROUBLES = str(chaos.ROOT / "tests" / "support" / "own" / "troubles.py")
+FOUR = ("--workers", "4", "--module", TROUBLES, "--only", "troubles.Result")
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("release")
+    return Release(
+        folder, simulator.simulate(folder, "tiny", seed=5, n_sessions=N_SESSIONS, **SMALL)
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(lend, release):
+    """What the database holds after an undisturbed run."""
+    with lend() as database:
+        database.register(release.folder, release.truth.release)
+        assert database.populate() == []
+        return snapshot()
+
+
+@pytest.fixture(scope="module")
+def n_keys(expected):
+    """Number of keys that are made."""
+    return sum(len(expected[name]) for name in made())
+
+
+def made():
+    """Names of the tables that workers fill."""
+    return [name for name, table in tables().items() if hasattr(table, "key_source")]
+
+
+@contextmanager
+def own_server(name, *addresses):
+    """A server that a test may end and start again."""
+    try:
+        with servers.restartable(name, *addresses) as server:
+            yield server
+            connection.disconnect()
+    except servers.NoMySQL as reason:
+        if servers.requires_mysql():
+            raise
+        pytest.skip(str(reason))
+
+
+@contextmanager
+def filled(server, home, release):
+    """A new database with the release registered, and a look at it."""
+    database = Database(server.backend, home, **OFTEN_KILLED)
+    database.connect()
+    database.register(release.folder, release.truth.release)
+    look = chaos.Look(database)
+    yield database, look
+    look.close()
+
+
+def assert_nothing_lost(database, expected):
+    """The database is as after an undisturbed run, and so is the store."""
+    database.connect()
+    assert status.failures() == []
+    assert jobs() == {}
+    assert differences(snapshot(), expected) == {}
+    folder = Path(database.settings.store.location)
+    objects = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
+    assert objects == stored_objects()
+    verified = bwm(database, "verify", "--deep")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def jobs():
+    """Number of jobs in whatever state, by table."""
+    return {plan.name_of(table): n for table in plan.tables() if (n := len(table().jobs))}
+
+
+def bwm(database, *arguments):
+    command = [sys.executable, "-m", "populate", *arguments]
+    environment = os.environ | database.environment
+    return subprocess.run(
+        command, cwd=chaos.ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def await_true(condition, what, patience=PATIENCE):
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.02)
+
+
+# --- killed, and the server too -----------------------------------------------------------------
+
+
+def test_killed_workers_and_a_restarted_server_lose_nothing(
+    backend, release, expected, n_keys, tmp_path
+):
+    rng, deaths = random.Random(20), []
+    with (
+        own_server(backend.name) as server,
+        filled(server, tmp_path / "home", release) as (database, look),
+    ):
+        kills, restarts = 20, {7: server.stop, 14: server.kill}
+        with chaos.crew(database, tmp_path / "log", "--workers", "4") as crew:
+            for n in range(kills):
+                chaos.await_made(look, crew, 0.9 * n_keys * n / kills, PATIENCE)
+                if n in restarts:
+                    with chaos.frozen_at_work(crew, look, rng):
+                        restarts[n]()
+                    time.sleep(1)
+                    server.start()
+                deaths.append(chaos.kill_one_at_work(crew, look, rng))
+            assert crew.wait(PATIENCE) == 0, crew.said()
+        print(chaos.tell(deaths))  # noqa: T201
+        assert len({death.job.table for death in deaths}) > 4
+        assert_nothing_lost(database, expected)
+
+
+# --- cut off ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machines():
+    """Three machines, as far as names and networks go."""
+    try:
+        with networks.networks(3) as found:
+            yield found
+    except networks.NoNetworks as reason:
+        pytest.skip(str(reason))
+
+
+def test_machines_that_are_cut_off_lose_their_jobs_and_come_back(
+    backend, machines, release, expected, n_keys, tmp_path
+):
+    if backend.name != "mysql":
+        pytest.skip("the embedded PostgreSQL listens on no network")
+    near, far, farther = machines
+    with (
+        own_server("mysql", *(machine.host for machine in machines)) as server,
+        filled(server, tmp_path / "home", release) as (database, look),
+        dawdling(look),
+    ):
+        let_in(server.backend, machines)
+        with (
+            crew_on(farther, database, tmp_path, "--only", "troubles.Result") as third,
+            crew_on(far, database, tmp_path) as second,
+            crew_on(near, database, tmp_path) as first,
+        ):
+            cut_off(farther, third, look, writing=True)
+            cut_off(far, second, look)
+            await_true(lambda: look.made() == n_keys + N_DAWDLES and not look.held(), first.said)
+            for machine in (far, farther):
+                machine.mend()
+            for crew in (first, second, third):
+                assert crew.wait(PATIENCE) == 0, crew.said()
+        assert_nothing_lost(database, expected)
+
+
+@contextmanager
+def dawdling(look):
+    """Jobs that wait before they commit their rows."""
+    plan.use([TROUBLES])
+    look.renew()
+    sys.modules["troubles"].give(*[("dawdle", 1)] * N_DAWDLES)
+    yield
+    plan.use([])
+
+
+def let_in(backend, machines):
+    """Let root log in from other machines."""
+    login = {"host": backend.host, "port": backend.port, "user": backend.user}
+    with pymysql.connect(**login, password=backend.password) as link, link.cursor() as cursor:
+        for machine in machines:
+            cursor.execute(
+                "CREATE USER root@%s IDENTIFIED BY %s", (machine.address, backend.password)
+            )
+            cursor.execute("GRANT ALL ON *.* TO root@%s", (machine.address,))
+
+
+def crew_on(machine, database, folder, *arguments):
+    """Run a crew of one worker on a machine."""
+    log = folder / f"log of {machine.name}"
+    arguments = ("--workers", "1", "--module", TROUBLES, *arguments)
+    return chaos.crew(database, log, *arguments, within=machine.within, DJ_HOST=machine.host)
+
+
+def cut_off(machine, crew, look, **at):
+    """Cut the link of a machine in the middle of a job."""
+    with chaos.frozen_at_work(crew, look, random.Random(21), **at):
+        machine.cut()
+
+
+# --- troubles -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def troubles(lend, tmp_path):
+    """Give a database and its jobs, each of which does what it is told."""
+    settings = {"bwm.stale_after": STALE_AFTER, "bwm.deaths_allowed": 2}
+    with lend(tmp_path / "home", settings) as database:
+        plan.use([TROUBLES])
+        own = sys.modules["troubles"]
+
+        def give(*tasks):
+            own.give(*tasks)
+            return database, own.Result, chaos.Look(database)
+
+        yield give
+        database.connect()
+        own.schema.drop(prompt=False)
+        plan.use([])
+
+
+def test_a_job_that_kills_its_worker_fails_alone(troubles, tmp_path):
+    database, result, _ = troubles(("die", 0), ("fill", 4e9), *[("wait", 0.1)] * 8)
+    with chaos.crew(database, tmp_path / "log", *FOUR, "--memory", "600MB") as crew:
+        assert crew.wait(PATIENCE) == 1, crew.said()
+    assert sorted(result.to_arrays("task")) == list(range(2, 10))
+    of_death, of_memory = sorted(status.failures(), key=lambda failure: failure.key["task"])
+    assert of_death.error.startswith("WorkerDied: 2 workers died"), of_death
+    assert of_memory.error.startswith("MemoryError"), of_memory
+    assert "600" in of_memory.error
+    assert jobs() == {"troubles.Result": 2}
+
+
+def test_a_crew_that_is_terminated_ends_soon_and_gives_back_its_jobs(troubles, tmp_path):
+    database, result, look = troubles(*[("wait", 300), ("hold", 300)] * 2)
+    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
+        await_true(lambda: len(look.held()) == 4, crew.said)
+        started = time.monotonic()
+        crew.process.send_signal(signal.SIGTERM)
+        assert crew.wait(PATIENCE) != 0
+        assert time.monotonic() - started < STOPPED_WITHIN
+        assert_all_ended(crew)
+    assert_given_back(result, 4)
+
+
+def test_ctrl_c_in_a_terminal_ends_a_crew(troubles, tmp_path):
+    database, result, look = troubles(*[("wait", 300)] * 4)
+    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
+        await_true(lambda: len(look.held()) == 4, crew.said)
+        started = time.monotonic()
+        press_ctrl_c(crew)
+        assert crew.wait(PATIENCE) == 130
+        assert time.monotonic() - started < STOPPED_WITHIN
+        assert_all_ended(crew)
+        assert "Traceback" not in crew.said()
+    assert_given_back(result, 4)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_jobs(troubles, tmp_path):
+    database, result, look = troubles(*[("hold", 300)] * 4)
+    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
+        await_true(lambda: len(look.held()) == 4, crew.said)
+        press_ctrl_c(crew)
+        time.sleep(0.5)
+        started = time.monotonic()
+        press_ctrl_c(crew)
+        assert crew.wait(PATIENCE) != 0
+        assert time.monotonic() - started < STOPPED_WITHIN / 2
+        assert_all_ended(crew)
+    assert_done_by_others(result, 4)
+
+
+def test_workers_end_with_the_one_that_looks_after_them(troubles, tmp_path):
+    database, result, look = troubles(*[("wait", 300), ("hold", 300)] * 2)
+    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
+        await_true(lambda: len(look.held()) == 4, crew.said)
+        assert len(crew.family()) > 4
+        crew.process.kill()
+        await_true(lambda: crew.family() == [], crew.said, STOPPED_WITHIN)
+    assert_done_by_others(result, 4)
+
+
+def assert_all_ended(crew):
+    """No process of it is left, those of Python's that serve the others included."""
+    await_true(lambda: crew.family() == [], crew.said, STOPPED_WITHIN / 2)
+
+
+def press_ctrl_c(crew):
+    """Interrupt all processes, as a terminal does."""
+    os.killpg(crew.process.pid, signal.SIGINT)
+
+
+def assert_given_back(result, n):
+    """All jobs can be done again, and none of them failed."""
+    assert status.failures() == []
+    assert len(result.jobs.pending) == len(result.jobs) == n
+
+
+def assert_done_by_others(result, n):
+    """Another worker does all jobs; none of them has failed."""
+    assert status.failures() == []
+    task = sys.modules["troubles"].Task
+    for number in range(n):
+        task.update1({"task": number, "amount": 0})
+    worker.run([result])
+    assert len(result()) == n
+    assert jobs() == {}
+
+
+# --- idle, and fast -----------------------------------------------------------------------------
+
+
+def test_an_idle_crew_asks_little_and_sees_new_work(backend, troubles, tmp_path):
+    database, result, look = troubles()
+    statements, before = pace.Statements(look, backend), pace.connections(look, backend)
+    arguments = ("--workers", "4", "--module", TROUBLES, "--watch")
+    with chaos.crew(database, tmp_path / "log", *arguments, **statements.environment) as crew:
+        await_true(lambda: pace.connections(look, backend) - before > 4, crew.said)
+        await_true(lambda: is_quiet(statements), crew.said)
+        began = statements.count()
+        time.sleep(IDLE_SECONDS)
+        n_statements = statements.count() - began
+        assert 0 < n_statements < 2 * IDLE_SECONDS
+        sys.modules["troubles"].give(("wait", 0))
+        await_true(lambda: len(result()) == 1, crew.said, 3 * IDLE_SECONDS)
+        press_ctrl_c(crew)
+        assert crew.wait(STOPPED_WITHIN) == 130
+    assert jobs() == {}
+
+
+def is_quiet(statements):
+    """Whether a server is asked nothing for a while: its crew has done what there was to do."""
+    began = statements.count()
+    time.sleep(2)
+    return statements.count() == began
+
+
+def test_four_workers_wait_for_a_network_at_the_same_time(troubles, tmp_path):
+    database, result, look = troubles(*[("wait", 0.3)] * N_WAITS)
+    rates = {}
+    for n_workers in (1, 4):
+        with chaos.crew(database, tmp_path / "log", "--workers", str(n_workers), *FOUR[2:]) as crew:
+            assert crew.wait(PATIENCE) == 0, crew.said()
+        rates[n_workers] = pace.middle_rate(pace.spans(look, ["troubles.Result"])[1])
+        result.delete()
+    assert rates[4] > 3 * rates[1]
