@@ -79,7 +79,7 @@ class Board:
             text.append(f"; {_rate(rate)} an hour")
         text.append(".")
         if n_hidden:
-            text.append(f" {n_hidden} tables are complete.")
+            text.append(f" Not shown: {n_hidden} in which there is nothing to do.")
         if any(table.absent for table in self.tables):
             text.append("\nabsent: no source lists the data, so there is nothing to import.")
         return text

@@ -184,6 +184,9 @@ def test_what_is_pending_takes_time_at_that_rate(made_at):
     (state,) = status.status([video.FrameTimes])
     assert (state.total, state.done, state.pending, state.failed) == (n + 1, n, 1, 0)
     assert state.time_left == pytest.approx(60, rel=0.05)
+    jobs.refresh(delay=-1)
+    assert len(jobs.pending) == 1
+    assert status.status([video.FrameTimes])[0].pending == 1
 
 
 def test_a_slow_table_is_looked_at_for_an_hour_while_it_runs(made_at):

@@ -80,8 +80,8 @@ def failed(table, n, error, **key):
 
 
 FAILED = [
-    *failed("wheel.Wheel", 300, "DamagedFile: /x/{0}/wheel.npy: cut at {0}."),
-    *failed("video.Pupil", 20, "DamagedFile: /x/{0}/pupil.npy: cut at {0}.", camera="left"),
+    *failed("wheel.Wheel", 300, "SourceError: /x/{0}/wheel.npy: cut at {0}."),
+    *failed("video.Pupil", 20, "SourceError: /x/{0}/pupil.npy: cut at {0}.", camera="left"),
     *failed("video.Pose", 1, "KeyError: 'nose'", camera="left"),
     *failed("ephys.Spikes", 1, "MemoryError"),
 ]
@@ -89,7 +89,7 @@ FAILED = [
 
 def test_failures_are_grouped_by_kind_the_most_frequent_first():
     first, *others = status.errors(found=FAILED)
-    assert first.kind == "DamagedFile: <path>: cut at <n>."
+    assert first.kind == "SourceError: <path>: cut at <n>."
     assert (first.count, first.n_sessions) == (320, 300)
     assert first.tables == {"wheel.Wheel": 300, "video.Pupil": 20}
     assert first.example == FAILED[0]
@@ -141,7 +141,7 @@ def test_the_board_says_what_is_running_silent_failed_and_stale():
     assert ("22 min" in silent[0], "silent for 12 min" in silent[1]) == (True, True)
     assert "1 worker died" in silent[2]
     assert text.count("silent for") == 1
-    assert spaced("320 DamagedFile: <path>: cut at <n>. wheel.Wheel") in spaced(text)
+    assert spaced("320 SourceError: <path>: cut at <n>. wheel.Wheel") in spaced(text)
     assert f"failed ephys.Spikes (eid {FAILED[-1].key['eid']})\n  MemoryError\n" in text
     assert "replaced: 9.npy" in text
     assert "replaced: 10.npy" not in text
@@ -156,13 +156,13 @@ def test_a_low_screen_leaves_out_the_tables_with_nothing_to_do():
     low, high = (shown(BOARD.parts(120, height), 120) for height in (17, 18))
     assert "quality.SpectralDensity" in high
     assert "quality.SpectralDensity" not in low
-    assert "1 tables are complete." in low
+    assert "Not shown: 1 in which" in low
     assert "behavior.Trials" in low
 
 
 def test_the_details_of_a_kind_can_be_copied_whole():
     text = shown(details(BOARD.errors), 40)
-    assert "320 failed  DamagedFile: <path>: cut at <n>.\n" in text
+    assert "320 failed  SourceError: <path>: cut at <n>.\n" in text
     assert "wheel.Wheel (300), video.Pupil (20); 300 sessions\n" in text
     assert "bwm retry --only wheel.Wheel --only video.Pupil\n" in text
     assert f"{FAILED[0].error}\n" in text
