@@ -13,6 +13,7 @@ from populate.verify import files, jobs, objects
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
 from schemas import storage
+from schemas.denials import explain_blocked_deletes
 
 Table = type[dj.Table]
 
@@ -68,12 +69,15 @@ def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
     ------
     StorageError
         An object cannot be removed; its rows stay then.
+    ServerError
+        A table of an analyst refers to rows that are to go, and its schema is closed.
     """
     done = []
-    for removed in _all(damage):
-        done.append(removed)
-        if tell:
-            tell(removed)
+    with explain_blocked_deletes():
+        for removed in _all(damage):
+            done.append(removed)
+            if tell:
+                tell(removed)
     return done
 
 

@@ -260,6 +260,12 @@ def test_a_worker_populates_and_deletes_rows(shared):
     assert contents() == before
 
 
+def test_who_may_not_delete_is_told_of_the_right_and_of_no_table(shared):
+    connection.connect(shared.reader)
+    with pytest.raises(AccessDenied, match="may not DELETE"), explain_blocked_deletes():
+        behavior.Trials.delete()
+
+
 def test_rows_to_which_tables_of_others_refer_are_not_deleted(shared):
     """Unless an administrator gives the worker rights on the schema of the analyst."""
     connection.connect(shared.analyst)
@@ -267,6 +273,7 @@ def test_rows_to_which_tables_of_others_refer_are_not_deleted(shared):
     own(TrialCount, context={"behavior": behavior})
     TrialCount.populate()
     connection.connect(shared.worker)
+    worker.run(plan.find(["Trials", "ReactionTime"]))
     before = contents()
     with (
         pytest.raises(ServerError, match=r"not yours to change.*grant worker USER --schema SCHEMA"),
