@@ -13,9 +13,10 @@ REMEDIES = {
     "download": "Repair removes the download; it comes again when it is needed.",
     "job": "Repair removes the job; `bwm populate` makes its key if it is still to be made.",
     "file": "The rows are as they were. Put the file back, or register its folder again.",
+    "unread": "It cannot be told. See that its disk or server works, and look again.",
     "store": "No row points into the store: if it is another database's, nothing here is wrong.",
 }
-"""What is done about damage, by its kind; nothing about the last two."""
+"""What is done about damage, by its kind; nothing about the last three."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Damage:
     @property
     def can_be_repaired(self) -> bool:
         """Whether anything is done about it."""
-        return self.kind not in ("file", "store")
+        return self.kind not in ("file", "unread", "store")
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""

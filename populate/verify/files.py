@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -159,6 +159,9 @@ def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
         found = storage.hash_file(file.path, "md5", advance)
     except FileNotFoundError:
         return None  # evicted meanwhile
+    except OSError as error:
+        what = f"one that cannot be read ({error.strerror})"
+        return replace(file.damage("a file that can be read", what, False), kind="unread")
     if found in file.md5:
         return None
     expected = " or ".join(sorted(file.md5))

@@ -72,12 +72,12 @@ class Reference:
         """Store and path."""
         return self.store, self.path
 
-    def damage(self, expected: str, found: str) -> Damage:
+    def damage(self, expected: str, found: str, kind: str = "rows") -> Damage:
         """Tell that the object is not what the row says."""
         where = storage.place(self.path, self.store)
         return Damage(
             OBJECTS,
-            "rows",
+            kind,
             self.holder.name,
             self.key,
             where,
@@ -237,7 +237,10 @@ def _compare_bytes(ref: Reference, advance: storage.Advance) -> Damage | None:
         file = storage.reference(ref.stored).open()
         columns, n_rows = file.schema_arrow.names, file.metadata.num_rows
     except StorageError as error:
-        return ref.damage(f"{ref.stored['n_bytes']} bytes", error.what)
+        # A store that fails for a moment is no reason to remove rows.
+        if storage.look_up(ref.path, ref.store):
+            return ref.damage("an object that can be read", error.what, "unread")
+        return ref.damage(f"{ref.stored['n_bytes']} bytes", "nothing")
     said = (ref.stored["n_rows"], ref.stored["columns"])
     if (n_rows, columns) != said:
         return ref.damage(f"{n_rows} rows of {columns}", f"{said[0]} rows of {said[1]} in the row")

@@ -85,7 +85,7 @@ def _all(damage: Sequence[Damage]) -> Iterator[Removed]:
     dj.conn().dependencies.clear()  # others may have made tables over ours since they were read
     for table, keys in _rows(damage).items():
         for start in range(0, len(keys), AT_ONCE):
-            yield from _remove_rows(table, keys[start : start + AT_ONCE])
+            yield from remove_rows(table, keys[start : start + AT_ONCE])
     yield from _remove_orphans([one for one in damage if one.kind == "object"])
     yield from _remove_downloads([one for one in damage if one.kind == "download"])
     yield from _remove_jobs([one for one in damage if one.kind == "job"])
@@ -109,8 +109,11 @@ def _rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
     return {table: list(keys.values()) for table, keys in found.items()}
 
 
-def _remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
-    """Remove rows with all that depends on them.
+def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
+    """Remove rows of an imported or computed table with all that depends on them.
+
+    Objects of the rows go too, and failures of jobs that needed them. Rows that somebody typed
+    are kept, with what they refer to.
 
     Their objects go before the rows are gone for others: until then no worker makes them again,
     and what it then writes may have the same name.
@@ -124,7 +127,7 @@ def _remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
     if typed:
         if len(keys) > 1:
             for key in keys:
-                yield from _remove_rows(table, [key])
+                yield from remove_rows(table, [key])
         else:
             why = f"rows that were typed refer to {keys[0]}: {', '.join(typed)}."
             yield Removed("kept", plan.name_of(table), 1, why)

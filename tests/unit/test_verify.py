@@ -8,6 +8,7 @@ from populate.verify import files, objects
 from populate.verify.damage import REMEDIES, Damage
 from populate.verify.tables import name_of, with_parts
 from schemas import activity, ephys, wheel
+from schemas.errors import StorageError
 
 
 @pytest.fixture
@@ -104,3 +105,30 @@ def test_damage_says_what_repair_does(kind):
     damage = Damage("objects", kind, "ephys.Spikes", {"eid": "e"}, "x", "1", "2")
     assert damage.as_dict()["remedy"] == damage.remedy == REMEDIES[kind]
     assert damage.can_be_repaired == damage.remedy.startswith("Repair removes")
+
+
+def test_what_cannot_be_read_is_told_and_not_removed(stored, monkeypatch):
+    path, md5 = stored
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files.storage, "hash_file", fail)
+    damage = files._compare_bytes(file(path, {md5}), lambda _: None)
+    assert (damage.kind, damage.can_be_repaired) == ("unread", False)
+    assert "Input/output error" in damage.found
+
+
+@pytest.mark.parametrize(("there", "kind"), [(True, "unread"), (False, "rows")])
+def test_rows_go_for_an_object_that_is_gone_not_for_a_store_that_fails(
+    holder, monkeypatch, there, kind
+):
+    def fail(*_):
+        raise StorageError("the stored object cannot be read (timed out).")
+
+    monkeypatch.setattr(objects.storage, "hash_object", fail)
+    monkeypatch.setattr(objects.storage, "look_up", lambda *_: there or None)
+    monkeypatch.setattr(objects.storage, "place", lambda path, _: path)
+    stored = {"store": "bulk", "path": "x", "n_bytes": 3, "sha256": "0"}
+    ref = objects.Reference(holder, {"eid": "e"}, stored)
+    assert objects._compare_bytes(ref, lambda _: None).kind == kind
