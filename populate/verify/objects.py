@@ -93,7 +93,7 @@ def holders() -> list[Holder]:
     found = []
     for master in plan.tables():
         for table in with_parts(master):
-            for column, store in OBJECT.findall(table.definition):
+            for column, store in OBJECT.findall(table().definition):
                 found.append(Holder(table, column, store))
     return found
 
