@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -77,12 +78,15 @@ def test_a_worker_is_healthy_while_the_server_lets_it_in(database):
     assert run(ask, database, DJ_PORT="1").returncode != 0
 
 
-def test_preparing_connects_or_says_why_not(database):
-    prepare = [sys.executable, ROOT / "docker" / "prepare.py"]
-    done = run(prepare, database)
-    assert done.returncode == 0, done.stderr
-    assert f"below the prefix {database.settings.prefix}." in " ".join(done.stdout.split())
-    refused = run(prepare, database, DJ_PORT="1")
+def test_preparing_connects_or_says_why_not(database, monkeypatch, capsys):
+    path = ROOT / "docker" / "prepare.py"
+    for name, value in database.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    assert runpy.run_path(str(path), run_name="prepare")["main"]() == []
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"below the prefix {database.settings.prefix}." in said
+    refused = run([sys.executable, path], database, DJ_PORT="1")
     assert refused.returncode == 1
     assert "the server cannot be reached" in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stderr
