@@ -288,8 +288,7 @@ def _work(orders: Orders, pipe: Connection, alive: Connection) -> None:
     pa.set_cpu_count(orders.n_threads)
     settings = orders.settings
     try:
-        connection.connect(settings)
-        plan.use(settings.modules)
+        worker.keep_trying(lambda: _connect(settings), orders.patience)
         hand = worker.Worker(
             plan.find(orders.tables),
             settings.worker,
@@ -309,6 +308,11 @@ def _work(orders: Orders, pipe: Connection, alive: Connection) -> None:
                         pipe.recv()
     except BwmError as error:
         pipe.send(error)
+
+
+def _connect(settings: Settings) -> None:
+    connection.connect(settings)
+    plan.use(settings.modules)
 
 
 def _end_with_crew(alive: Connection) -> None:

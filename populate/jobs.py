@@ -23,6 +23,7 @@ import psycopg2
 import pymysql
 from datajoint.condition import Not
 
+from populate import ask
 from schemas import connection, rows
 from schemas.settings import WorkerSettings
 
@@ -102,9 +103,10 @@ def holders(tables: Sequence[Table]) -> list[Holder]:
     """Find who holds jobs of tables, in one statement."""
     if not tables:
         return []
+    held = ask.seconds_since("reserved_time")
     each = [
-        f"SELECT {i}, host, pid, {_held(table().jobs)}, {_held(table().jobs)} - "
-        f"COALESCE(duration, 0) FROM {table().jobs.full_table_name} WHERE status = 'reserved'"
+        f"SELECT {i}, host, pid, {held}, {held} - COALESCE(duration, 0) "
+        f"FROM {table().jobs.full_table_name} WHERE status = 'reserved'"
         for i, table in enumerate(tables)
     ]
     found = dj.conn().query(" UNION ALL ".join(each)).fetchall()
@@ -112,13 +114,6 @@ def holders(tables: Sequence[Table]) -> list[Holder]:
         Holder(tables[i], host, pid, float(held), float(silent))
         for i, host, pid, held, silent in found
     ]
-
-
-def _held(jobs: dj.jobs.Job) -> str:
-    """Write for how many seconds a job has been reserved, by the clock of the server."""
-    if jobs.adapter.backend == "mysql":
-        return "(TIMESTAMPDIFF(MICROSECOND, reserved_time, CURRENT_TIMESTAMP(3)) / 1000000)"
-    return "EXTRACT(EPOCH FROM LOCALTIMESTAMP(3) - reserved_time)"
 
 
 def take_over(tables: Sequence[Table], settings: WorkerSettings) -> None:
@@ -201,7 +196,7 @@ def _cut_off(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:
     began = job["reserved_time"]
     if jobs.adapter.backend == "mysql":
         uptime = int(jobs.connection.query("SHOW GLOBAL STATUS LIKE 'Uptime'").fetchone()[1])
-        since = "SELECT TIMESTAMPDIFF(SECOND, %s, CURRENT_TIMESTAMP(3))"
+        since = f"SELECT {ask.seconds_since('%s')}"
         if int(jobs.connection.query(since, (began,)).fetchone()[0]) > uptime:
             return
         with suppress(pymysql.err.Error, dj.errors.DataJointError):  # it is gone, or not ours
@@ -294,11 +289,12 @@ class Pulse(threading.Thread):
 
     def _speak(self, jobs: dj.jobs.Job, key: Key) -> None:
         where, values = _is(jobs, key)
+        held = ask.seconds_since("reserved_time")
         try:
             if self._own is None:
                 self._own = connection.another()
             self._own.query(
-                f"UPDATE {jobs.full_table_name} SET duration = {_held(jobs)} WHERE "
+                f"UPDATE {jobs.full_table_name} SET duration = {held} WHERE "
                 f"status = 'reserved' AND host = %s AND pid = %s AND {where}",
                 (platform.node(), os.getpid(), *values),
             )

@@ -15,6 +15,7 @@ from typing import Any
 import datajoint as dj
 
 from populate import ask, plan, worker
+from populate.verify.repair import remove_rows
 from schemas.denials import explain_blocked_deletes
 from schemas.errors import BwmError
 
@@ -55,7 +56,7 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
     eid : str, optional
         Only those of one session.
     """
-    of = {"eid": eid} if eid else {}
+    of = {"eid": eid} if eid is not None else {}
     files = ask.fetch_keyed(
         (table, table.primary_key, f"reason, dataset_path FROM ({_differences(table, of)}) AS d")
         for table in tables or plan.tables()
@@ -153,9 +154,11 @@ def remake(
             else:
                 stale.setdefault(table, []).append(found.key)
     doomed = {table: _doomed(table, stale) for table in every}
-    for table, keys in stale.items():
-        with explain_blocked_deletes():
-            (table & keys).delete(prompt=False)
+    with explain_blocked_deletes():
+        for table, keys in stale.items():
+            for gone in remove_rows(table, keys):
+                if not gone.is_gone:
+                    outcomes[table].kept.append((gone.key or {}, gone.why))
     for table, keys in doomed.items():
         if keys:
             made = worker.fill(table, progress, keys, keep)

@@ -242,7 +242,7 @@ def _kind(kind: str, group: Sequence[Failure]) -> Kind:
 
 
 def _of(eid: str | None) -> dict[str, str]:
-    return {"eid": eid} if eid else {}
+    return {"eid": eid} if eid is not None else {}
 
 
 def _fetch_jobs(

@@ -23,6 +23,7 @@ import datajoint as dj
 
 from populate import jobs, look, plan
 from schemas import connection, tally
+from schemas.denials import AccessDenied
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
 
@@ -173,7 +174,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
     """
     forgotten = 0
     for table in tables or plan.tables():
-        failed = table().jobs.errors & ({"eid": eid} if eid else {})
+        failed = table().jobs.errors & ({"eid": eid} if eid is not None else {})
         forgotten += len(failed)
         failed.delete_quick()
     return forgotten
@@ -271,7 +272,7 @@ class Worker:
         except Exception as error:
             if _asked_by(error) or not jobs.is_lost(error):
                 raise
-            self._come_back(error)
+            self._come_back()
             return True
 
     def fill(
@@ -380,21 +381,47 @@ class Worker:
                 raise
             # The server is gone: it will be taken over, as from a dead worker.
 
-    def _come_back(self, error: Exception) -> None:
+    def _come_back(self) -> None:
         """Wait for the server, and give back what was in hand when it went."""
-        until, pause = time.monotonic() + self._patience, 0.1
-        while True:
-            try:
-                connection.reconnect()
-                return jobs.release(self._tables, os.getpid())
-            except Exception as again:
-                if not (jobs.is_lost(again) or isinstance(again, ServerError)):
-                    raise
-            if time.monotonic() > until:
-                what = f"the server has been gone for {self._patience:.0f} s ({error})."
-                raise ServerError(what, None, "Start it; the same command goes on.") from error
-            time.sleep(pause)
-            pause = min(2 * pause, 10.0)
+
+        def again() -> None:
+            connection.reconnect()
+            jobs.release(self._tables, os.getpid())
+
+        keep_trying(again, self._patience)
+
+
+def keep_trying(connect: Callable[[], Any], patience: float) -> None:
+    """Connect, for so many seconds if the server is away.
+
+    Raises
+    ------
+    ServerError
+        It stayed away, or refuses the user.
+    """
+    until, pause = time.monotonic() + patience, 0.1
+    while True:
+        problem = _attempt(connect)
+        if problem is None:
+            return
+        if time.monotonic() > until:
+            what = f"the server has been gone for {patience:.0f} s ({problem})."
+            raise ServerError(what, None, "Start it; the same command goes on.") from problem
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
+
+
+def _attempt(connect: Callable[[], Any]) -> Exception | None:
+    """Connect; return why the server is away, if it is."""
+    try:
+        connect()
+    except AccessDenied:
+        raise
+    except Exception as error:
+        if not (jobs.is_lost(error) or isinstance(error, ServerError)):
+            raise
+        return error
+    return None
 
 
 def _asked_by(error: BaseException | None) -> BaseException | None:

@@ -15,6 +15,7 @@ import datajoint
 from datajoint import errors
 from datajoint.adapters.postgres import PostgreSQLAdapter
 from datajoint.autopopulate import AutoPopulate
+from datajoint.condition import make_condition
 from datajoint.connection import Connection
 from datajoint.heading import Attribute, Heading
 
@@ -30,6 +31,7 @@ def apply() -> None:
         rename_after_join()
         cache_attributes()
         keep_jobs()
+        stamp_by_server()
         show_keys_to_readers()
         obey_tls()
 
@@ -219,3 +221,30 @@ def obey_tls() -> None:
 
     Connection._build_connect_kwargs = build_kwargs
     PostgreSQLAdapter.connect = connect
+
+
+def stamp_by_server() -> None:
+    """Let the server say when a key was begun.
+
+    Wrong in 2.3.5: `_job_start_time` is the local time of the worker, without its time zone, while
+    all times of jobs are the server's: of workers in containers (UTC) and on machines with a local
+    time it cannot be told what was made of late. Needed no more when a worker with another TZ
+    notes the time of the server.
+    """
+
+    def update(
+        self: Any,
+        key: dict[str, Any],
+        start_time: Any,  # noqa: ARG001  (DataJoint passes it by name)
+        duration: float,
+        version: str,
+    ) -> None:
+        mysql = self.connection.adapter.backend == "mysql"
+        since = "INTERVAL %s SECOND" if mysql else "%s * INTERVAL '1 second'"
+        self.connection.query(
+            f"UPDATE {self.full_table_name} SET _job_start_time = CURRENT_TIMESTAMP(3) - {since}, "
+            f"_job_duration = %s, _job_version = %s WHERE {make_condition(self, key, set())}",
+            (duration, duration, (version or "")[:64]),
+        )
+
+    AutoPopulate._update_job_metadata = update

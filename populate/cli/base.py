@@ -84,14 +84,13 @@ def _options(
         bool, typer.Option("--demo", help="Use the database of `bwm demo` instead of yours.")
     ] = False,
 ) -> None:
-    if demo:
-        use_demo()
+    use_demo(demo)
 
 
-def use_demo() -> None:
+def use_demo(use: bool = True) -> None:
     """Let all commands of this process use the database of the demo."""
     global _use_demo
-    _use_demo = True
+    _use_demo = use
 
 
 def load_settings() -> Settings:

@@ -189,7 +189,7 @@ def count_rows(rules: Sequence[Rule], eid: str | None) -> dict[Table, int]:
     """Count the rows that rules are about, by table."""
     tables = list(dict.fromkeys(rule.table for rule in rules))
     tables = [table for table in tables if eid is None or "eid" in table.primary_key]
-    session = " WHERE eid = %s" if eid else ""
+    session = " WHERE eid = %s" if eid is not None else ""
     selects = [
         f"SELECT {i}, COUNT(*) FROM {table.full_table_name}{session}"
         for i, table in enumerate(tables)

@@ -66,7 +66,7 @@ def read_files(eid: str | None = None) -> list[File]:
     """Fetch the files that rows were read from, in one statement."""
     tables = [table for table in plan.tables() if hasattr(table, "Source")]
     dataset = session.Dataset.full_table_name
-    of_session = " AND d.eid = %s" if eid else ""
+    of_session = " AND d.eid = %s" if eid is not None else ""
     selects = [
         f"SELECT DISTINCT {i}, d.data_source, d.eid, d.dataset_path, d.md5, d.file_size, "
         f"s.source_md5, s.source_size FROM {table.Source.full_table_name} s "

@@ -23,7 +23,7 @@ Table = type[dj.Table]
 def count(eid: str | None) -> int:
     """Count the jobs of all tables."""
     tables = _tables(eid)
-    session = " WHERE eid = %s" if eid else ""
+    session = " WHERE eid = %s" if eid is not None else ""
     selects = [f"SELECT COUNT(*) FROM {t().jobs.full_table_name}{session}" for t in tables]
     return sum(int(n) for (n,) in sql.fetch(selects, eid))
 
@@ -51,7 +51,7 @@ def _tables(eid: str | None) -> list[Table]:
 def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
     """Find jobs whose worker was not heard from for too long."""
     patience = connection.active().worker.stale_after
-    of_session = {"eid": eid} if eid else {}
+    of_session = {"eid": eid} if eid is not None else {}
     return [
         Damage(
             JOBS,
@@ -74,7 +74,7 @@ def _held_by(holder: jobs.Holder) -> dj.jobs.Job:
 
 def _made(tables: Sequence[Table], eid: str | None) -> list[Damage]:
     """Find jobs of keys that are made, and that no worker has in hand."""
-    session = " AND m.eid = %s" if eid else ""
+    session = " AND m.eid = %s" if eid is not None else ""
     selects = []
     for i, table in enumerate(tables):
         held = table().jobs

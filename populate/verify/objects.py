@@ -104,7 +104,7 @@ OBJECT = re.compile(r"^\s*(\w+)[^:\n]*:\s*<parquet@(\w+)>", re.MULTILINE)
 def references(every: list[Holder], eid: str | None = None) -> list[Reference]:
     """Fetch what rows say of their objects, of one session or all, in one statement."""
     wanted = [h for h in every if eid is None or "eid" in h.table.primary_key]
-    of_session = " AND m.eid = %s" if eid else ""
+    of_session = " AND m.eid = %s" if eid is not None else ""
     selects = [
         f"SELECT {i}, {sql.as_json(h.table.primary_key, 'm')}, "
         f"{sql.text(f'm.{sql.quote(h.column)}')} FROM {h.table.full_table_name} m "

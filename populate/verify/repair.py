@@ -32,12 +32,15 @@ class Removed:
         How many rows or files.
     why : str
         Of what is kept: why.
+    key : dict or None
+        Of a row that is kept.
     """
 
     what: str
     name: str
     number: int
     why: str = ""
+    key: Key | None = None
 
     @property
     def is_gone(self) -> bool:
@@ -130,7 +133,7 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
                 yield from remove_rows(table, [key])
         else:
             why = f"rows that were typed refer to {keys[0]}: {', '.join(typed)}."
-            yield Removed("kept", plan.name_of(table), 1, why)
+            yield Removed("kept", plan.name_of(table), 1, why, keys[0])
         return
     going = _objects(cascade)
     with doomed.connection.transaction:

@@ -4,13 +4,14 @@ import os
 import platform
 import subprocess
 import sys
+import time
 
 import datajoint as dj
 import psycopg2
 import pymysql
 import pytest
 
-from populate import jobs, plan, status, worker
+from populate import ask, jobs, plan, status, worker
 from schemas import behavior, connection, rows, session, wheel
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
@@ -277,3 +278,16 @@ def test_each_job_that_is_done_is_told_with_what_it_read_and_wrote(registered):
         assert 0 < done.seconds < 60
         assert (done.stored > 0) == (table is wheel.Wheel)
         assert (done.error, done.pid) == (None, os.getpid())
+
+
+def test_the_time_at_which_a_key_was_begun_is_that_of_the_server(registered, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo" if time.localtime().tm_gmtoff == 0 else "UTC")
+        time.tzset()
+        worker.run([behavior.Trials])
+    time.tzset()
+    since = ask.seconds_since("_job_start_time")
+    table = behavior.Trials.full_table_name
+    began = dj.conn().query(f"SELECT {since}, _job_duration FROM {table}").fetchall()
+    assert len(began) == 2
+    assert all(0 < duration <= float(ago) < 100 for ago, duration in began)

@@ -278,12 +278,32 @@ UNREPAIRED = {
         schema.drop(prompt=False)
         connection.query(f"DROP ROLE {name}")
     """,
+    "stamp_by_server": """
+        os.environ["TZ"] = "Asia/Tokyo" if time.localtime().tm_gmtoff == 0 else "UTC"
+        time.tzset()
+        schema = dj.Schema(f"bwm_canary_{os.getpid()}", connection=connection)
+        dj.config.jobs.add_job_metadata = True
+        @schema
+        class Asked(dj.Lookup):
+            definition = 'a : int32'
+            contents = [(1,)]
+        @schema
+        class Answered(dj.Computed):
+            definition = '-> Asked'
+            def make(self, key):
+                self.insert1(key)
+        Answered().populate()
+        ago = "EXTRACT(EPOCH FROM LOCALTIMESTAMP - _job_start_time)"
+        seconds = connection.query(f"SELECT {ago} FROM {Answered().full_table_name}").fetchone()[0]
+        faulty = abs(seconds) > 1000
+        schema.drop(prompt=False)
+    """,
     "obey_tls": """
         faulty = connection._build_connect_kwargs()["use_tls"] is not False
     """,
 }
 CANARY = """
-import os, sys, warnings
+import os, sys, time, warnings
 warnings.simplefilter("ignore")
 import datajoint as dj
 host, port, user, password = sys.argv[1:]
