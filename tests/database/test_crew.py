@@ -26,6 +26,9 @@ OFTEN_KILLED = {"bwm.stale_after": STALE_AFTER, "bwm.deaths_allowed": 100}
 STOPPED_WITHIN = 10.0
 """Seconds in which a crew ends that is asked to."""
 
+SERVER_AWAY = 2
+"""Seconds between the end of a server and its start: a new worker looks for it meanwhile."""
+
 IDLE_SECONDS = 11
 """A little more than an idle worker waits before it looks again."""
 
@@ -135,12 +138,15 @@ def test_killed_workers_and_a_restarted_server_lose_nothing(
         with chaos.crew(database, tmp_path / "log", "--workers", "4") as crew:
             for n in range(kills):
                 chaos.await_made(look, crew, 0.9 * n_keys * n / kills, PATIENCE)
-                if n in restarts:
-                    with chaos.frozen_at_work(crew, look, rng):
-                        restarts[n]()
-                    time.sleep(1)
-                    server.start()
-                deaths.append(chaos.kill_one_at_work(crew, look, rng))
+                if n not in restarts:
+                    deaths.append(chaos.kill_one_at_work(crew, look, rng))
+                    continue
+                with chaos.frozen_at_work(crew, look, rng) as (victim, death):
+                    restarts[n]()
+                    victim.kill()  # so that another one is started while there is no server
+                deaths.append(death)
+                time.sleep(SERVER_AWAY)
+                server.start()
             assert crew.wait(PATIENCE) == 0, crew.said()
         print(chaos.tell(deaths))  # noqa: T201
         assert len({death.job.table for death in deaths}) > 4
