@@ -1,15 +1,10 @@
 """A store in a bucket: filled, read, verified and repaired."""
 
-import pytest
-
 from populate import plan, verify, worker
 from schemas import ephys, wheel
 from schemas.sources import simulator
 from tests.support import buckets
 from tests.support.databases import differences, snapshot, stored_objects
-
-pytest.importorskip("s3fs", reason="needs the extra dev")
-pytest.importorskip("moto", reason="needs the extra dev")
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 TABLES = ["Wheel", "WheelMoves", "SpikeSorting", "Spikes"]

@@ -9,9 +9,6 @@ from schemas.errors import StorageError
 from schemas.settings import StoreSettings
 from tests.support import buckets
 
-pytest.importorskip("s3fs", reason="needs the extra dev")
-pytest.importorskip("moto", reason="needs the extra dev")
-
 
 @pytest.fixture(scope="module")
 def bucket():
