@@ -30,6 +30,7 @@ from typing import Any
 import datajoint as dj
 import psutil
 import pyarrow as pa
+from pydantic import ByteSize
 
 from populate import cache, jobs, plan, worker
 from schemas import MODULES, connection
@@ -129,7 +130,7 @@ class _Crew:
     ) -> None:
         settings = connection.active()
         budget = settings.worker.memory or int(0.9 * memory_of_machine() / n_workers)
-        shared = settings.worker.model_copy(update={"memory": budget})
+        shared = settings.worker.model_copy(update={"memory": ByteSize(budget)})
         self._tables = tables
         self._orders = Orders(
             settings.model_copy(update={"worker": shared}),
@@ -171,11 +172,11 @@ class _Crew:
         """Wait until a worker says something, or dies, and take it in."""
         by_pipe = {hand.pipe: hand for hand in self._hands}
         said = wait([*by_pipe, *(hand.process.sentinel for hand in self._hands)], timeout=1.0)
-        for hand in [by_pipe[one] for one in said if one in by_pipe]:
-            with contextlib.suppress(EOFError, OSError):
-                while hand.pipe.poll():
-                    self._take_in(hand, hand.pipe.recv())
-        for hand in [hand for hand in self._hands if not hand.process.is_alive()]:
+        dead = [hand for hand in self._hands if not hand.process.is_alive()]
+        for hand in [by_pipe[one] for one in said if one in by_pipe] + dead:
+            for told in _all_said(hand.pipe):
+                self._take_in(hand, told)
+        for hand in dead:
             self._hands.remove(hand)
             self._dead.append(hand.process.pid or 0)
             self._judge(hand)
@@ -246,6 +247,10 @@ class _Crew:
                 hand.process.join(max(0.0, until - time.monotonic()))
         with _undisturbed():
             self._kill_the_slow()
+            for hand in self._hands:
+                for told in _all_said(hand.pipe):
+                    if isinstance(told, worker.Done):
+                        self._note(told)
 
     def _kill_the_slow(self) -> None:
         slow = [hand.process for hand in self._hands if hand.process.is_alive()]
@@ -261,6 +266,13 @@ class _Crew:
         except Exception as error:
             if not jobs.is_lost(error):
                 raise
+
+
+def _all_said(pipe: Connection) -> Iterator[Any]:
+    """Yield what a worker has said, and may have left behind."""
+    with contextlib.suppress(EOFError, OSError):
+        while pipe.poll():
+            yield pipe.recv()
 
 
 def _context() -> SpawnContext | ForkServerContext:

@@ -16,7 +16,6 @@ from populate.show import err
 from schemas.errors import BwmError
 
 if TYPE_CHECKING:
-    import click
     import pandas as pd
 
     from schemas.settings import Settings
@@ -41,11 +40,11 @@ ORDER = (
 class _OneMessage(TyperGroup):
     """A group whose errors are one message and a non-zero exit, the traceback with `--debug`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Name the commands in the order in which one meets them."""
         return [name for name in ORDER if name in self.commands]
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
