@@ -4,6 +4,7 @@ Exits with 0 or 1, in a fraction of a second; the tables are not looked at.
 """
 
 import sys
+from pathlib import Path
 
 import psutil
 import psycopg2
@@ -35,7 +36,9 @@ def works():
     """Tell whether a process of the command runs that is neither stopped nor dead."""
     lame = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     return any(
-        "bwm" in " ".join((one.info["cmdline"] or [])[:2]) and one.info["status"] not in lame
+        # Its first argument, or the second of the Python that runs it.
+        "bwm" in [Path(argument).name for argument in (one.info["cmdline"] or [])[:2]]
+        and one.info["status"] not in lame
         for one in psutil.process_iter(["cmdline", "status"])
     )
 

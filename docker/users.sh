@@ -1,5 +1,6 @@
 # The accounts of a new server: `bwm` of workers, `reader` of notebooks. Both reach no other
-# database than those that begin with the prefix. (Sourced by the entrypoint of the image.)
+# database than those that begin with the prefix. (Sourced by the entrypoint
+# of the image, because it is not executable.)
 
 quoted() { # the content of a file as a string of SQL
   local text

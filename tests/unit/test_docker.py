@@ -5,11 +5,15 @@ import configparser
 import getpass
 import os
 import re
+import runpy
 import shutil
 import stat
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -89,6 +93,34 @@ def test_each_program_of_the_image_is_copied_into_it(path):
     assert f"docker/{path.name}" in DOCKERFILE
 
 
+def test_a_worker_that_is_stopped_or_gone_is_not_healthy(tmp_path, monkeypatch):
+    health = runpy.run_path(str(DOCKER / "health.py"), run_name="health")
+    (tmp_path / "bwm").write_text("import time\ntime.sleep(60)\n")
+    process = psutil.Popen([sys.executable, tmp_path / "bwm", "populate"])
+    own = psutil.Process()
+
+    def looked_at(fields):
+        for one in (process, own):
+            if one.is_running():
+                one.info = one.as_dict(fields)
+                yield one
+
+    def states(wanted):
+        return any(health["works"]() is wanted for _ in range(100) if time.sleep(0.02) is None)
+
+    monkeypatch.setattr(psutil, "process_iter", looked_at)
+    try:
+        assert health["works"]()
+        process.suspend()
+        assert states(False)
+        process.resume()
+        assert states(True)
+    finally:
+        process.kill()
+        process.wait()
+    assert not health["works"]()  # this process is not the worker
+
+
 # --- compose ------------------------------------------------------------------------------------
 
 
@@ -159,6 +191,7 @@ def test_notebooks_only_read():
     assert (mounts["store"], mounts["home"]) == ("/store:ro", "/data:ro")
     grants = re.findall(r"GRANT (.*) ON .* TO (\w+)@", (DOCKER / "users.sh").read_text())
     assert grants == [("ALL", "bwm"), ("SELECT, SHOW VIEW", "reader")]
+    assert not (DOCKER / "users.sh").stat().st_mode & 0o111  # else it is run, and knows no server
 
 
 def test_the_profile_of_a_bucket_gives_a_store_that_is_one():
