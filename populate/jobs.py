@@ -152,7 +152,10 @@ def _is_dead(holder: Holder) -> bool:
     if holder.host != platform.node():
         return False
     try:
-        age = time.time() - psutil.Process(holder.pid).create_time()
+        process = psutil.Process(holder.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True  # its parent died too, and nobody has taken notice of its end
+        age = time.time() - process.create_time()
     except psutil.NoSuchProcess:
         return True
     return holder.held > age + CLOCKS_DIFFER

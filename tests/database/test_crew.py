@@ -143,7 +143,7 @@ def test_killed_workers_and_a_restarted_server_lose_nothing(
                     continue
                 with chaos.frozen_at_work(crew, look, rng) as (victim, death):
                     restarts[n]()
-                    victim.kill()  # so that another one is started while there is no server
+                    chaos.kill(victim)  # so that another one is started while there is no server
                 deaths.append(death)
                 time.sleep(SERVER_AWAY)
                 server.start()

@@ -260,8 +260,14 @@ def _meet(
 def kill_one_at_work(crew: Crew, look: Look, rng: random.Random) -> Death:
     """Kill a random worker with SIGKILL while it holds a job."""
     with frozen_at_work(crew, look, rng) as (victim, death):
-        victim.kill()
+        kill(victim)
     return death
+
+
+def kill(victim: psutil.Process) -> None:
+    """Kill a process and wait until it is gone: it is not to be met again as it dies."""
+    victim.kill()
+    psutil.wait_procs([victim], 10)
 
 
 def await_made(look: Look, crew: Crew, n: float, patience: float) -> None:
