@@ -35,7 +35,7 @@ IDLE_SECONDS = 60
 
 
 def main():
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+    with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         tell_load("at the start")
         online = simulator.simulate(place / "online", "tiny", seed=6, n_sessions=N_ONLINE, **SMALL)
