@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/bwm demo
 
 test: lint $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 unit: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/unit
@@ -20,11 +20,13 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# At full size: unit metrics and histograms beside a loop over units, then from files to rows.
+# At full size: unit metrics and histograms beside a loop over units, then from files to rows; and
+# four workers beside one.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench_metrics
 	$(BIN)/python -m tests.bench_psth
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench_workers
 
 # What the notebooks and the cookbook show, stored anew from the demo.
 notebooks: $(VENV)/installed-dev

@@ -19,7 +19,7 @@ from tests.support import chaos, networks, pace, servers
 from tests.support.databases import Database, Release, differences, snapshot, stored_objects, tables
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
-N_SESSIONS = 6
+N_SESSIONS = 4
 PATIENCE = 120.0
 STALE_AFTER = 2
 OFTEN_KILLED = {"bwm.stale_after": STALE_AFTER, "bwm.deaths_allowed": 100}

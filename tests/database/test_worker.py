@@ -225,19 +225,6 @@ def test_a_job_is_left_to_its_worker_until_that_is_killed(registered, expected):
 # --- several at once ----------------------------------------------------------------------------
 
 
-def test_two_workers_make_every_key_exactly_once(registered, expected):
-    with ExitStack() as stack:
-        pair = [stack.enter_context(command(registered, "populate")) for _ in range(2)]
-        printed = [process.communicate(timeout=PATIENCE) for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], "\n".join(map("".join, printed))
-    made = dict.fromkeys(TABLES, 0)
-    for output, _ in printed:
-        for name, count in re.findall(r"^\W*([a-z]+\.\w+)\W+(\d+)\W+0\W*$", output, re.MULTILINE):
-            made[name] += int(count)
-    assert made == {name: len(table()) for name, table in TABLES.items()}
-    assert_complete(registered, expected)
-
-
 def test_two_processes_may_create_the_tables_at_once(backend, tmp_path):
     database = Database(backend, tmp_path / "home")
     with ExitStack() as stack:
