@@ -1,7 +1,6 @@
 """Workers: stopped, killed, several at once; every key is made exactly once in the end."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
