@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -168,6 +169,8 @@ class Crew:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                # As in a terminal: what is started in the background is deaf to it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def family(self) -> list[psutil.Process]:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import SourceError
@@ -82,6 +82,7 @@ def most_within_a_minute(times):
 durations = st.lists(st.floats(0, 100), min_size=1, max_size=25)
 
 
+@settings(deadline=None)
 @given(durations, durations, st.integers(1, 4))
 def test_no_minute_has_more_requests_than_allowed(tmp_path_factory, works, rests, per_minute):
     clock = Clock()
