@@ -29,19 +29,26 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.database)
 
 
+APART = {"test_crew", "test_online"}
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Give all tests of a server to one process, and the others file by file.
 
     So each server is started and filled once, and each file simulates its releases once. The
-    groups of xdist do as much for the servers, but are lost with pytest 9.2.
+    groups of xdist do as much for the servers, but are lost with pytest 9.2. Files in `APART` fill
+    databases of their own and wait a lot: another process does so meanwhile.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByServer(LoadScopeScheduling):
         def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
             found = re.search(r"\[(postgresql|mysql)[]-]", nodeid)
-            return found[1] if found else nodeid.partition("::")[0]
+            if found is None:
+                return file
+            return f"{found[1]} {file}" if Path(file).stem in APART else found[1]
 
     return ByServer(config, log)
 
