@@ -319,7 +319,9 @@ LONG = {
     "projects": {"projects": 256 * "p"},
     "lab": {"lab": 65 * "l"},
     "dataset_path": {
-        "datasets": (DatasetRecord(uuid(84), 256 * "d", kind="other", collection="", name="d"),)
+        "datasets": (
+            DatasetRecord(uuid(84), 128 * "d/" + "d", kind="other", collection="", name="d"),
+        )
     },
     "dataset_name": {
         "datasets": (DatasetRecord(uuid(84), "d", kind="other", collection="", name=129 * "d"),)
