@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from populate import cli, look, plan, stale, status, worker
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
+from tests.support import processes
 from tests.support.databases import Release
 
 WHEEL = "alf/_ibl_wheel.position.npy"
@@ -267,6 +268,7 @@ def test_watching_ends_with_ctrl_c_and_without_a_trace(filled):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=processes.hear_ctrl_c,
     )
     n_seen = 0
     for line in watching.stdout:

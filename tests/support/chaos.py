@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import psycopg2
 import pymysql
 
 from populate import plan
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 LOOK_AGAIN = 0.005
@@ -169,8 +169,7 @@ class Crew:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                # As in a terminal: what is started in the background is deaf to it.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=processes.hear_ctrl_c,
             )
 
     def family(self) -> list[psutil.Process]:
