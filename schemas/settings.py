@@ -140,7 +140,7 @@ class WorkerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    memory: ByteSize | None = Field(default=None, gt=0)
+    memory: ByteSize | None = Field(default=None, ge=100_000_000)
     stale_after: float = Field(default=300.0, ge=1)
     deaths_allowed: int = Field(default=3, ge=1)
     watch_every: float = Field(default=10.0, ge=0.1)
@@ -238,12 +238,20 @@ class Settings(BaseModel):
 
     def with_cache_limit(self, text: str) -> Settings:
         """Return the settings with another limit of the cache, e.g. `'50GB'`."""
-        alyx = self.alyx.model_copy(update={"cache_limit": _size(text, "--cache-limit")})
+        try:
+            limit = TypeAdapter(ByteSize).validate_python(text)
+        except ValidationError as error:
+            raise _explained(error, {}, "--cache-limit") from None
+        alyx = self.alyx.model_copy(update={"cache_limit": limit})
         return self.model_copy(update={"alyx": alyx})
 
     def with_memory(self, text: str) -> Settings:
         """Return the settings with another budget of a worker, e.g. `'8GB'`."""
-        worker = self.worker.model_copy(update={"memory": _size(text, "--memory")})
+        given = {**self.worker.model_dump(), "memory": text}
+        try:
+            worker = WorkerSettings.model_validate(given)
+        except ValidationError as error:
+            raise _explained(error, {"memory": "--memory"}) from None
         return self.model_copy(update={"worker": worker})
 
     def with_modules(self, names: Sequence[str]) -> Settings:
@@ -265,13 +273,6 @@ class Settings(BaseModel):
     def server_port(self) -> int:
         """Port in use on a configured host."""
         return self.port or DEFAULT_PORT[self.server_backend]
-
-
-def _size(text: str, name: str) -> ByteSize:
-    try:
-        return TypeAdapter(ByteSize).validate_python(text)
-    except ValidationError as error:
-        raise _explained(error, {}, name) from None
 
 
 def find_file(start: Path | None = None) -> Path | None:

@@ -55,14 +55,15 @@ def populate(
     Example: bwm populate --workers 4 --watch --log-format json
     """
     many = workers is not None or watch
-    if stale and many:
-        raise typer.BadParameter("--stale goes without --workers and --watch")
+    if stale and (many or log_format):
+        raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
     from populate import cache, crew, plan, report, worker
     from populate import stale as replaced
 
     tables = plan.find(only)
     keep = cache.keeper(settings.alyx)
+    crew.limit_memory(None if many else settings.worker.memory)
     if many:
         tell = report.teller(log_format or LogFormat.text)
         outcomes = crew.run(workers or 1, tables, watch=watch, tell=tell)

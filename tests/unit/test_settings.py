@@ -104,8 +104,12 @@ def test_each_variable_of_workers_sets_what_its_key_sets(tmp_path, variable):
 
 
 def test_what_is_wrong_with_workers_is_said_by_the_name_of_its_key(tmp_path):
-    with pytest.raises(SettingsError, match=r"^BWM_MEMORY: bwm.memory is not usable"):
-        load(tmp_path, {"BWM_MEMORY": "much"})
+    for text in ("much", "10MB"):
+        with pytest.raises(SettingsError, match=r"^BWM_MEMORY: bwm.memory is not usable"):
+            load(tmp_path, {"BWM_MEMORY": text})
+        with pytest.raises(SettingsError, match=r"^--memory: memory is not usable"):
+            load(tmp_path).with_memory(text)
+    assert load(tmp_path).with_memory("3GB").worker.memory == 3_000_000_000
 
 
 OF_ALYX = {
