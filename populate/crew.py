@@ -223,7 +223,9 @@ class _Crew:
         """Let the jobs be done again that dead workers held; later, if the server is gone."""
         try:
             while self._dead:
-                jobs.bury(self._tables, platform.node(), self._dead[0], self._settings)
+                dead = self._dead[0]
+                for poison in jobs.bury(self._tables, platform.node(), dead, self._settings):
+                    self._note(worker.told_of(poison))
                 self._dead.popleft()
         except Exception as error:
             if not jobs.is_lost(error):

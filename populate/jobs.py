@@ -116,16 +116,44 @@ def holders(tables: Sequence[Table]) -> list[Holder]:
     ]
 
 
-def take_over(tables: Sequence[Table], settings: WorkerSettings) -> None:
+@dataclass(frozen=True)
+class Poison:
+    """A job that fails because too many workers died of it.
+
+    Attributes
+    ----------
+    table : table
+    key : dict
+        What was to be made.
+    problem : str
+        What is recorded.
+    held : float
+        Seconds for which the last of them had held it.
+    """
+
+    table: Table
+    key: Key
+    problem: str
+    held: float
+
+
+def take_over(tables: Sequence[Table], settings: WorkerSettings) -> list[Poison]:
     """Let the jobs be done again whose worker is dead or was silent for too long.
 
     Called while nothing is in hand: what this very process holds, it does not know of.
+
+    Returns
+    -------
+    list of Poison
+        Those that killed too many, and fail.
     """
+    poison = []
     for found in set(holders(tables)):
         if found.silent > settings.stale_after or _is_dead(found):
-            _bury(found, settings)
+            poison += _bury(found, settings)
         elif (found.host, found.pid) == (platform.node(), os.getpid()):
             _give_back(found)
+    return poison
 
 
 def release(tables: Sequence[Table], pid: int) -> None:
@@ -134,10 +162,10 @@ def release(tables: Sequence[Table], pid: int) -> None:
         _give_back(found)
 
 
-def bury(tables: Sequence[Table], host: str, pid: int, settings: WorkerSettings) -> None:
-    """Let the jobs be done again that a dead process held; those that killed too many fail."""
-    for found in _held_by(tables, host, pid):
-        _bury(found, settings)
+def bury(tables: Sequence[Table], host: str, pid: int, settings: WorkerSettings) -> list[Poison]:
+    """Let the jobs be done again that a dead process held; return those that fail, as above."""
+    held = _held_by(tables, host, pid)
+    return [poison for found in held for poison in _bury(found, settings)]
 
 
 def _held_by(tables: Sequence[Table], host: str, pid: int) -> set[Holder]:
@@ -170,25 +198,27 @@ def _give_back(holder: Holder) -> None:
     )
 
 
-def _bury(holder: Holder, settings: WorkerSettings) -> None:
+def _bury(holder: Holder, settings: WorkerSettings) -> list[Poison]:
     jobs = holder.table().jobs
+    poison = []
     for job in (jobs.reserved & {"host": holder.host, "pid": holder.pid}).to_dicts():
         deaths = _deaths(job["error_message"]) + 1
         failed = deaths >= settings.deaths_allowed
-        died = f"{deaths} worker{'s' * (deaths > 1)} died while making it"
-        where, values = _is(jobs, {name: job[name] for name in jobs.primary_key})
+        told = f"{deaths} worker{'s' * (deaths > 1)} died while making it"
+        if failed:
+            told = f"WorkerDied: {told}. {POISON}"
+        key = {name: job[name] for name in jobs.primary_key}
+        where, values = _is(jobs, key)
         _cut_off(jobs, job)
         # Another worker may have done the same, and one be at work again: then it is not touched.
-        jobs.connection.query(
+        buried = jobs.connection.query(
             f"UPDATE {jobs.full_table_name} SET status = %s, duration = NULL, error_message = %s "
             f"WHERE status = 'reserved' AND reserved_time = %s AND {where}",
-            (
-                "error" if failed else "pending",
-                f"WorkerDied: {died}. {POISON}" if failed else died,
-                job["reserved_time"],
-                *values,
-            ),
+            ("error" if failed else "pending", told, job["reserved_time"], *values),
         )
+        if failed and buried.rowcount:
+            poison.append(Poison(holder.table, key, told, holder.held))
+    return poison
 
 
 def _cut_off(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:

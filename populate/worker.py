@@ -265,7 +265,10 @@ class Worker:
     def round(self) -> bool:
         """Do what can be done now, table after table; tell whether there was anything."""
         try:
-            jobs.take_over(self._tables, self._settings)
+            for poison in jobs.take_over(self._tables, self._settings):
+                self._of[poison.table].failed.append((poison.key, poison.problem))
+                if self._tell:
+                    self._tell(told_of(poison))
             found = look.look(self._tables)
             todo = [work.table for work in found if work.n_pending or work.n_new]
             return sum([self.fill(table, seconds=SLICE_SECONDS) for table in todo]) > 0
@@ -389,6 +392,11 @@ class Worker:
             jobs.release(self._tables, os.getpid())
 
         keep_trying(again, self._patience)
+
+
+def told_of(poison: jobs.Poison) -> Done:
+    """Tell of a job that fails because too many workers died of it, as of one that is done."""
+    return Done(plan.name_of(poison.table), poison.key, poison.held, error=poison.problem)
 
 
 def keep_trying(connect: Callable[[], Any], patience: float) -> None:

@@ -255,6 +255,7 @@ def test_a_job_that_kills_its_worker_fails_alone(troubles, tmp_path):
     assert sorted(result.to_arrays("task")) == list(range(2, 10))
     of_death, of_memory = sorted(status.failures(), key=lambda failure: failure.key["task"])
     assert of_death.error.startswith("WorkerDied: 2 workers died"), of_death
+    assert f"failed troubles.Result (task {of_death.key['task']})" in crew.said()
     assert of_memory.error.startswith("MemoryError"), of_memory
     assert "600" in of_memory.error
     assert jobs() == {"troubles.Result": 2}

@@ -127,11 +127,17 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
         assert told == {f"{n} worker{'s' * (n > 1)} died while making it"}
     assert status.failures() == []
     hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
-    jobs.take_over(TWO, settings)
+    told = []
+    of_trials, of_wheel = worker.run(TWO, tell=told.append)
+    assert (of_trials.made, of_wheel.made) == (0, 2)
     failures = status.failures()
     assert len(failures) == 2
     assert failures[0].error.startswith("WorkerDied: 3 workers died while making it. ")
-    assert [outcome.made for outcome in worker.run(TWO)] == [0, 2]
+    # Who takes them over says so: else they were failed by nobody, and in no log.
+    recorded = {failure.key["eid"]: failure.error for failure in failures}
+    assert {key["eid"]: error for key, error in of_trials.failed} == recorded
+    assert {done.key["eid"]: done.error for done in told if done.error} == recorded
+    assert all(1000 <= done.seconds < 1100 for done in told if done.error)
     assert worker.retry([behavior.Trials]) == 2
     assert [outcome.made for outcome in worker.run(TWO)] == [2, 0]
 
