@@ -34,7 +34,8 @@ WIDE = 160
 
 # Folders and names may hold [brackets], which are markup unless it is off.
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False)
+# In a log a message is one line, which is found by its words.
+err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 # --- what takes a while -------------------------------------------------------------------------

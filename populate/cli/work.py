@@ -58,7 +58,7 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import cache, crew, plan, report, worker
+    from populate import cache, crew, plan, report, status, worker
     from populate import stale as replaced
 
     tables = plan.find(only)
@@ -83,6 +83,9 @@ def populate(
             show.keyed("kept", "yellow", outcome.table, key)
             out.print(f"  {reason}", soft_wrap=True)
     failed = sum(len(outcome.failed) for outcome in outcomes)
+    earlier = len(status.failures(tables)) - failed
+    if earlier > 0:
+        err.print(f"{earlier} failed earlier and wait for `bwm retry`; `bwm status` says why.")
     if failed:
         err.print(
             f"{failed} failed; `bwm status` says why. Mend the cause, then `bwm retry` and "
@@ -94,7 +97,8 @@ def populate(
         raise typer.Exit(1)
     if not any(outcome.made for outcome in outcomes):
         what = "no row is out of date" if stale else "everything that can be made is there"
-        out.print(f"Nothing to do: {what}. See `bwm status`.")
+        but = ", but for what failed" if earlier > 0 else ""
+        out.print(f"Nothing to do: {what}{but}. See `bwm status`.")
 
 
 @app.command()
