@@ -75,8 +75,6 @@ class Board:
         ):
             if n:
                 text.append(f", {n:,} {word}", style=style)
-        if rate := sum(table.rate or 0 for table in self.tables):
-            text.append(f"; {_rate(rate)} an hour")
         text.append(".")
         if n_hidden:
             text.append(f" Not shown: {n_hidden} in which there is nothing to do.")

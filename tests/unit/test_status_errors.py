@@ -134,7 +134,7 @@ def test_no_number_is_cut_on_a_narrow_screen(width, n):
 def test_the_board_says_what_is_running_silent_failed_and_stale():
     stale = [Stale("ephys.Spikes", {"eid": EID}, "replaced", (f"{i}.npy",)) for i in range(12)]
     text = shown(Board(TABLES, HELD, BOARD.errors, stale).parts(120), 120)
-    assert "13,763 of 15,628 keys done, 4 running, 1,858 pending, 3 failed; 4,321 an hour." in text
+    assert "13,763 of 15,628 keys done, 4 running, 1,858 pending, 3 failed." in text
     assert f"{EID} p0" in text
     assert "node:12 " in text
     silent = text[text.index("node-2:34") :].split("\n")
