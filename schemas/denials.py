@@ -12,12 +12,12 @@ from datajoint import errors
 from schemas.errors import QueryError, ServerError
 
 DENIED_BY_MYSQL = (1044, 1045, 1142, 1143, 1227, 1370, 1410)
-DENIED_BY_POSTGRESQL = "42501"
+DENIED_BY_POSTGRESQL = ("42501", "0LP01")
 QUOTES = str.maketrans("", "", '`"')
 
 ROLE_NEEDED = (
     "Ask an administrator of the database for a role that may: `bwm server grant` (populating and "
-    "registering take a worker, creating tables an admin)."
+    "registering take a worker, creating tables an admin, making users the server's own account)."
 )
 
 
@@ -38,8 +38,7 @@ def explain_denials(adapter: Any, user: str) -> None:
     translate = type(adapter).translate_error
 
     def explained(error: Exception, query: str = "") -> Exception:
-        if _is_no_text(query) or isinstance(error, UnicodeEncodeError) or "NUL" in str(error):
-            # psycopg2 takes NUL for the end of a statement.
+        if _is_no_text(query) or _found_no_text(error):
             what = "a name holds a character that no text has, as NUL."
             return QueryError(what, "the question", "Leave it out.")
         if not _is_denial(error):
@@ -82,7 +81,7 @@ BLOCKED = (
 
 
 def _is_denial(error: Exception) -> bool:
-    if getattr(error, "pgcode", None) == DENIED_BY_POSTGRESQL:
+    if getattr(error, "pgcode", None) in DENIED_BY_POSTGRESQL:
         return True
     return bool(error.args) and error.args[0] in DENIED_BY_MYSQL
 
@@ -92,9 +91,16 @@ def _is_no_text(query: str) -> bool:
     return re.search("[\0\ud800-\udfff]", query) is not None
 
 
+def _found_no_text(error: Exception) -> bool:
+    """Whether a driver found such a text among values: psycopg2 takes NUL for their end."""
+    return isinstance(error, UnicodeEncodeError) or (
+        isinstance(error, ValueError) and "NUL" in str(error)
+    )
+
+
 def _asked(query: str) -> str:
     """Name what a query does, and where, without its values."""
-    words = re.match(r"\s*(\w+)", query)
+    words = re.match(r"\s*(\w+(?: USER| ROLE)?)", query)
     verb = words[1].upper() if words else "QUERY"
     names = r'[`"][^`"]+[`"](?:\.[`"][^`"]+[`"])?'
     named = re.search(rf"(?:INTO|FROM|UPDATE|TABLE|DATABASE|SCHEMA)[A-Z ]*\s+({names})", query)
