@@ -7,11 +7,13 @@ takes are a few statements, which are printed for whoever administers the server
 reader    reads all tables
 analyst   reads them, and has schemas of their own, whose tables may refer to ours
 worker    reads, inserts, updates and deletes rows: populate, retry, verify, register
-admin     makes, alters and drops the tables, and grants what they have
+admin     makes, alters and drops the tables, and grants reader and worker
 ========  =========================================================================
 
 A worker makes no tables: an admin connects once after an upgrade, which makes them, so that what
-runs unattended on many machines can drop or alter none.
+runs unattended on many machines can drop or alter none. Users, schemas of analysts and other
+admins are the business of who administers the server: on MySQL an account that may make users may
+also take over those of other projects.
 
 On MySQL rights are the user's own. On PostgreSQL they are those of four groups, named after the
 prefix, that users are members of; the group of the admins owns the tables, whoever made them.
@@ -73,9 +75,8 @@ def statements(
     host : str
         From where the user may connect, as MySQL writes it; PostgreSQL keeps this elsewhere.
     schemas : sequence of str, optional
-        Further schemas. Those of an analyst are theirs alone (default: one named as the user);
-        a reader reads and a worker fills those of analysts. On MySQL each stands for all
-        whose names begin with it and an underscore.
+        Further schemas, as `connection.schema` takes their names. Those of an analyst are theirs
+        alone (default: one named as the user); a reader reads and a worker fills those of analysts.
 
     Raises
     ------
@@ -188,8 +189,7 @@ def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -
         raise ServerError("an admin has no further schemas.", "server", "Leave out --schema.")
     for name in named:
         fine = re.fullmatch(r"[a-z][a-z0-9_]{0,47}", name)
-        # Also with what MySQL would take it for: the beginning of names.
-        ours = name == prefix or name.startswith(f"{prefix}_") or prefix.startswith(f"{name}_")
+        ours = name == prefix or name.startswith(f"{prefix}_")
         if not fine or ours or name in RESERVED or name.startswith("pg_"):
             why = "ours or the server's" if fine else "no name of a schema"
             raise ServerError(
@@ -197,17 +197,16 @@ def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -
                 "server",
                 "Name another with --schema: lower-case letters, digits and underscores.",
             )
-    return named
+    return [connection.own_name(name, prefix) for name in named]
 
 
 def _on_mysql(prefix: str, role: str, account: str, schemas: Sequence[str]) -> list[str]:
-    own = [pattern for name in schemas for pattern in (_escaped(name), rf"{_escaped(name)}\_%")]
+    own = [_escaped(name) for name in schemas]
     granted = [(_escaped(name), RIGHTS.get(role, "ALL PRIVILEGES")) for name in _ours(prefix)]
     granted += [(name, OWN_RIGHTS if role == "analyst" else RIGHTS[role]) for name in own]
     more = " WITH GRANT OPTION" if role == "admin" else ""
     found = [f"GRANT {what} ON `{name}`.* TO {account}{more}" for name, what in granted]
     if role == "admin":
-        found.append(f"GRANT CREATE USER ON *.* TO {account}")
         # To see who is a user: names alone, no hashes of passwords.
         found.append(f"GRANT SELECT (user, host) ON `mysql`.`user` TO {account}")
     return found
@@ -323,11 +322,9 @@ def _refuse_taken(user: str, host: str, schemas: Sequence[str]) -> None:
                 "SELECT 1 FROM mysql.db WHERE user = %s AND host = %s AND db = %s",
                 (user, host, _escaped(name)),
             ).fetchone()
-            pattern = rf"{_escaped(name)}\_%"
             found = server.query(
-                "SELECT schema_name FROM information_schema.schemata "
-                "WHERE schema_name = %s OR schema_name LIKE %s",
-                (name, pattern),
+                "SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s",
+                (name,),
             ).fetchall()
         else:
             held = server.query(
@@ -339,9 +336,8 @@ def _refuse_taken(user: str, host: str, schemas: Sequence[str]) -> None:
                 "SELECT nspname FROM pg_namespace WHERE nspname = %s", (name,)
             ).fetchall()
         if found and not held:
-            there = ", ".join(row[0] for row in found[:3])
             raise ServerError(
-                f"{there} is there and is not of {user!r}.",
+                f"{name} is there and is not of {user!r}.",
                 "server",
                 "Name another with --schema, or grant rights on it by hand.",
             )

@@ -90,7 +90,7 @@ def grant(
 
     A reader reads; an analyst also has schemas of their own, for tables over ours; a worker also
     writes rows, for populate, retry, verify and register; an admin also creates and drops tables,
-    and grants roles. Rights are added, never taken away: for that, drop the user.
+    and grants reader and worker. Rights are added, never taken away: for that, drop the user.
 
     Example: bwm server grant reader ann --apply
     """

@@ -46,9 +46,9 @@ def users(database):
     """Make users that are gone afterwards: `make(role, name)`."""
     made = []
 
-    def make(role, name=None, host="%", **more):
+    def make(role, name=None, host="%", user=None, **more):
         # Names of users and of the schemas of analysts are of the whole server.
-        user = f"{name or role}{database.settings.prefix}"
+        user = user or f"{name or role}{database.settings.prefix}"
         made.append((user, host))
         database.connect()
         if role is None:
@@ -144,8 +144,8 @@ MAY_NOT = {
     "worker": ON_TABLES,
     "admin": [],
 }
-ALSO_ADMINS = {"CREATE USER eve", "CREATE ROLE eve", "DROP DATABASE {schema}", "CREATE SCHEMA eve"}
-ALSO_ADMINS |= {"DROP USER root", "DROP SCHEMA {schema} CASCADE", "LOCK TABLES {lab} WRITE"}
+ALSO_ADMINS = {"CREATE ROLE eve", "DROP DATABASE {schema}", "CREATE SCHEMA eve"}
+ALSO_ADMINS |= {"DROP SCHEMA {schema} CASCADE", "LOCK TABLES {lab} WRITE"}
 
 
 @pytest.mark.parametrize("role", MAY_NOT)
@@ -350,6 +350,29 @@ def test_a_role_ends_where_the_prefix_does(shared):
             dj.conn().query(f"DROP SCHEMA {quote(name)}")
 
 
+def test_an_analyst_reaches_no_other_whose_name_begins_with_theirs(shared):
+    with users(shared.database) as make:
+        short = make("analyst", "ann")
+        name = f"{short.user}_lee"
+        longer = make("analyst", None, user=name)
+        connection.connect(longer)
+        connection.schema(name)(type("Mine", (dj.Manual,), {"definition": "a: int32"}))
+        connection.connect(short)
+        quote = dj.conn().adapter.quote_identifier
+        denied(lambda: dj.conn().query(f"SELECT * FROM {quote(name)}.mine"))
+        denied(lambda: dj.conn().query(f"DROP SCHEMA {quote(name)}"))
+
+
+def test_an_admin_takes_over_no_account_of_others(shared):
+    if shared.database.settings.server_backend == "postgresql":
+        pytest.skip("an admin of PostgreSQL may alter only roles that admins made")
+    with users(shared.database) as make:
+        other = make(None, "payroll")
+        connection.connect(shared.admin)
+        denied(lambda: dj.conn().query(f"ALTER USER `{other.user}` IDENTIFIED BY 'mine'"))
+        denied(lambda: dj.conn().query(f"DROP USER `{other.user}`"))
+
+
 def test_a_schema_of_others_is_not_handed_over(shared):
     prefix = shared.database.settings.prefix
     name = f"taken{prefix}"
@@ -372,7 +395,15 @@ def test_an_admin_grants_roles(shared, tmp_path):
     refused = run(shared.admin, *words)
     assert refused.exit_code == 1
     assert "is new and has no password" in refused.stderr
-    granted = run(shared.admin, *words, "--password-file", str(path))
+    if shared.database.settings.server_backend == "mysql":
+        # Who may make users could take over those of others.
+        refused = run(shared.admin, *words, "--password-file", str(path))
+        assert "may not CREATE USER" in refused.stderr
+        assert "making users the server's own account" in refused.stderr
+        shared.database.connect()
+        dj.conn().query(f"CREATE USER `{user}` IDENTIFIED BY %s", (PASSWORD,))
+        path = None
+    granted = run(shared.admin, *words, *(["--password-file", str(path)] if path else []))
     assert granted.exit_code == 0, granted.stderr
     assert granted.stdout == f"{user} is reader of {shared.database.settings.prefix}.\n"
     again = run(shared.admin, *words)

@@ -8,8 +8,9 @@ from hypothesis import strategies as some
 from typer.testing import CliRunner
 
 from populate import cli, roles
-from schemas import MODULES
+from schemas import MODULES, connection
 from schemas.errors import ServerError
+from schemas.settings import DEMO
 
 BACKENDS = ("mysql", "postgresql")
 WRITING = {
@@ -49,7 +50,7 @@ def test_mysql_grants_on_the_schemas_of_the_prefix_alone(role):
     """MySQL takes `_` for any character and `%` for any number of them."""
     found = set(re.findall(r"ON `([^`]+)`\.\*", text("mysql", role, schemas=None)))
     ours = {rf"bwm\_{name}" for name in MODULES}
-    assert found - ours == ({"ann", r"ann\_%"} if role == "analyst" else set())
+    assert found - ours == ({"ann"} if role == "analyst" else set())
     for pattern in ours & found:
         matches = re.compile(pattern.replace(r"\_", "\0").replace("_", ".").replace("\0", "_"))
         assert matches.fullmatch(pattern.replace("\\", ""))
@@ -128,11 +129,16 @@ def test_schemas_that_are_ours_or_the_servers_or_nobodys_are_refused(role, name)
         roles.statements("mysql", "bwm", role, "ann", schemas=[name])
 
 
-def test_an_analyst_whose_name_begins_the_prefix_needs_another_schema():
-    """On MySQL `lab\\_%` would be all of `lab_bwm_session`."""
-    with pytest.raises(ServerError, match="'lab' is ours"):
-        roles.statements("mysql", "lab_bwm", "analyst", "lab")
-    assert roles.statements("mysql", "lab_bwm", "analyst", "lab", schemas=["labs"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_schemas_of_an_analyst_are_those_alone_whose_names_are_said(backend):
+    """Not `ann_lee`, who is somebody else, nor on MySQL those of the demo beside one's own."""
+    for prefix, own in (("bwm", "ann"), (f"bwm_{DEMO}", f"ann_{DEMO}"), (DEMO, f"ann_{DEMO}")):
+        found = "\n".join(roles.statements(backend, prefix, "analyst", "ann"))
+        named = {
+            one.replace("\\", "") for one in re.findall(r"[`\"]([\w\\%]*ann[\w\\%]*)[`\"]", found)
+        }
+        assert named == {"ann", own}
+        assert connection.own_name("ann", prefix) == own
 
 
 def test_a_role_that_there_is_not_is_refused():
