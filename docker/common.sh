@@ -44,6 +44,6 @@ copy_new() {
     elif [[ -e $from/$path ]]; then
       fail "$from/$path: cannot be copied."
     fi # else it is gone since it was listed: no row that was dumped needed it
-  done < <(cd "$from" && find . -type f ! -name '*.saving' -print0)
+  done < <(cd "$from" && find . -type f ! -name '*.saving' ! -name '*.owner.json' -print0)
   echo "$n objects copied to $to"
 }

@@ -15,8 +15,11 @@ held=$(ask "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema LI
 restored over them. Use an empty server, or drop them."
 
 if [[ $store == *'{'* ]]; then
-  echo "The store is a bucket: fill it before anyone uses the database."
+  echo "The store is a bucket: fill it, without $prefix.owner.json, before anyone uses the database."
 else
+  owner=$store/$prefix.owner.json
+  [[ ! -e $owner ]] || fail "$owner: a database writes into this store. Use an empty one or, if that \
+database is no more, remove this file."
   copy_new "$folder/store" "$store"
   # Made by root in a container, for workers that are not.
   [[ -z ${STORE_OWNER:-} ]] || chown -R "$STORE_OWNER" "$store"

@@ -22,6 +22,7 @@ from typing import Any
 import datajoint as dj
 
 from populate import jobs, look, plan
+from populate.verify.objects import refuse_lost_store
 from schemas import connection, tally
 from schemas.denials import AccessDenied
 from schemas.errors import ServerError
@@ -249,7 +250,10 @@ class Worker:
         ------
         KeyboardInterrupt, SystemExit
             Asked to stop, by Ctrl-C or SIGTERM.
+        StorageError
+            The store is empty, though rows point into it.
         """
+        refuse_lost_store()
         self._pulse.start()
         try:
             with terminable():

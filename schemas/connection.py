@@ -24,13 +24,12 @@ from typing import Any
 import datajoint as dj
 from datajoint.dependencies import Dependencies
 
-from schemas import MODULES, server, upstream
+from schemas import MODULES, server, storage, upstream
 from schemas import settings as settings_module
 from schemas.denials import AccessDenied, explain_denials
 from schemas.errors import ServerError, SettingsError, StorageError
 from schemas.settings import Settings
 from schemas.sources import base
-from schemas.storage import STORE, ParquetCodec  # noqa: F401  (registers the codec)
 
 _active: Settings | None = None
 
@@ -78,6 +77,7 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
             raise
         raise ServerError(f"the tables cannot be created ({error}).", settings.prefix) from error
     base.use_opener(lambda location: _open_source(location, settings))
+    storage.use_owner(_owner(connection, settings))
     _active = settings
     return connection
 
@@ -89,6 +89,7 @@ def disconnect() -> None:
         _detach()
         dj.conn().close()
     base.use_opener(None)
+    storage.use_owner(None)
     _active = None
 
 
@@ -303,7 +304,7 @@ def _configure(settings: Settings) -> None:
                 location,
                 "Set bwm.store (or BWM_STORE) to a folder that you can write.",
             ) from None
-    dj.config.stores = {"default": STORE, STORE: settings.store.spec()}
+    dj.config.stores = {"default": storage.STORE, storage.STORE: settings.store.spec()}
     dj.config["database.backend"] = settings.server_backend
     dj.config["database.use_tls"] = settings.use_tls
     dj.config["safemode"] = False
@@ -400,6 +401,19 @@ def _one_at_a_time(connection: dj.Connection, prefix: str) -> Iterator[None]:
         connection.query(release, (name,)).fetchall()
 
 
+def _owner(connection: dj.Connection, settings: Settings) -> storage.Owner | None:
+    """Tell who writes into the store; None where the server does not tell its identity."""
+    asked = "SELECT system_identifier FROM pg_control_system()"
+    if connection.adapter.backend == "mysql":
+        asked = "SELECT @@server_uuid"
+    try:
+        (identity,) = connection.query(asked).fetchone()
+    except AccessDenied:
+        return None
+    where = settings.home if settings.embedded else f"{settings.host}:{settings.server_port}"
+    return storage.Owner(str(identity), str(where), settings.prefix)
+
+
 def _open_source(location: str, settings: Settings) -> base.Source:
     from schemas import session
     from schemas.sources import one_api
@@ -437,8 +451,7 @@ def schema(name: str) -> dj.Schema:
             None,
             f"Use up to 40 lower-case letters, digits and _; those of {_active.prefix}_ are ours.",
         )
-    demo = _active.prefix.endswith(settings_module.DEMO)
-    name = f"{name}_{settings_module.DEMO}" if demo else name
+    name = own_name(name, _active.prefix)
     connection = dj.conn()
     try:
         with making_tables():
@@ -453,6 +466,11 @@ def schema(name: str) -> dj.Schema:
         ) from None
     _refuse_other_prefix(connection, name, _active.prefix)
     return own
+
+
+def own_name(name: str, prefix: str) -> str:
+    """Name of a schema of one's own over the database of a prefix: the demo has others."""
+    return f"{name}_{settings_module.DEMO}" if prefix.endswith(settings_module.DEMO) else name
 
 
 CONNECT_FIRST = "Say `connection.connect()` first."

@@ -8,18 +8,20 @@ Whatever reads Parquet (pandas, polars, DuckDB, Spark) reads the objects without
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import datajoint as dj
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datajoint.builtin_codecs.schema import SchemaCodec
-from datajoint.errors import DataJointError
+from datajoint.errors import DataJointError, MissingExternalFile
 
 from schemas import tally
 from schemas.errors import StorageError
@@ -196,6 +198,15 @@ def _faults_explained(backend: Any, path: str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def _access_explained(backend: Any, path: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except _faults(backend) as error:
+        remedy = WRITABLE if backend.protocol == "file" else REACHABLE
+        raise StorageError(f"{what} ({error}).", backend._full_path(path), remedy) from None
+
+
 def _inside(backend: Any, path: str) -> str:
     """Return where an object is, and refuse a path that leaves the store, whoever wrote it."""
     parts = path.split("/")
@@ -276,18 +287,16 @@ class ParquetCodec(SchemaCodec):
         path = path.replace(f"_{token}.", f"_{packed.sha256[:12]}.")
         backend = _backend(store_name, config)
         _inside(backend, path)
+        _claim(backend)
         local = backend.protocol == "file"
-        try:
-            if local:
-                Path(backend._full_path(path)).unlink(missing_ok=True)
-            backend.put_buffer(packed.buffer if local else bytes(packed.buffer), path)
-        except _faults(backend) as error:
-            _discard_partial(backend, path)
-            raise StorageError(
-                f"the object cannot be written ({error}).",
-                backend._full_path(path),
-                WRITABLE if local else REACHABLE,
-            ) from None
+        with _access_explained(backend, path, "the object cannot be written"):
+            try:
+                if local:
+                    Path(backend._full_path(path)).unlink(missing_ok=True)
+                backend.put_buffer(packed.buffer if local else bytes(packed.buffer), path)
+            except _faults(backend):
+                _discard_partial(backend, path)
+                raise
         tally.total.stored += len(packed.buffer)
         return {
             "path": path,
@@ -338,6 +347,108 @@ def _table(value: Any) -> pa.Table:
     return pa.table({name: pa.array(column, from_pandas=False) for name, column in value.items()})
 
 
+# --- whose a store is ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The database that writes into a store, below its prefix.
+
+    Objects are named by key and content: two databases of one prefix would overwrite, and as
+    orphans remove, each other's.
+
+    Attributes
+    ----------
+    server : str
+        What the server calls itself, whatever its address: it is made with the server.
+    address : str
+        Where it was when it first wrote: for people.
+    prefix : str
+        Of its schemas.
+    """
+
+    server: str
+    address: str
+    prefix: str
+
+    @property
+    def path(self) -> str:
+        """Where in the store it is said."""
+        return f"{self.prefix}.owner.json"
+
+    def is_other(self, found: Owner | None) -> bool:
+        """Whether that is another database."""
+        return found is not None and found.server != self.server
+
+
+@dataclass
+class _Use:
+    """The store that the connected database uses, and whether it has said so there."""
+
+    owner: Owner
+    spec: dict[str, Any]
+    is_claimed: bool = False
+
+
+_use: _Use | None = None
+
+
+def use_owner(owner: Owner | None) -> None:
+    """Let a database be the one that writes into the store that is configured now."""
+    global _use
+    _use = None if owner is None else _Use(owner, dj.config.get_store_spec(STORE))
+
+
+def find_owner() -> Owner | None:
+    """Tell which database writes below the prefix in use; None where none has said so yet.
+
+    Raises
+    ------
+    StorageError
+        The store cannot be read.
+    """
+    return None if _use is None else _read_owner(_backend(STORE), _use.owner.path)
+
+
+def is_of_others() -> bool:
+    """Whether the objects below the prefix in use are those of another database."""
+    return _use is not None and _use.owner.is_other(find_owner())
+
+
+def _read_owner(backend: Any, path: str) -> Owner | None:
+    with _access_explained(backend, path, "it cannot be read"):
+        try:
+            return Owner(**json.loads(backend.get_buffer(path)))
+        except MissingExternalFile:
+            return None
+        except (TypeError, ValueError) as error:
+            raise StorageError(
+                f"it does not say whose the store is ({error}).",
+                backend._full_path(path),
+                "Remove it, if no other database writes into this store.",
+            ) from None
+
+
+def _claim(backend: Any) -> None:
+    """Say in a store whose it is, before anything is changed in it; refuse one of others."""
+    if _use is None or _use.is_claimed or backend.spec != _use.spec:
+        return
+    own = _use.owner
+    if _read_owner(backend, own.path) is None:
+        with _access_explained(backend, own.path, "it cannot be written"):
+            backend.put_buffer(json.dumps(asdict(own), indent=2).encode(), own.path)
+    found = _read_owner(backend, own.path)  # once more: two may have come at once
+    if found and own.is_other(found):
+        raise StorageError(
+            f"another database writes here, {found.prefix} of {found.address}, and {own.address} "
+            "is connected.",
+            backend._full_path(own.path),
+            "Set bwm.store, or bwm.prefix, to one of its own. If that database is no more, or was "
+            "moved here, remove this file.",
+        )
+    _use.is_claimed = True
+
+
 # --- what a store holds -------------------------------------------------------------------------
 
 
@@ -369,6 +480,15 @@ def list_schema(schema: str, store: str = STORE) -> dict[str, Held]:
     return {one.path: one for one in held}
 
 
+def is_empty(store: str = STORE) -> bool:
+    """Tell whether nothing was ever written into a store: it is new, or not mounted, or lost."""
+    backend = _backend(store)
+    top = backend._full_path(backend.spec["schema_prefix"].strip("/"))
+    with _access_explained(backend, "", "it cannot be read"):
+        backend.fs.invalidate_cache()
+        return find_owner() is None and not backend.fs.exists(top)
+
+
 def look_up(path: str, store: str = STORE) -> Held | None:
     """Look for one file of a store; None where it is not there."""
     backend = _backend(store)
@@ -397,18 +517,13 @@ def remove(path: str, store: str = STORE) -> None:
     Raises
     ------
     StorageError
-        It cannot be removed.
+        It cannot be removed, or the store is another database's.
     """
     backend = _backend(store)
     _inside(backend, path)
-    try:
+    _claim(backend)
+    with _access_explained(backend, path, "it cannot be removed"):
         backend.remove(path)
-    except _faults(backend) as error:
-        raise StorageError(
-            f"it cannot be removed ({error}).",
-            backend._full_path(path),
-            WRITABLE if backend.protocol == "file" else REACHABLE,
-        ) from None
 
 
 def hash_object(path: str, store: str = STORE, advance: Advance | None = None) -> str:

@@ -34,6 +34,10 @@ def verify(
             min=0, help="Minutes; younger files without a row may be those of a job in hand."
         ),
     ] = 10.0,
+    lost: Annotated[
+        bool,
+        typer.Option("--lost-store", help="The store is empty because it was lost: repair it all."),
+    ] = False,
     module: Modules = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
@@ -46,7 +50,7 @@ def verify(
 
     eid = find_eid(recording)
     with show.byte_bar("verify") as progress:
-        report = checks.verify(deep, eid, 60 * older_than, progress)
+        report = checks.verify(deep, eid, 60 * older_than, progress, lost)
     if not as_json:
         _print(report)
     removed = checks.repair(report.damage, None if as_json else _print_removed) if mend else []

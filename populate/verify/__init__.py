@@ -30,6 +30,7 @@ def verify(
     eid: str | None = None,
     older_than: float = OLDER_THAN,
     progress: Progress | None = None,
+    is_lost: bool = False,
 ) -> Report:
     """Look whether everything is whole.
 
@@ -43,6 +44,8 @@ def verify(
         Seconds; a file that no row points to is an orphan when it is older.
     progress : callable, optional
         See `Progress`.
+    is_lost : bool
+        Take an empty store for one that was lost: its rows are damaged then.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def verify(
         The store cannot be opened or listed.
     """
     report = Report()
-    store, listed = objects.Objects(eid), files.Files(eid)
+    store, listed = objects.Objects(eid, is_lost), files.Files(eid)
     of_store, of_files = store.suspects(), listed.suspects()
     if deep:
         tasks = store.tasks(of_store), listed.tasks(of_files)

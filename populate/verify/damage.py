@@ -14,7 +14,7 @@ REMEDIES = {
     "job": "Repair removes the job; `bwm populate` makes its key if it is still to be made.",
     "file": "The rows are as they were. Put the file back, or register its folder again.",
     "unread": "It cannot be told. See that its disk or server works, and look again.",
-    "store": "No row points into the store: if it is another database's, nothing here is wrong.",
+    "store": "The store is empty, or it is another database's: see bwm.store. Nothing is removed.",
 }
 """What is done about damage, by its kind; nothing about the last three."""
 

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -117,6 +117,27 @@ def references(every: list[Holder], eid: str | None = None) -> list[Reference]:
     ]
 
 
+def refuse_lost_store() -> None:
+    """Refuse a store that is empty though rows point into it: it is not the one, or not mounted.
+
+    Raises
+    ------
+    StorageError
+    """
+    every = [holder for holder in holders() if holder.store == storage.STORE]
+    try:
+        is_empty = storage.is_empty()
+    except StorageError:
+        return  # those jobs say so that need it
+    if is_empty and (held := references(every)):
+        raise StorageError(
+            f"the store is empty, but {len(held):,} rows point to objects in it.",
+            storage.place(""),
+            "Mount it, or name the right one (bwm.store). If it is lost: "
+            "`bwm verify --repair --lost-store`, and populate makes everything again.",
+        )
+
+
 @dataclass(frozen=True)
 class Task:
     """Something to be read from end to end: how much, and what does it."""
@@ -132,9 +153,11 @@ class Objects:
     ----------
     eid : str, optional
         Only of one session.
+    is_lost : bool
+        An empty store was lost, and is not one that is not mounted or wrongly named.
     """
 
-    def __init__(self, eid: str | None = None) -> None:
+    def __init__(self, eid: str | None = None, is_lost: bool = False) -> None:
         self._eid = eid
         self._holders = holders()
         # The store first: what is written meanwhile may lack its row, never the other way round.
@@ -146,6 +169,8 @@ class Objects:
         }
         self.n_held = sum(self._is_meant(path) for _, path in self._held)
         self.references = references(self._holders, eid)
+        # No reason to remove rows, of which there is none left then, nor what others stored.
+        self._is_elsewhere = storage.is_of_others() or not (self._held or is_lost)
 
     def suspects(self) -> list[Damage]:
         """Compare what is there with what rows say, by size."""
@@ -181,7 +206,10 @@ class Objects:
             or (_compare_bytes(ref, lambda _: None) if deep else None)
             for ref in now
         ]
-        return [damage for damage in found if damage]
+        return [self._told(damage) for damage in found if damage]
+
+    def _told(self, damage: Damage) -> Damage:
+        return replace(damage, kind="store") if self._is_elsewhere else damage
 
     def orphans(self, older_than: float) -> list[Damage]:
         """Find files of our tables that no row points to.
@@ -204,7 +232,7 @@ class Objects:
             return []
         pointed = {ref.place for ref in references(self._holders)}
         return [
-            self._orphan(holder, held, "object" if pointed else "store")
+            self._told(self._orphan(holder, held, "object" if pointed else "store"))
             for place, holder, held in loose
             if place not in pointed and storage.look_up(held.path, holder.store)
         ]

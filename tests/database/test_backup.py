@@ -63,7 +63,9 @@ def run(script, database, path, *arguments, **more):
 
 
 def files(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Content of files, but for the one that says whose a store is."""
+    found = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".owner.json"))
+    return {p.relative_to(folder): p.read_bytes() for p in found}
 
 
 def lose(database):
@@ -93,6 +95,13 @@ def test_what_is_restored_is_what_was_there(filled, path, backend, tmp_path):
 
     lose(filled)
     elsewhere = tmp_path / "another store"
+    taken = elsewhere / f"{filled.settings.prefix}.owner.json"
+    elsewhere.mkdir()
+    taken.touch()
+    refused = run("restore.sh", filled, path, folder, BWM_STORE=str(elsewhere))
+    assert refused.returncode != 0
+    assert f"{taken}: a database writes into this store" in refused.stderr
+    taken.unlink()
     restored = run("restore.sh", filled, path, folder, BWM_STORE=str(elsewhere))
     assert restored.returncode == 0, restored.stderr
     moved = Database(

@@ -22,7 +22,7 @@ from schemas.sources.simulator import release as simulated
 from schemas.sources.simulator.plan import plan_release
 from schemas.sources.simulator.session import make_session
 from schemas.sources.simulator.writing import encode, md5
-from tests.support.databases import Release, object_columns, stored_objects
+from tests.support.databases import Release, held_objects, object_columns, stored_objects
 from tests.support.planted import keys as planted_keys
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0}
@@ -80,14 +80,8 @@ def observe(database):
         frames[name] = rows.frame(table())
         frames |= {f"{name}.{part.__name__}": rows.frame(part()) for part in parts_of(table)}
     return State(
-        frames, status.failures(), database.status(), stored_objects(), store_files(database)
+        frames, status.failures(), database.status(), stored_objects(), held_objects(database)
     )
-
-
-def store_files(database):
-    """Paths of all files in the store."""
-    folder = Path(database.settings.store.location)
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def correct_files(truth):
@@ -441,7 +435,7 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
     wheel_place.unlink()
     assert worker.retry([wheel.Wheel]) == 1
     assert database.populate() == []
-    assert store_files(database) == stored_objects()
+    assert held_objects(database) == stored_objects()
     assert len(stored_objects()) == sum(n_objects.values()) + len(activity.Psth())
 
 
@@ -452,11 +446,11 @@ def test_a_failure_after_the_object_was_written_leaves_no_second_one(database, s
         (outcome,) = worker.run([wheel.Wheel])
     assert [error for _, error in outcome.failed] == ["OSError: too late"]
     assert len(wheel.Wheel()) == 0
-    left = store_files(database)
+    left = held_objects(database)
     assert len(left) == 1
     worker.retry([wheel.Wheel])
     worker.run([wheel.Wheel])
-    assert store_files(database) == stored_objects() == left
+    assert held_objects(database) == stored_objects() == left
 
 
 def fail_late(*arguments):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pymysql
 import pytest
@@ -16,7 +15,15 @@ from populate import plan, status, worker
 from schemas import connection
 from schemas.sources import simulator
 from tests.support import chaos, networks, pace, servers
-from tests.support.databases import Database, Release, differences, snapshot, stored_objects, tables
+from tests.support.databases import (
+    Database,
+    Release,
+    differences,
+    held_objects,
+    snapshot,
+    stored_objects,
+    tables,
+)
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 N_SESSIONS = 4
@@ -96,9 +103,7 @@ def assert_nothing_lost(database, expected):
     assert status.failures() == []
     assert jobs() == {}
     assert differences(snapshot(), expected) == {}
-    folder = Path(database.settings.store.location)
-    objects = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
-    assert objects == stored_objects()
+    assert held_objects(database) == stored_objects()
     verified = bwm(database, "verify", "--deep")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from schemas.errors import StorageError
 from schemas.sources import simulator
 from schemas.sources.base import Selection
 from tests.support.alyx import AlyxServer
-from tests.support.databases import Release, differences, snapshot, stored_objects
+from tests.support.databases import Release, differences, held_objects, snapshot, stored_objects
 from tests.support.verify import change, changed, cut, first, flip, key_of, name, named, place
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
@@ -53,17 +54,11 @@ def filled(made):
     yield made
     assert differences(snapshot(), made.whole) == {}
     assert named(verify.verify(deep=True, older_than=0)) == set()
-    assert held(made) == stored_objects()
+    assert held_objects(made) == stored_objects()
 
 
 def bwm(database, *arguments):
     return CliRunner().invoke(cli.app, ["verify", *arguments], env=database.environment)
-
-
-def held(database):
-    """Paths of the files in the store."""
-    folder = Path(database.settings.store.location)
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 TABLES = [t for t in plan.tables() if t not in (behavior.Psychometric, behavior.TrainingStatus)]
@@ -109,7 +104,7 @@ def test_damaged_objects_are_named_and_made_again(filled):
     assert found["bytes_read"] > 0
     assert named(verify.verify(deep=True)) == expected
 
-    others = held(filled)
+    others = held_objects(filled)
     said = bwm(filled, "--deep", "--repair")
     assert said.exit_code == 0, said.output
     assert "removed: 1 of ephys.Spikes\n" in said.stdout
@@ -118,7 +113,7 @@ def test_damaged_objects_are_named_and_made_again(filled):
     assert not ephys.Spikes & spikes
     assert len(wheel.Wheel()) == len(filled.whole["wheel.Wheel"]) - 1
     assert status.failures() == []
-    assert {flipped.path, truncated.path} <= others - held(filled)
+    assert {flipped.path, truncated.path} <= others - held_objects(filled)
     restore()
 
 
@@ -441,6 +436,51 @@ def test_a_store_that_no_row_points_into_is_left_alone(lend, tmp_path):
         assert [one.kind for one in report.damage] == ["store"]
         assert verify.repair(report.damage) == []
         assert orphan.exists()
+
+
+def test_a_store_that_is_empty_is_not_taken_for_lost(filled):
+    """As where it is not mounted: nothing is removed, and no worker fills the place of it."""
+    store = Path(filled.settings.store.location)
+    away = store.rename(store.with_name("away"))
+    store.mkdir()
+    said = bwm(filled, "--repair")
+    assert said.exit_code == 1
+    assert "see bwm.store. Nothing is removed." in said.stdout
+    filled.connect()
+    assert differences(snapshot(), filled.whole) == {}
+    with pytest.raises(StorageError, match=r"rows point to objects in it\. Mount it, or name"):
+        worker.run(plan.find(["Wheel"]))
+    assert list(store.iterdir()) == []
+    # Unless one says that it is.
+    said = bwm(filled, "--repair", "--lost-store")
+    assert said.exit_code == 0, said.output
+    filled.connect()
+    assert len(wheel.Wheel()) == len(ephys.Spikes()) == 0
+    restore()
+    shutil.rmtree(away)
+
+
+def test_a_store_that_another_database_writes_into_is_left_to_it(filled):
+    store = Path(filled.settings.store.location)
+    (path,) = store.glob("*.owner.json")
+    own = path.read_text()
+    path.write_text(json.dumps(json.loads(own) | {"server": "x", "address": "db.example.org:1"}))
+    filled.connect()
+    connection.disconnect()
+    filled.connect()  # as in another process, which has not looked yet
+    key, ref = first(wheel.Wheel, "wheel_trace")
+    place(filled, ref).rename(place(filled, ref).with_suffix(".away"))
+    assert {one.kind for one in verify.verify().damage} == {"store"}
+    assert verify.repair(verify.verify().damage) == []
+    with pytest.raises(StorageError, match=r"of db\.example\.org:1, and .* is connected"):
+        storage.remove(ref.path)
+    place(filled, ref).with_suffix(".away").rename(place(filled, ref))
+    (wheel.Wheel & key).delete()
+    (outcome,) = worker.run(plan.find(["Wheel"]))
+    assert "another database writes here" in outcome.failed[0][1]
+    path.write_text(own)
+    assert worker.retry() == 1
+    restore()
 
 
 # --- jobs ---------------------------------------------------------------------------------------

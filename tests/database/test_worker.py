@@ -16,7 +16,7 @@ from schemas import behavior, ephys, rows, session, wheel
 from schemas.errors import QueryError
 from schemas.sources import simulator
 from schemas.sources.one_api import OneSource
-from tests.support.databases import Database, Release
+from tests.support.databases import Database, Release, held_objects
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 N_SESSIONS, N_WHEELS = 3, 2  # the third session has no wheel
@@ -88,12 +88,7 @@ def assert_complete(database, expected, tables=None):
         assert (state.pending, state.running, state.failed) == (0, 0, 0), state.table
     found = count_rows(tables)
     assert found == {name: expected[name] for name in found}
-    assert len(store_files(database)) >= expected["wheel.Wheel Wheel"]
-
-
-def store_files(database):
-    folder = Path(database.settings.store.location)
-    return [path for path in folder.rglob("*") if not path.is_dir()]
+    assert len(held_objects(database)) >= expected["wheel.Wheel Wheel"]
 
 
 def assert_no_jobs(kind):

@@ -149,6 +149,13 @@ def stored_objects():
     }
 
 
+def held_objects(database):
+    """Paths of the files in its store, but for the one that says whose it is."""
+    folder = Path(database.settings.store.location)
+    files = (str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+    return {path for path in files if path != f"{database.settings.prefix}.owner.json"}
+
+
 def snapshot(ignore=()):
     """Everything that the database holds, by table: stored objects by name, which is a hash.
 
