@@ -28,6 +28,7 @@ def apply() -> None:
     found = tuple(int(part) for part in re.findall(r"\d+", datajoint.__version__)[:2])
     if found < UNKNOWN_FROM:
         reconnect_postgresql()
+        number_connections()
         rename_after_join()
         cache_attributes()
         keep_jobs()
@@ -65,6 +66,23 @@ def reconnect_postgresql() -> None:
 
     PostgreSQLAdapter.translate_error = translate_error
     PostgreSQLAdapter.get_cursor = cursor_or_loss
+
+
+def number_connections() -> None:
+    """Let `connection_id` be that of the connection that is open.
+
+    Wrong in 2.3.5: `connect` sets it only for the first one. After a lost connection was made
+    again, jobs are reserved under the number of the old one, which by then may be another's: who
+    ends the connection of a worker that is dead would end that. Needed no more when it equals
+    what the server says after a connection was lost.
+    """
+    connect = Connection.connect
+
+    def connected(self: Connection) -> None:
+        connect(self)
+        self.connection_id = self.adapter.get_connection_id(self._conn)
+
+    Connection.connect = connected
 
 
 class _CursorOfClosed:

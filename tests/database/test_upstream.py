@@ -89,6 +89,13 @@ def test_a_lost_connection_is_made_again(connection, backend):
     assert connection.query("SELECT 1").fetchone()[0] == 1
 
 
+def test_a_connection_that_is_made_again_has_another_number(connection, backend):
+    asked = "SELECT connection_id()" if backend.name == "mysql" else "SELECT pg_backend_pid()"
+    before = connection.connection_id
+    cut(connection, backend)
+    assert connection.query(asked).fetchone()[0] == connection.connection_id != before
+
+
 def test_a_connection_known_to_be_lost_is_made_again(connection, backend):
     cut(connection, backend)
     connection.ping()  # the driver learns of it here
@@ -297,6 +304,11 @@ UNREPAIRED = {
         seconds = connection.query(f"SELECT {ago} FROM {Answered().full_table_name}").fetchone()[0]
         faulty = abs(seconds) > 1000
         schema.drop(prompt=False)
+    """,
+    "number_connections": """
+        connection.connect()
+        number = connection.query("SELECT pg_backend_pid()").fetchone()[0]
+        faulty = connection.connection_id != number
     """,
     "obey_tls": """
         faulty = connection._build_connect_kwargs()["use_tls"] is not False
