@@ -27,7 +27,7 @@ from datajoint.dependencies import Dependencies
 from schemas import MODULES, server, storage, upstream
 from schemas import settings as settings_module
 from schemas.denials import AccessDenied, explain_denials
-from schemas.errors import ServerError, SettingsError, StorageError
+from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
 from schemas.sources import base
 
@@ -129,7 +129,6 @@ def reconnect() -> None:
         dj.conn().close()
     dj.conn().connect()
     dj.conn()._in_transaction = False
-    dj.conn().connection_id = dj.conn().adapter.get_connection_id(dj.conn()._conn)
 
 
 def _detach() -> None:
@@ -378,7 +377,7 @@ def _explained(error: Exception, user: str, where: str) -> ServerError:
             where,
             "Set DJ_USER and DJ_PASS, or database.user and database.password.",
         )
-    return ServerError(
+    return ServerAway(
         f"the server cannot be reached ({text.strip()}).",
         where,
         "Check DJ_HOST and DJ_PORT, or unset DJ_HOST to use the embedded server.",

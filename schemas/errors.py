@@ -2,7 +2,8 @@
 
 BwmError
 ├── SettingsError          a setting is unknown, malformed or contradictory
-├── ServerError            the database server cannot be started or reached
+├── ServerError            the database server cannot be started, reached or used
+│   └── ServerAway         ... now: it may be there again soon
 ├── StorageError           the object store cannot be written or read
 ├── RegistrationError      a session, insertion or release cannot be registered
 │   └── Contradiction      ... because it changes a fact that is registered already
@@ -44,7 +45,11 @@ class SettingsError(BwmError):
 
 
 class ServerError(BwmError):
-    """The database server cannot be started or reached."""
+    """The database server cannot be started, reached or used."""
+
+
+class ServerAway(ServerError):
+    """The database server cannot be reached now: it may be there again soon."""
 
 
 class StorageError(BwmError):

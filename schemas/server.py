@@ -33,7 +33,7 @@ from urllib.parse import quote
 
 import psutil
 
-from schemas.errors import ServerError
+from schemas.errors import ServerAway, ServerError
 
 PORT = 5432
 PREFERRED_VERSION = 18
@@ -248,7 +248,7 @@ def _flock(path: Path, patience: float) -> Iterator[int]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise ServerError(
+                    raise ServerAway(
                         f"held by another process for more than {patience:.0f} s.",
                         path,
                         "A server of this folder may run in another container, or under a former "
@@ -486,7 +486,7 @@ def _endpoint(data: Path) -> Endpoint | None:
 def _bring_up(data: Path) -> Endpoint:
     """Start the server; the caller holds the lock."""
     if not _wait(lambda: (server := _postmaster(data)) is None or server.ready):
-        raise _not_up(data, "is not ready yet", offset=0)
+        raise _not_up(data, NOT_READY, offset=0)
     endpoint, server = _endpoint(data), _postmaster(data)
     if endpoint is not None:
         return endpoint
@@ -577,14 +577,18 @@ def _await_ready(data: Path, pid: int, offset: int) -> Endpoint:
     _wait(lambda: _endpoint(data) is not None or not _lives(pid))
     endpoint = _endpoint(data)
     if endpoint is None:
-        raise _not_up(data, "is not ready yet" if _lives(pid) else "did not start", offset)
+        raise _not_up(data, NOT_READY if _lives(pid) else "did not start", offset)
     return endpoint
+
+
+NOT_READY = "is not ready yet"
 
 
 def _not_up(data: Path, state: str, offset: int) -> ServerError:
     """Describe a server that does not accept connections."""
     log = _log(data)
-    return ServerError(
+    kind = ServerAway if state == NOT_READY else ServerError
+    return kind(
         f"the embedded PostgreSQL {state}:\n{_tail(log, offset)}",
         log,
         "\nCorrect what the log names, then retry.",
