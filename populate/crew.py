@@ -46,8 +46,8 @@ AT_LEAST = 0.5
 SHORT_LIVED = 10.0
 """Seconds; a worker that dies younger than that, without having done anything, has a fault."""
 
-FAULTS = 3
-"""Workers with a fault in a row after which there is no point in starting another."""
+FAULTS, KILLED = 3, 10
+"""Workers with a fault, or killed, in a row after which there is no point in starting another."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -213,11 +213,14 @@ class _Crew:
         if hand.useful or time.monotonic() - hand.born > SHORT_LIVED:
             return
         self._n_faults += 1
-        if (hand.process.exitcode or 0) < 0:  # killed: whoever does that may soon have done
-            time.sleep(min(5.0, 0.01 * 2**self._n_faults))
-        elif self._n_faults >= FAULTS:
-            what = f"workers end as they start (the last with exit code {hand.process.exitcode})."
-            raise ServerError(what, None, "What they printed says why.")
+        code = hand.process.exitcode or 0
+        # Whoever kills them may soon have done.
+        if self._n_faults >= (KILLED if code < 0 else FAULTS):
+            ended = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+            what = f"workers end as they start (the last {ended})."
+            raise ServerError(what, None, "What they printed, or the log of the system, says why.")
+        if code < 0:
+            time.sleep(min(1.0, 0.01 * 2**self._n_faults))
 
     def _bury(self) -> None:
         """Let the jobs be done again that dead workers held; later, if the server is gone."""
@@ -261,13 +264,7 @@ class _Crew:
             process.join()
         if not slow:
             return
-        try:
-            connection.reconnect()  # the old one may have been interrupted mid-word
-            for process in slow:
-                jobs.release(self._tables, process.pid or 0)
-        except Exception as error:
-            if not jobs.is_lost(error):
-                raise
+        worker.give_back(self._tables, [process.pid or 0 for process in slow])
 
 
 def _all_said(pipe: Connection) -> Iterator[Any]:

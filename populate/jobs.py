@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import datajoint as dj
@@ -90,6 +91,10 @@ class Holder:
         Seconds since it reserved one of them.
     silent : float
         Seconds since it was last heard from.
+    connection_id : int
+        Of its connection, as the server numbers it.
+    since : datetime
+        When it reserved the job, by the clock of the server.
     """
 
     table: Table
@@ -97,6 +102,13 @@ class Holder:
     pid: int
     held: float
     silent: float
+    connection_id: int
+    since: datetime
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether it has the name and number of this process."""
+        return (self.host, self.pid) == (platform.node(), os.getpid())
 
 
 def holders(tables: Sequence[Table]) -> list[Holder]:
@@ -105,14 +117,14 @@ def holders(tables: Sequence[Table]) -> list[Holder]:
         return []
     held = ask.seconds_since("reserved_time")
     each = [
-        f"SELECT {i}, host, pid, {held}, {held} - COALESCE(duration, 0) "
-        f"FROM {table().jobs.full_table_name} WHERE status = 'reserved'"
+        f"SELECT {i}, host, pid, {held}, {held} - COALESCE(duration, 0), connection_id, "
+        f"reserved_time FROM {table().jobs.full_table_name} WHERE status = 'reserved'"
         for i, table in enumerate(tables)
     ]
     found = dj.conn().query(" UNION ALL ".join(each)).fetchall()
     return [
-        Holder(tables[i], host, pid, float(held), float(silent))
-        for i, host, pid, held, silent in found
+        Holder(tables[i], host, pid, float(held), float(silent), *connected)
+        for i, host, pid, held, silent, *connected in found
     ]
 
 
@@ -140,7 +152,8 @@ class Poison:
 def take_over(tables: Sequence[Table], settings: WorkerSettings) -> list[Poison]:
     """Let the jobs be done again whose worker is dead or was silent for too long.
 
-    Called while nothing is in hand: what this very process holds, it does not know of.
+    Called while nothing is in hand: what this very process holds, it does not know of. Machines
+    and containers may share a name and numbers of processes: what is connected is alive.
 
     Returns
     -------
@@ -151,7 +164,9 @@ def take_over(tables: Sequence[Table], settings: WorkerSettings) -> list[Poison]
     for found in set(holders(tables)):
         if found.silent > settings.stale_after or _is_dead(found):
             poison += _bury(found, settings)
-        elif (found.host, found.pid) == (platform.node(), os.getpid()):
+        elif found.is_this_process and (
+            found.connection_id == dj.conn().connection_id or not _is_connected(found)
+        ):
             _give_back(found)
     return poison
 
@@ -181,12 +196,45 @@ def _is_dead(holder: Holder) -> bool:
         return False
     try:
         process = psutil.Process(holder.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return True  # its parent died too, and nobody has taken notice of its end
         age = time.time() - process.create_time()
+        # A zombie: its parent died too, and nobody has taken notice of its end.
+        alive = process.status() != psutil.STATUS_ZOMBIE and holder.held <= age + CLOCKS_DIFFER
     except psutil.NoSuchProcess:
-        return True
-    return holder.held > age + CLOCKS_DIFFER
+        alive = False
+    if alive:
+        return False
+    for _ in range(DYING_LOOKS):
+        if not _is_connected(holder):
+            return True
+        time.sleep(DYING_SECONDS / DYING_LOOKS)
+    return False  # a process of its number runs in another container of the same name
+
+
+DYING_SECONDS, DYING_LOOKS = 1.0, 10
+"""How long a server is given to notice that a client is dead, and how often it is asked."""
+
+
+def _is_connected(holder: Holder) -> bool:
+    """Whether the connection over which a job was reserved is open."""
+    asked = _of_connection(holder.connection_id, holder.since)
+    return asked is not None and dj.conn().query(*asked).fetchone() is not None
+
+
+def _of_connection(number: int, since: datetime) -> tuple[str, tuple] | None:
+    """Write the query for a connection; None if it was of an earlier life of the server.
+
+    Then its number may be another's: numbers begin anew with the server.
+    """
+    if dj.conn().adapter.backend == "postgresql":
+        return (
+            "SELECT pid FROM pg_stat_activity WHERE pid = %s AND backend_start::timestamp <= %s",
+            (number, since),
+        )
+    uptime = int(dj.conn().query("SHOW GLOBAL STATUS LIKE 'Uptime'").fetchone()[1])
+    ago = dj.conn().query(f"SELECT {ask.seconds_since('%s')}", (since,)).fetchone()[0]
+    if float(ago) > uptime:
+        return None
+    return "SELECT id FROM information_schema.processlist WHERE id = %s", (number,)
 
 
 def _give_back(holder: Holder) -> None:
@@ -204,7 +252,7 @@ def _bury(holder: Holder, settings: WorkerSettings) -> list[Poison]:
     for job in (jobs.reserved & {"host": holder.host, "pid": holder.pid}).to_dicts():
         deaths = _deaths(job["error_message"]) + 1
         failed = deaths >= settings.deaths_allowed
-        told = f"{deaths} worker{'s' * (deaths > 1)} died while making it"
+        told = f"{deaths} worker{'s' * (deaths > 1)} died, or lost the server, while making it"
         if failed:
             told = f"WorkerDied: {told}. {POISON}"
         key = {name: job[name] for name in jobs.primary_key}
@@ -222,30 +270,22 @@ def _bury(holder: Holder, settings: WorkerSettings) -> list[Poison]:
 
 
 def _cut_off(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:
-    """End the connection of a worker that is silent: it may hold locks, and must not commit.
-
-    The numbers of connections begin anew with the server: those of its last life are let be.
-    """
-    began = job["reserved_time"]
-    if jobs.adapter.backend == "mysql":
-        uptime = int(jobs.connection.query("SHOW GLOBAL STATUS LIKE 'Uptime'").fetchone()[1])
-        since = f"SELECT {ask.seconds_since('%s')}"
-        if int(jobs.connection.query(since, (began,)).fetchone()[0]) > uptime:
-            return
-        with suppress(pymysql.err.Error, dj.errors.DataJointError):  # it is gone, or not ours
+    """End the connection of a worker that is silent: it may hold locks, and must not commit."""
+    asked = _of_connection(job["connection_id"], job["reserved_time"])
+    if asked is None or job["connection_id"] == jobs.connection.connection_id:
+        return
+    # It may be gone meanwhile, or be of a user whose connections are not ours to end.
+    with suppress(pymysql.err.Error, psycopg2.Error, dj.errors.DataJointError):
+        if jobs.adapter.backend == "mysql":
             jobs.connection.query(f"KILL {int(job['connection_id'])}")
-    else:
-        with suppress(psycopg2.Error, dj.errors.DataJointError):
-            jobs.connection.query(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid = %s AND backend_start::timestamp <= %s",
-                (job["connection_id"], began),
-            )
+        else:
+            query, values = asked
+            jobs.connection.query(query.replace("pid", "pg_terminate_backend(pid)", 1), values)
 
 
 POISON = (
-    "They were killed, or ran out of memory: see the log of that time. A larger bwm.memory with "
-    "fewer workers may help; then retry."
+    "They were killed, ran out of memory, or sent what the server does not take: see the log of "
+    "that time. A larger bwm.memory with fewer workers may help; then retry."
 )
 
 
@@ -331,10 +371,8 @@ class Pulse(threading.Thread):
                 f"status = 'reserved' AND host = %s AND pid = %s AND {where}",
                 (platform.node(), os.getpid(), *values),
             )
-        except Exception as error:
-            if not is_lost(error):
-                raise
-            self._close()  # the next time over a new one
+        except Exception:
+            self._close()  # whatever it is, the next time it speaks over a new one
 
     def _close(self) -> None:
         if self._own is not None:

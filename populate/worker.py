@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import random
 import signal
+import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import datajoint as dj
+import psycopg2
 
 from populate import jobs, look, plan
 from populate.verify.objects import refuse_lost_store
 from schemas import connection, tally
-from schemas.denials import AccessDenied
-from schemas.errors import ServerError
+from schemas.errors import ServerAway, ServerError
 from schemas.settings import WorkerSettings
 
 Key = dict[str, Any]
@@ -105,6 +107,12 @@ TRIES = 5
 
 PATIENCE = 300.0
 """Seconds for which a server that is gone is waited for."""
+
+AT_ONCE_SECONDS = 1.0
+"""Time within which a server answers again that was not gone: a job then lost the connection."""
+
+GIVE_BACK_SECONDS = 3.0
+"""Time to give back the job in hand: a server that hangs holds up nobody who wants to stop."""
 
 
 # --- what people call ---------------------------------------------------------------------------
@@ -193,9 +201,42 @@ def terminable() -> Iterator[None]:
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        with _ending_queries():
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _ending_queries() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a query: psycopg2 lets Python hear nothing while one runs."""
+    heard, rung = socket.socketpair()
+    rung.setblocking(False)
+    before = signal.set_wakeup_fd(rung.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_end_query, args=(heard,), daemon=True, name="end query").start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        rung.close()
+
+
+def _end_query(heard: socket.socket) -> None:
+    """Cut the connection on which a query runs when a signal is heard.
+
+    To cancel the query, psycopg2 would ask the server, and hold up all threads until it answers.
+    """
+    with heard:
+        while number := heard.recv(1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM) and _is_postgresql():
+                with suppress(psycopg2.Error, OSError):  # it is closed
+                    link = os.dup(dj.conn()._conn.fileno())
+                    with socket.socket(fileno=link) as own:
+                        own.shutdown(socket.SHUT_RDWR)
+
+
+def _is_postgresql() -> bool:
+    return dj.conn().adapter.backend == "postgresql"
 
 
 # --- at work ------------------------------------------------------------------------------------
@@ -235,6 +276,8 @@ class Worker:
         self._of = {table: Outcome(plan.name_of(table)) for table in tables}
         self._tried = dict.fromkeys(tables, 0)
         self._kept_at = time.monotonic()
+        self._in_hand = False
+        self._longest = 0.0
         self._pulse = jobs.Pulse(self._settings.stale_after / 4)
 
     @property
@@ -267,15 +310,16 @@ class Worker:
             self._pulse.end()
 
     def round(self) -> bool:
-        """Do what can be done now, table after table; tell whether there was anything."""
+        """Do what can be done now, table after table; tell whether there was anything.
+
+        A table whose jobs are long gets one of them in the time that every other gets.
+        """
+        each, self._longest = max(SLICE_SECONDS, self._longest), 0.0
         try:
-            for poison in jobs.take_over(self._tables, self._settings):
-                self._of[poison.table].failed.append((poison.key, poison.problem))
-                if self._tell:
-                    self._tell(told_of(poison))
+            self._note(jobs.take_over(self._tables, self._settings))
             found = look.look(self._tables)
             todo = [work.table for work in found if work.n_pending or work.n_new]
-            return sum([self.fill(table, seconds=SLICE_SECONDS) for table in todo]) > 0
+            return sum([self.fill(table, seconds=each) for table in todo]) > 0
         except Exception as error:
             if _asked_by(error) or not jobs.is_lost(error):
                 raise
@@ -292,16 +336,18 @@ class Worker:
         jobs.refresh(table, only)
         pending = jobs.due(table, only)
         tried, total, until = 0, len(pending), time.monotonic() + seconds
+        before: list[Key] = []
         while time.monotonic() < until:
-            n_before = tried
-            for key in jobs.next_keys(pending):
+            n_before, keys = tried, jobs.next_keys(pending)
+            for key in keys:
                 self._show(table, tried, total)
                 tried += self._do(table, key)
                 self._keep_house()
                 if time.monotonic() >= until:
                     break
-            if tried == n_before:
-                break  # nothing is left, or others were quicker
+            if tried == n_before and keys == before:
+                break  # nothing is left, or nothing that this worker can have
+            before = keys
         if total:
             self._show(table, total, total)
         self._tried[table] += tried
@@ -310,22 +356,29 @@ class Worker:
     def _do(self, table: type[dj.Table], key: Key) -> bool:
         """Make a key, or record why it cannot be made; False if another worker is at it."""
         held = table().jobs
+        link = held.connection.connection_id
         if not held.reserve(key):
             return False
+        if link != held.connection.connection_id:
+            raise dj.errors.LostConnectionError("The connection was lost as a job was reserved.")
         began, read, stored = time.monotonic(), tally.total.read, tally.total.stored
         made, problem = 0, None
+        self._in_hand = True
         try:
             with self._pulse.holding(held, key):
                 made = self._make(table, key)
         except Exception as error:
             if _asked_by(error) or jobs.is_lost(error):
                 raise
+            self._in_hand = False
             problem = self._told(error)
             jobs.fail(held, key, problem, traceback.format_exc())
             self._of[table].failed.append((key, problem))
         else:
+            self._in_hand = False
             held.complete(key)
             self._of[table].made += made
+        self._longest = max(self._longest, time.monotonic() - began)
         if self._tell and (made or problem):
             self._tell(
                 Done(
@@ -380,22 +433,56 @@ class Worker:
 
     def _give_back(self) -> None:
         """Let the job in hand be done again, over a new connection: the old may be mid-word."""
-        try:
-            connection.reconnect()
-            jobs.release(self._tables, os.getpid())
-        except Exception as error:
-            if not jobs.is_lost(error):
-                raise
-            # The server is gone: it will be taken over, as from a dead worker.
+        give_back(self._tables, [os.getpid()])
 
     def _come_back(self) -> None:
-        """Wait for the server, and give back what was in hand when it went."""
+        """Wait for the server, and give back what was in hand when it went.
+
+        A server that was not gone lost the connection to the job: if that is so each time, the
+        job is to blame, as one that kills its workers.
+        """
+        is_suspect, self._in_hand = self._in_hand, False
+        began = time.monotonic()
 
         def again() -> None:
             connection.reconnect()
-            jobs.release(self._tables, os.getpid())
+            if is_suspect and time.monotonic() - began < AT_ONCE_SECONDS:
+                own = platform.node(), os.getpid()
+                self._note(jobs.bury(self._tables, *own, self._settings))
+            else:
+                jobs.release(self._tables, os.getpid())
 
         keep_trying(again, self._patience)
+
+    def _note(self, poison: Sequence[jobs.Poison]) -> None:
+        """Take in jobs that fail because too many workers died of them."""
+        for one in poison:
+            self._of[one.table].failed.append((one.key, one.problem))
+            if self._tell:
+                self._tell(told_of(one))
+
+
+def give_back(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
+    """Let jobs be done again that processes of this host held, if the server answers soon.
+
+    Else they will be taken over, as from dead workers. Only what is ending calls this.
+    """
+    problems: list[BaseException] = []
+
+    def give() -> None:
+        try:
+            connection.reconnect()
+            for pid in pids:
+                jobs.release(tables, pid)
+        except Exception as error:
+            if not jobs.is_lost(error):
+                problems.append(error)
+
+    giving = threading.Thread(target=give, daemon=True, name="give back")
+    giving.start()
+    giving.join(GIVE_BACK_SECONDS)
+    if problems:
+        raise problems[0]
 
 
 def told_of(poison: jobs.Poison) -> Done:
@@ -409,7 +496,7 @@ def keep_trying(connect: Callable[[], Any], patience: float) -> None:
     Raises
     ------
     ServerError
-        It stayed away, or refuses the user.
+        It stayed away, or is there and refuses to be used.
     """
     until, pause = time.monotonic() + patience, 0.1
     while True:
@@ -427,10 +514,8 @@ def _attempt(connect: Callable[[], Any]) -> Exception | None:
     """Connect; return why the server is away, if it is."""
     try:
         connect()
-    except AccessDenied:
-        raise
     except Exception as error:
-        if not (jobs.is_lost(error) or isinstance(error, ServerError)):
+        if not (jobs.is_lost(error) or isinstance(error, ServerAway)):
             raise
         return error
     return None

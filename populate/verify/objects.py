@@ -126,10 +126,11 @@ def refuse_lost_store() -> None:
     """
     every = [holder for holder in holders() if holder.store == storage.STORE]
     try:
-        is_empty = storage.is_empty()
+        # Once more after the rows: another worker may just have stored the first object.
+        is_lost = storage.is_empty() and (held := references(every)) and storage.is_empty()
     except StorageError:
         return  # those jobs say so that need it
-    if is_empty and (held := references(every)):
+    if is_lost:
         raise StorageError(
             f"the store is empty, but {len(held):,} rows point to objects in it.",
             storage.place(""),

@@ -39,7 +39,7 @@ SERVER_AWAY = 2
 IDLE_SECONDS = 11
 """A little more than an idle worker waits before it looks again."""
 
-N_WAITS, N_DAWDLES = 24, 3
+N_WAITS, N_DAWDLES = 16, 3
 
 TROUBLES = str(chaos.ROOT / "tests" / "support" / "own" / "troubles.py")
 FOUR = ("--workers", "4", "--module", TROUBLES, "--only", "troubles.Result")
@@ -254,16 +254,66 @@ def troubles(lend, tmp_path):
 
 
 def test_a_job_that_kills_its_worker_fails_alone(troubles, tmp_path):
-    database, result, _ = troubles(("die", 0), ("fill", 4e9), *[("wait", 0.1)] * 8)
+    bad = ("die", 0), ("lose", 0), ("fill", 4e9)
+    database, result, _ = troubles(*bad, *[("wait", 0.1)] * 8)
     with chaos.crew(database, tmp_path / "log", *FOUR, "--memory", "600MB") as crew:
         assert crew.wait(PATIENCE) == 1, crew.said()
-    assert sorted(result.to_arrays("task")) == list(range(2, 10))
-    of_death, of_memory = sorted(status.failures(), key=lambda failure: failure.key["task"])
-    assert of_death.error.startswith("WorkerDied: 2 workers died"), of_death
-    assert f"failed troubles.Result (task {of_death.key['task']})" in crew.said()
+    assert sorted(result.to_arrays("task")) == list(range(3, 11))
+    found = sorted(status.failures(), key=lambda failure: failure.key["task"])
+    *of_death, of_memory = found
+    for failure in of_death:
+        assert failure.error.startswith("WorkerDied: 2 workers died, or lost the server"), failure
+    for failure in found:
+        assert f"failed troubles.Result (task {failure.key['task']})" in crew.said()
     assert of_memory.error.startswith("MemoryError"), of_memory
     assert "600" in of_memory.error
-    assert jobs() == {"troubles.Result": 2}
+    assert jobs() == {"troubles.Result": 3}
+
+
+def test_workers_that_are_killed_as_they_start_end_the_crew(troubles, tmp_path):
+    database, result, _ = troubles(("wait", 0))
+    # As a broken library does, or a container that is too small to import everything.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import multiprocessing.forkserver as server, os\n"
+        "server._serve_one = lambda *_: os.abort()\n"
+    )
+    with chaos.crew(database, tmp_path / "log", *FOUR, PYTHONPATH=str(tmp_path)) as crew:
+        assert crew.wait(PATIENCE) == 1, crew.said()
+    assert "workers end as they start (the last by signal 6)" in crew.said()
+    assert len(result()) == 0
+
+
+def test_a_query_that_takes_long_holds_up_nobody_who_stops(troubles, tmp_path):
+    database, result, look = troubles(("ask", 300))
+    arguments = [*FOUR[2:], "--log-format", "text"]  # in one process
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with chaos.crew(database, tmp_path / "log", *arguments) as crew:
+            await_true(lambda: len(look.held()) == 1, crew.said)
+            time.sleep(0.5)
+            started = time.monotonic()
+            crew.process.send_signal(number)
+            assert crew.wait(PATIENCE) == code
+            assert time.monotonic() - started < STOPPED_WITHIN / 2
+        assert_given_back(result, 1)
+
+
+def test_a_server_that_hangs_holds_up_nobody_who_stops(backend, tmp_path):
+    """It accepts connections, and says nothing."""
+    with own_server(backend.name) as server:
+        database = Database(server.backend, tmp_path / "home", **OFTEN_KILLED)
+        database.connect()
+        plan.use([TROUBLES])
+        sys.modules["troubles"].give(*[("wait", 300), ("hold", 300)] * 2)
+        look = chaos.Look(database)
+        with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
+            await_true(lambda: len(look.held()) == 4, crew.said)
+            with servers.frozen(server):
+                started = time.monotonic()
+                crew.process.send_signal(signal.SIGTERM)
+                assert crew.wait(PATIENCE) != 0
+                assert time.monotonic() - started < STOPPED_WITHIN + 4
+        look.close()
+        plan.use([])
 
 
 def test_a_crew_that_is_terminated_ends_soon_and_gives_back_its_jobs(troubles, tmp_path):
@@ -371,7 +421,7 @@ def is_quiet(statements):
 
 
 def test_four_workers_wait_for_a_network_at_the_same_time(troubles, tmp_path):
-    database, result, look = troubles(*[("wait", 0.3)] * N_WAITS)
+    database, result, look = troubles(*[("wait", 0.5)] * N_WAITS)
     rates = {}
     for n_workers in (1, 4):
         with chaos.crew(database, tmp_path / "log", "--workers", str(n_workers), *FOUR[2:]) as crew:

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import datajoint as dj
 import psycopg2
@@ -47,15 +48,15 @@ def registered(_registered):
         table().jobs.delete()
 
 
-def hold(table, host, pid, ago=0.0, heard=None):
+def hold(table, host, pid, ago=0.0, heard=None, connection_id=0):
     """Reserve the jobs of a table in the name of another process, so many seconds ago."""
     jobs.refresh(table)
     held = table().jobs
     interval = held.adapter.interval_expr(ago, "second")
     held.connection.query(
         f"UPDATE {held.full_table_name} SET status = 'reserved', host = %s, pid = %s, "
-        f"reserved_time = CURRENT_TIMESTAMP(3) - {interval}, duration = %s",
-        (host, pid, heard),
+        f"reserved_time = CURRENT_TIMESTAMP(3) - {interval}, duration = %s, connection_id = %s",
+        (host, pid, heard, connection_id),
     )
     return held
 
@@ -124,7 +125,7 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
         hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
         jobs.take_over(TWO, settings)
         told = set(behavior.Trials().jobs.to_arrays("error_message"))
-        assert told == {f"{n} worker{'s' * (n > 1)} died while making it"}
+        assert told == {f"{n} worker{'s' * (n > 1)} died, or lost the server, while making it"}
     assert status.failures() == []
     hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
     told = []
@@ -132,7 +133,9 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     assert (of_trials.made, of_wheel.made) == (0, 2)
     failures = status.failures()
     assert len(failures) == 2
-    assert failures[0].error.startswith("WorkerDied: 3 workers died while making it. ")
+    assert failures[0].error.startswith(
+        "WorkerDied: 3 workers died, or lost the server, while making it. "
+    )
     # Who takes them over says so: else they were failed by nobody, and in no log.
     recorded = {failure.key["eid"]: failure.error for failure in failures}
     assert {key["eid"]: error for key, error in of_trials.failed} == recorded
@@ -142,11 +145,86 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     assert [outcome.made for outcome in worker.run(TWO)] == [2, 0]
 
 
+@pytest.fixture
+def another():
+    """A connection of another worker, which is alive."""
+    found = connection.another()
+    yield found
+    with suppress(pymysql.err.Error):  # a test may have closed it
+        found.close()
+
+
+@pytest.mark.parametrize("pid", ["dead", "own"])
+def test_whose_connection_is_open_is_alive_under_whatever_number(registered, another, pid):
+    """Containers may share a name, and each counts its processes from 1."""
+    pid = a_dead_process() if pid == "dead" else os.getpid()
+    hold(behavior.Trials, platform.node(), pid, 0.0, None, another.connection_id)
+    jobs.take_over(TWO, WorkerSettings())
+    assert states(behavior.Trials) == ["reserved"] * 2
+    another.close()
+    jobs.take_over(TWO, WorkerSettings())
+    assert states(behavior.Trials) == ["pending"] * 2
+
+
+def test_the_connection_of_who_is_silent_is_ended_with_its_locks(registered, another):
+    held = hold(behavior.Trials, ELSEWHERE, 1, 0.0, None, another.connection_id)
+    another.start_transaction()
+    another.query(f"UPDATE {session.Session.full_table_name} SET session_number = session_number")
+    time.sleep(1.1)
+    jobs.take_over(TWO, WorkerSettings(stale_after=1))
+    assert states(behavior.Trials) == ["pending"] * 2
+    # It waits for no lock, and the other is gone.
+    held.connection.query(
+        f"UPDATE {session.Session.full_table_name} SET session_number = session_number"
+    )
+    with pytest.raises(dj.errors.LostConnectionError):
+        another.query("SELECT 1", reconnect=False)
+
+
+def test_a_job_reserved_over_a_connection_that_is_lost_is_given_back(registered, monkeypatch):
+    reserve = dj.jobs.Job.reserve
+    lost = []
+
+    def reserving(self, key):
+        found = reserve(self, key)
+        if not lost:
+            lost.append(key)
+            dj.conn().connect()  # as it does by itself
+        return found
+
+    monkeypatch.setattr(dj.jobs.Job, "reserve", reserving)
+    assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
+    assert lost
+    assert states(behavior.Trials) == []
+
+
+def test_a_table_of_long_jobs_gets_no_more_time_than_others(registered, monkeypatch):
+    """One job of it in a round, in which every other gets as long."""
+    slices = []
+
+    class Clocked(worker.Worker):
+        def fill(self, table, only=None, seconds=float("inf")):
+            slices.append((table, seconds))
+            return super().fill(table, only, seconds)
+
+    load = OneSource.load_trials
+    monkeypatch.setattr(OneSource, "load_trials", lambda *a: time.sleep(0.4) or load(*a))
+    monkeypatch.setattr(worker, "SLICE_SECONDS", 0.1)
+    slow = Clocked(TWO)
+    with slow.at_work():
+        while slow.round():
+            pass
+    assert slices[:2] == [(behavior.Trials, 0.1), (wheel.Wheel, 0.1)]
+    (_, first), *_ = [found for found in slices[2:] if found[0] is behavior.Trials]
+    assert 0.4 < first < 2
+    assert [outcome.made for outcome in slow.outcomes] == [2, 2]
+
+
 def test_a_death_counts_also_if_the_next_process_has_the_same_number(registered):
     hold(behavior.Trials, platform.node(), os.getpid(), 1e7, 1e7)
     jobs.take_over(TWO, WorkerSettings())
     told = set(behavior.Trials().jobs.to_arrays("error_message"))
-    assert told == {"1 worker died while making it"}
+    assert told == {"1 worker died, or lost the server, while making it"}
 
 
 def test_what_is_given_back_is_no_death(registered):

@@ -247,6 +247,20 @@ def restartable(name: str, *addresses: str) -> Iterator[PrivateMySQL | PrivatePo
         yield found
 
 
+@contextmanager
+def frozen(found: PrivateMySQL | PrivatePostgreSQL) -> Iterator[None]:
+    """Let a server hang: connections to it are accepted by the system, and nothing is said."""
+    held = found.processes()
+    try:
+        for process in held:
+            process.suspend()
+        yield
+    finally:
+        for process in held:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 class PrivateMySQL:
     """A MySQL of our own: when it is started again, it has the same data, address and password.
 
@@ -298,6 +312,10 @@ class PrivateMySQL:
         """End it as a crash does."""
         self._end(signal.SIGKILL)
 
+    def processes(self) -> list[psutil.Process]:
+        """Its processes, as long as it runs."""
+        return [psutil.Process(self._process.pid)] if self._process else []
+
     def _end(self, number: int) -> None:
         if self._process is not None:
             self._process.send_signal(number)
@@ -325,13 +343,18 @@ class PrivatePostgreSQL:
 
     def kill(self) -> None:
         """End it as a crash does."""
-        with suppress(FileNotFoundError):
+        family = self.processes()
+        for process in family[:1]:
+            process.kill()
+        psutil.wait_procs(family, MYSQLD_PATIENCE)  # the others end when they notice
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes, the first of which the others serve."""
+        with suppress(FileNotFoundError, psutil.NoSuchProcess):
             pid = int((server.folder(self._home) / "postmaster.pid").read_text().split()[0])
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                family = [process, *process.children()]
-                process.kill()
-                psutil.wait_procs(family, MYSQLD_PATIENCE)  # these end when they notice
+            first = psutil.Process(pid)
+            return [first, *first.children()]
+        return []
 
 
 def _initialise(command: list[str], folder: Path, password: str) -> None:

@@ -81,7 +81,21 @@ def die(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-KINDS = {each.__name__: each for each in (wait, compute, hold, fill, die)}
+def lose(_):
+    """Lose the connection to a server that is there, as by a statement that it does not take."""
+    mysql = dj.conn().adapter.backend == "mysql"
+    ends = "KILL {}" if mysql else "SELECT pg_terminate_backend({})"
+    connection.another().query(ends.format(dj.conn().connection_id))
+    dj.conn().query("SELECT 1", reconnect=False)
+
+
+def ask(seconds):
+    """Ask the server for something that takes long."""
+    mysql = dj.conn().adapter.backend == "mysql"
+    dj.conn().query(f"SELECT {'SLEEP' if mysql else 'pg_sleep'}({seconds})")
+
+
+KINDS = {each.__name__: each for each in (wait, compute, hold, fill, die, lose, ask)}
 
 
 def give(*tasks):
