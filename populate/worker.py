@@ -229,7 +229,7 @@ def _end_query(heard: socket.socket) -> None:
     with heard:
         while number := heard.recv(1):
             if number[0] in (signal.SIGINT, signal.SIGTERM) and _is_postgresql():
-                with suppress(psycopg2.Error, OSError):  # it is closed
+                with suppress(AttributeError, psycopg2.Error, OSError):  # it is closed
                     link = os.dup(dj.conn()._conn.fileno())
                     with socket.socket(fileno=link) as own:
                         own.shutdown(socket.SHUT_RDWR)

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -170,8 +170,8 @@ class Objects:
         }
         self.n_held = sum(self._is_meant(path) for _, path in self._held)
         self.references = references(self._holders, eid)
-        # No reason to remove rows, of which there is none left then, nor what others stored.
-        self._is_elsewhere = storage.is_of_others() or not (self._held or is_lost)
+        self._is_of_others = storage.is_of_others()
+        self._is_elsewhere = self._is_of_others or not (self._held or is_lost)
 
     def suspects(self) -> list[Damage]:
         """Compare what is there with what rows say, by size."""
@@ -207,10 +207,14 @@ class Objects:
             or (_compare_bytes(ref, lambda _: None) if deep else None)
             for ref in now
         ]
-        return [self._told(damage) for damage in found if damage]
+        damaged = [damage for damage in found if damage]
+        return [self._of_store(len(damaged))] if damaged and self._is_elsewhere else damaged
 
-    def _told(self, damage: Damage) -> Damage:
-        return replace(damage, kind="store") if self._is_elsewhere else damage
+    def _of_store(self, n_rows: int) -> Damage:
+        """Tell that the store is not the one: no reason to remove rows, or what others stored."""
+        found = "those of another database" if self._is_of_others else "an empty store"
+        expected = f"the objects of {n_rows:,} row{'s' * (n_rows > 1)}"
+        return Damage(OBJECTS, "store", "the store", {}, storage.place(""), expected, found)
 
     def orphans(self, older_than: float) -> list[Damage]:
         """Find files of our tables that no row points to.
@@ -229,11 +233,11 @@ class Objects:
             for holder in self._holders
             if holder.store == place[0] and holder.files.fullmatch(held.path)
         ]
-        if not loose:
+        if not loose or self._is_of_others:
             return []
         pointed = {ref.place for ref in references(self._holders)}
         return [
-            self._told(self._orphan(holder, held, "object" if pointed else "store"))
+            self._orphan(holder, held, "object" if pointed else "store")
             for place, holder, held in loose
             if place not in pointed and storage.look_up(held.path, holder.store)
         ]

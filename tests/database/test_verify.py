@@ -445,7 +445,9 @@ def test_a_store_that_is_empty_is_not_taken_for_lost(filled):
     store.mkdir()
     said = bwm(filled, "--repair")
     assert said.exit_code == 1
-    assert "see bwm.store. Nothing is removed." in said.stdout
+    assert said.stdout.count("see bwm.store. Nothing is removed.") == 1
+    n_objects = len(stored_objects())
+    assert f"expected the objects of {n_objects} rows; found an empty store" in said.stdout
     filled.connect()
     assert differences(snapshot(), filled.whole) == {}
     with pytest.raises(StorageError, match=r"rows point to objects in it\. Mount it, or name"):
@@ -470,8 +472,10 @@ def test_a_store_that_another_database_writes_into_is_left_to_it(filled):
     filled.connect()  # as in another process, which has not looked yet
     key, ref = first(wheel.Wheel, "wheel_trace")
     place(filled, ref).rename(place(filled, ref).with_suffix(".away"))
-    assert {one.kind for one in verify.verify().damage} == {"store"}
-    assert verify.repair(verify.verify().damage) == []
+    (damage,) = verify.verify().damage
+    assert (damage.kind, damage.expected) == ("store", "the objects of 1 row")
+    assert damage.found == "those of another database"
+    assert verify.repair([damage]) == []
     with pytest.raises(StorageError, match=r"of db\.example\.org:1, and .* is connected"):
         storage.remove(ref.path)
     place(filled, ref).with_suffix(".away").rename(place(filled, ref))
