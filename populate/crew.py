@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -161,7 +162,8 @@ class _Crew:
         context = _context()
         ours, theirs = context.Pipe()
         ended, alive = context.Pipe(duplex=False)
-        with _environment({name: str(self._orders.n_threads) for name in THREADS}):
+        threads = {name: str(self._orders.n_threads) for name in THREADS}
+        with _environment(threads), _deaf_to_ctrl_c():
             process = context.Process(target=_work, args=(self._orders, theirs, ended))
             process.start()
         theirs.close()
@@ -358,6 +360,20 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in zip(asked, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that are started within the block not hear Ctrl-C, even as they import.
+
+    This process hears it when the block ends.
+    """
+    resource_tracker.ensure_running()  # when that starts by itself, it lets all hear again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

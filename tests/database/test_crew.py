@@ -341,6 +341,18 @@ def test_ctrl_c_in_a_terminal_ends_a_crew(troubles, tmp_path):
     assert_given_back(result, 4)
 
 
+def test_ctrl_c_as_a_crew_starts_is_one_message(troubles, tmp_path):
+    database, _, _ = troubles(("wait", 300))
+    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
+        await_true(lambda: len(crew.family()) > 2, crew.said)  # they import what they need
+        time.sleep(0.3)
+        press_ctrl_c(crew)
+        assert crew.wait(STOPPED_WITHIN) == 130
+        assert_all_ended(crew)
+        assert "Traceback" not in crew.said()
+        assert crew.said().count("Stopped.") == 1
+
+
 def test_a_second_ctrl_c_does_not_wait_for_jobs(troubles, tmp_path):
     database, result, look = troubles(*[("hold", 300)] * 4)
     with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
