@@ -51,6 +51,23 @@ def find(names: Sequence[str] | None) -> list[type[dj.Table]]:
     return [table for table in every if table in chosen]
 
 
+def of_session(chosen: Sequence[type[dj.Table]] | None, eid: str | None) -> list[type[dj.Table]]:
+    """Return the tables, of those chosen (default all), that have rows of one session.
+
+    DataJoint ignores the names in a restriction that a table has not: of a table of one's own
+    without `eid` in its key, all rows would be taken for those of the session.
+
+    Parameters
+    ----------
+    chosen : sequence of tables or None
+        None for all.
+    eid : str or None
+        None where no session is asked for: nothing is left out.
+    """
+    every = tables() if chosen is None else chosen
+    return [table for table in every if eid is None or "eid" in table().jobs.primary_key]
+
+
 def _find(name: str, every: list[type[dj.Table]]) -> type[dj.Table]:
     wanted = name.lower()
     whole = [table for table in every if name_of(table).lower() == wanted]

@@ -59,7 +59,7 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
     of = {"eid": eid} if eid is not None else {}
     files = ask.fetch_keyed(
         (table, table.primary_key, f"reason, dataset_path FROM ({_differences(table, of)}) AS d")
-        for table in tables or plan.tables()
+        for table in plan.of_session(tables, eid)
         if hasattr(table, "listed")
     )
     return [

@@ -143,11 +143,11 @@ def status(
     tables : sequence of tables, optional
         Default: all.
     eid : str, optional
-        Only of one session.
+        Only of one session, and of the tables that have `eid` in their key.
     replaced : sequence of Stale, optional
         What `stale.find` returned for the same tables and session, if it was asked already.
     """
-    tables = plan.tables() if tables is None else tables
+    tables = plan.of_session(tables, eid)
     replaced = stale.find(tables, eid) if replaced is None else replaced
     n_stale = Counter(found.table for found in replaced)
     counts = ask.fetch(_counts(i, table, _of(eid)) for i, table in enumerate(tables))
@@ -250,7 +250,7 @@ def _fetch_jobs(
 ) -> list[tuple]:
     """Fetch the jobs of tables that are in a state: table, key, columns."""
     selections = []
-    for table in plan.tables() if tables is None else tables:
+    for table in plan.of_session(tables, eid):
         jobs = table().jobs & {"status": state} & _of(eid)
         rest = f"{columns} FROM {jobs.full_table_name}{jobs.where_clause()}"
         selections.append((table, jobs.primary_key, rest))

@@ -182,7 +182,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
         Number of failures forgotten.
     """
     forgotten = 0
-    for table in tables or plan.tables():
+    for table in plan.of_session(tables, eid):
         failed = table().jobs.errors & ({"eid": eid} if eid is not None else {})
         forgotten += len(failed)
         failed.delete_quick()

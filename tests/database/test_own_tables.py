@@ -303,6 +303,54 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
     assert not path.exists()
 
 
+BY_SUBJECT = """
+import datajoint as dj
+
+from schemas import connection, session, subject
+
+schema = connection.schema("own_herd")
+
+
+@schema
+class Herd(dj.Imported):
+    definition = \"\"\"
+    -> subject.Subject
+    ---
+    n_files : int32  # a number
+    \"\"\"
+
+    class Source(dj.Part):
+        definition = session.SOURCE
+
+    listed = property(lambda _: session.Dataset * session.Session.proj("subject"))
+
+    def make(self, key):
+        self.insert1(dict(key, n_files=0))
+"""
+
+
+def test_of_a_table_whose_key_has_no_session_nothing_is_of_one(populated, folder, drop):
+    (folder / "herd.py").write_text(BY_SUBJECT)
+    drop("own_herd")
+    plan.use(["herd"])
+    (table,) = chosen = plan.find(["Herd"])
+    first, second, third, *_ = table().key_source.keys(order_by="subject")
+    table.populate(third)
+    rows.insert(table().jobs, [first], {"status": "error", "priority": 5})
+    rows.insert(table().jobs, [second], {"status": "pending", "priority": 5})
+    assert table().jobs.reserve(second)
+    eid = (session.Session & third).to_arrays("eid", limit=1)[0]
+
+    counted = {row.table for row in status.status(eid=eid)}
+    assert {plan.name_of(t) for t in plan.tables()} - counted == {"herd.Herd"}
+    for question in (status.status, status.running, status.failures, stale.find):
+        assert len(question(chosen)) == 1, question
+        assert question(chosen, eid) == [], question
+    assert worker.retry(chosen, eid) == 0
+    assert [failure.key for failure in status.failures(chosen)] == [first]
+    assert worker.retry(chosen) == 1
+
+
 # --- modules ------------------------------------------------------------------------------------
 
 MODULE = """
