@@ -94,6 +94,16 @@ def able(table: Table, of: Mapping[str, Any] | None = None) -> dj.expression.Que
     return table().jobs.target.key_source.proj() & dict(of or {})
 
 
+def done(table: Table) -> str:
+    """Write the condition that the key of a job is made. The alias of the jobs is `job`."""
+    target = table().jobs.target
+    names = target.jobs.primary_key
+    return (
+        f"EXISTS (SELECT 1 FROM {target.full_table_name} AS made "
+        f"WHERE {same(names, 'made', 'job')})"
+    )
+
+
 def undone(table: Table, *states: str) -> str:
     """Write the condition that a key is not made, and has no job, or none in one of some states.
 

@@ -193,7 +193,10 @@ def running(
 def failures(
     tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
 ) -> list[Failure]:
-    """Return every recorded failure of tables (default all), or of one session."""
+    """Return every recorded failure of tables (default all), or of one session.
+
+    Not of keys that were made since, as by `populate` in a notebook, which knows nothing of jobs.
+    """
     found = _fetch_jobs(tables, eid, "error", "error_message")
     return [Failure(plan.name_of(table), key, error) for table, key, error in found]
 
@@ -252,7 +255,9 @@ def _fetch_jobs(
     selections = []
     for table in plan.of_session(tables, eid):
         jobs = table().jobs & {"status": state} & _of(eid)
-        rest = f"{columns} FROM {jobs.full_table_name}{jobs.where_clause()}"
+        rest = f"{columns} FROM {jobs.full_table_name} AS job{jobs.where_clause()}"
+        if state == "error":
+            rest += f" AND NOT {ask.done(table)}"
         selections.append((table, jobs.primary_key, rest))
     return ask.fetch_keyed(selections)
 
@@ -260,7 +265,7 @@ def _fetch_jobs(
 def _counts(i: int, table: type[dj.Table], of: dict[str, str]) -> str:
     """Write the selection of what `_state` takes."""
     made, jobs, able = table & of, table().jobs & of, ask.able(table, of)
-    is_running, has_failed = "status = 'reserved'", "status = 'error'"
+    is_running, has_failed = "status = 'reserved'", f"status = 'error' AND NOT {ask.done(table)}"
     is_pending = ask.undone(table, "reserved", "error", "ignore")
     wanted, offered = _wanted(table, of)
     return (
@@ -269,7 +274,7 @@ def _counts(i: int, table: type[dj.Table], of: dict[str, str]) -> str:
         f"FROM {made.full_table_name}{made.where_clause()}) AS made CROSS JOIN "
         f"(SELECT count({_if(is_running, '1')}) AS running, "
         f"count({_if(has_failed, '1')}) AS failed "
-        f"FROM {jobs.full_table_name}{jobs.where_clause()}) AS jobs CROSS JOIN "
+        f"FROM {jobs.full_table_name} AS job{jobs.where_clause()}) AS jobs CROSS JOIN "
         f"(SELECT count({_if(is_pending, '1')}) AS pending, {offered} AS offered "
         f"FROM ({able.make_sql()}) AS able) AS able"
     )

@@ -87,6 +87,49 @@ def test_jobs_are_added_once_and_go_with_their_cause(registered):
     assert held.keys(order_by="eid") == [first, second]
 
 
+def test_what_waits_or_failed_is_forgotten_once_it_is_made(registered, monkeypatch):
+    first, second = behavior.Trials().key_source.keys(order_by="eid")
+    held = behavior.Trials().jobs
+    for status_ in ("pending", "error", "reserved", "ignore"):
+        held.delete()
+        rows.insert(held, [first, second], {"status": status_, "priority": 5})
+        behavior.Trials.populate(first)  # as in a notebook, by one's own hand
+        jobs.refresh(behavior.Trials)
+        expected = [second] if status_ in ("pending", "error") else [first, second]
+        assert held.keys(order_by="eid") == expected, status_
+        assert set(states(behavior.Trials)) == {status_}
+    held.delete()
+    rows.insert(held, [first, second], {"status": "error", "priority": 5})
+    behavior.Trials.populate()
+    monkeypatch.setattr(jobs, "FORGOTTEN_AT_ONCE", 1)
+    jobs.refresh(behavior.Trials)
+    assert not held
+
+
+def test_jobs_are_refreshed_while_someone_is_making_one_by_hand(registered):
+    """In a transaction, as `make` is, which may take an hour."""
+    first, second = behavior.Trials().key_source.keys(order_by="eid")
+    held = behavior.Trials().jobs
+    rows.insert(held, [first], {"status": "error", "priority": 5})
+    set_patience(held, "1")
+    by_hand = connection.another()
+    with by_hand.transaction:
+        name = behavior.Trials().full_table_name
+        by_hand.query(f"INSERT INTO {name} (eid, n_trials) VALUES (%s, 1)", (first["eid"],))
+        jobs.refresh(behavior.Trials)
+        assert held.keys(order_by="eid") == [first, second]
+    by_hand.close()
+    set_patience(held, "DEFAULT")
+    jobs.refresh(behavior.Trials)
+    assert held.keys() == [second]
+
+
+def set_patience(held, seconds):
+    """Set for how long MySQL waits for a row that another holds; PostgreSQL reads past it."""
+    if held.adapter.backend == "mysql":
+        held.connection.query(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+
+
 CASES = {
     "heard from now": (ELSEWHERE, 1, 0.0, None, "reserved"),
     "long at work, and heard from lately": (ELSEWHERE, 1, 1000.0, 990.0, "reserved"),

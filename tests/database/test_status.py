@@ -257,6 +257,30 @@ def test_a_fault_in_two_sessions_and_tables_is_one_kind_with_what_retries_it(fil
     assert "Nothing has failed." in run("status", "--errors").stdout
 
 
+def test_what_failed_and_was_made_by_hand_since_is_done_and_no_failure(filled, eids):
+    made, failed, _ = ({"eid": eid} for eid in eids)
+    jobs = behavior.Trials().jobs
+    held = {"status": "error", "priority": 5, "error_message": "DamagedFile: it was"}
+    jobs.insert({**key, **held} for key in (made, failed))
+    behavior.Trials.populate(made)  # as in a notebook: it knows nothing of jobs
+
+    def seen(eid=None):
+        (state,) = status.status([behavior.Trials], eid)
+        keys = [failure.key for failure in status.failures([behavior.Trials], eid)]
+        return (state.total, state.done, state.failed, state.pending), keys
+
+    assert seen() == ((3, 1, 1, 1), [failed])
+    assert [seen(eid) for eid in eids[:2]] == [((1, 1, 0, 0), []), ((1, 0, 1, 0), [failed])]
+    assert [kind.count for kind in status.errors([behavior.Trials])] == [1]
+    words = ["populate", "--only", "Trials"]
+    again = CliRunner().invoke(cli.app, words, env=filled.environment)
+    assert "1 failed earlier" in again.stderr
+    assert jobs.keys() == [failed]
+    assert seen() == ((3, 2, 1, 0), [failed])
+    behavior.Trials.delete()
+    jobs.delete_quick()
+
+
 # --- watching -----------------------------------------------------------------------------------
 
 
