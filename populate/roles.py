@@ -163,10 +163,11 @@ def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
     if role not in ROLES:
         raise ServerError(f"there is no role {role!r}.", "server", f"Roles: {', '.join(ROLES)}.")
     longest = LONGEST[backend]
-    fits = len(user) <= longest if backend == "mysql" else len(user.encode()) <= longest
+    # Half a character has no bytes; it is refused below, as what is no letter.
+    n_taken = len(user if backend == "mysql" else user.encode(errors="replace"))
     taken = user.lower() in RESERVED_USERS or user.lower().startswith("pg_")
     groups = [f"{prefix}_{role}" for role in ROLES]
-    if not re.fullmatch(r"\w[\w.@-]*", user) or not fits or taken or user in groups:
+    if not re.fullmatch(r"\w[\w.@-]*", user) or n_taken > longest or taken or user in groups:
         raise ServerError(
             f"{_shown(user)} cannot be the name of a user.",
             "server",
