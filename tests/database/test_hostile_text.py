@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from populate import cli, fetch, plan, releases, roles, stale, status, verify, worker
-from schemas import behavior, connection, views
-from schemas.errors import BwmError
+from schemas import behavior, connection, session, views
+from schemas.errors import BwmError, MissingDataset, ServerError
 from schemas.views import pynapple
 from tests.support.databases import tables
 
@@ -47,7 +47,9 @@ def _unchanged(_populated):
 def asked(_unchanged):
     _unchanged.connect()
     eid = behavior.Trials.to_arrays("eid", limit=1)[0]
-    return SimpleNamespace(database=_unchanged, eid=eid)
+    revised = session.Dataset & {"is_listed": True} & "revision <> ''"
+    file = revised.to_dicts(order_by="KEY", limit=1)[0]
+    return SimpleNamespace(database=_unchanged, eid=eid, file=file)
 
 
 def count():
@@ -128,8 +130,6 @@ def test_every_view_that_takes_text_is_tried():
 def test_nothing_else_that_takes_text_is_led_astray(asked, text):
     tried = (
         lambda: fetch.find(text),
-        lambda: fetch.find(asked.eid, like=f"\n{text}"),
-        lambda: fetch.find(asked.eid, revision=f"\n{text}"),
         lambda: releases.by_lab(text),
         lambda: releases.diff(text, text),
         lambda: releases.describe(text),
@@ -139,19 +139,62 @@ def test_nothing_else_that_takes_text_is_led_astray(asked, text):
         lambda: stale.find(eid=text),
         lambda: worker.retry(eid=text),
         lambda: verify.verify(eid=text).damage,
-        lambda: roles.statements("mysql", "bwm", "reader", f"{text} "),
         lambda: connection.schema(text),
     )
     for one in tried:
         assert finds_nothing(one), inspect.getsource(one)
 
 
+# --- what is right but for its end --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:24])
+def test_a_file_is_found_by_its_very_name_and_revision(asked, text):
+    eid, path, revision = (asked.file[name] for name in ("eid", "dataset_path", "revision"))
+    if text == "":
+        assert [row["dataset_path"] for row in fetch.find(eid, like=path)] == [path]
+        assert asked.file in fetch.find(eid, revision=revision)
+        return
+    with pytest.raises(MissingDataset, match="no file is like"):
+        fetch.find(eid, like=path + text)
+    with pytest.raises(MissingDataset, match=r"no file like .* has the revision"):
+        fetch.find(eid, revision=revision + text)
+
+
+TAKEN = {
+    "user": ("ann", {"_", ""}),
+    "host": ("10.0.0.1", {"_", "", "%", "../../etc/passwd"}),
+    "schema": ("alice", {"_", ""}),
+}
+"""What names begin with, and the ends with which they still are names."""
+
+
+def grants(backend, user="ann", host="10.0.0.1", schema="alice"):
+    return "\n".join(roles.statements(backend, "bwm", "analyst", user, host, [schema]))
+
+
+@pytest.mark.parametrize("backend_name", ["mysql", "postgresql"])
+@pytest.mark.parametrize("place", TAKEN)
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:24])
+def test_a_role_is_granted_to_the_very_name_or_to_none(backend_name, place, text):
+    begin, taken = TAKEN[place]
+    if text not in taken:
+        with pytest.raises(ServerError) as refused:
+            grants(backend_name, **{place: begin + text})
+        assert repr(begin + text)[:40] in str(refused.value)
+        return
+    is_pattern = backend_name == "mysql" and place == "schema"
+    written = (begin + text).replace("_", r"\_" if is_pattern else "_")
+    expected = grants(backend_name).replace(begin, written)
+    assert grants(backend_name, **{place: begin + text}) == expected
+
+
+# --- the command --------------------------------------------------------------------------------
+
 COMMANDS = (
     ("units", "--region", "{}"),
-    ("units", "--release", "{}"),
-    ("fetch", "{}"),
-    ("fetch", "{eid}", "--like", "{}\n"),
-    ("fetch", "{eid}", "--revision", "{}\n"),
+    ("units", "--region", "TH", "--release", "{}"),
+    ("fetch", "{}", "--like", "*"),
     ("populate", "--only", "{}"),
     ("retry", "--only", "{}"),
     ("retry", "--session", "{}"),
@@ -159,15 +202,24 @@ COMMANDS = (
     ("verify", "--session", "{}"),
     ("release", "show", "{}"),
     ("release", "diff", "{}", "{}"),
-    ("server", "grant", "reader", "{} "),
 )
+RIGHT = (
+    ("fetch", "{eid}", "--list", "--like", "{dataset_path}{}"),
+    ("fetch", "{eid}", "--list", "--like", "*", "--revision", "{revision}{}"),
+    ("server", "grant", "reader", "ann{}"),
+    ("server", "grant", "reader", "ann", "--schema", "alice{}"),
+)
+"""Commands that do what they say, but for a text at the end of a word."""
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", [*COMMANDS, *RIGHT], ids=" ".join)
 def test_a_command_says_what_is_wrong(asked, words):
     for text in ("'; DROP TABLE x; --", "%s", "a\0b", ""):
-        given = [word.format(text, eid=asked.eid) for word in words]
+        given = [word.format(text, **asked.file) for word in words]
         found = CliRunner().invoke(cli.app, given, env=asked.database.environment)
-        assert found.exit_code in (1, 2), (text, found.output)
+        if words in RIGHT and text == "":
+            assert found.exit_code == 0, found.output
+            continue
+        assert found.exit_code == 1, (text, found.output)  # 2: it is asked in a wrong way
         assert isinstance(found.exception, SystemExit), found.exception
         assert "Traceback" not in found.output
