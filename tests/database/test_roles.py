@@ -1,6 +1,5 @@
 """Roles on both servers: what each can do, and what it tries in vain."""
 
-import contextlib
 from types import SimpleNamespace
 
 import datajoint as dj
@@ -14,9 +13,9 @@ from schemas.denials import AccessDenied, explain_blocked_deletes
 from schemas.errors import ServerError
 from schemas.sources import simulator
 from tests.support.databases import Release, tables
+from tests.support.users import PASSWORD, drop, users
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
-PASSWORD = 'it\'s 100%s "secret" \\ `too`; --'
 OURS = f"{MODULES[1]}.lab"
 
 
@@ -39,47 +38,6 @@ def shared(_shared):
     _shared.database.connect()
     yield _shared
     _shared.database.connect()
-
-
-@contextlib.contextmanager
-def users(database):
-    """Make users that are gone afterwards: `make(role, name)`."""
-    made = []
-
-    def make(role, name=None, host="%", user=None, **more):
-        # Names of users and of the schemas of analysts are of the whole server.
-        user = user or f"{name or role}{database.settings.prefix}"
-        made.append((user, host))
-        database.connect()
-        if role is None:
-            quoted = dj.conn().adapter.quote_identifier(user)
-            how = "IDENTIFIED BY" if is_mysql() else "LOGIN PASSWORD"
-            dj.conn().query(f"CREATE USER {quoted} {how} %s", (PASSWORD,))
-        else:
-            roles.apply(database.settings.prefix, role, user, host, password=PASSWORD, **more)
-        given = {"user": user, "password": SecretStr(PASSWORD)}
-        return database.settings.model_copy(update=given)
-
-    yield make
-    database.connect()
-    for user, host in made:
-        drop(user, host)
-
-
-def drop(user, host):
-    """Remove a user, and what is theirs alone."""
-    connected = dj.conn()
-    dropped = connected.adapter.drop_schema_sql(user)
-    connected.query(dropped if is_mysql() else dropped.replace("RESTRICT", "CASCADE"))
-    if is_mysql():
-        connected.query(f"DROP USER IF EXISTS `{user}`@`{host.replace('%', '%%')}`")
-    else:
-        connected.query(f'DROP OWNED BY "{user}" CASCADE')
-        connected.query(f'DROP ROLE "{user}"')
-
-
-def is_mysql():
-    return dj.conn().adapter.backend == "mysql"
 
 
 def denied(what):

@@ -1,0 +1,53 @@
+"""Users of a test server, each with a role."""
+
+import contextlib
+
+import datajoint as dj
+from pydantic import SecretStr
+
+from populate import roles
+
+PASSWORD = 'it\'s 100%s "secret" \\ `too`; --'
+
+
+@contextlib.contextmanager
+def users(database):
+    """Make users that are gone afterwards: `make(role, name)`."""
+    made = []
+
+    def make(role, name=None, host="%", user=None, **more):
+        # Names of users and of the schemas of analysts are of the whole server.
+        user = user or f"{name or role}{database.settings.prefix}"
+        made.append((user, host))
+        database.connect()
+        if role is None:
+            quoted = dj.conn().adapter.quote_identifier(user)
+            how = "IDENTIFIED BY" if is_mysql() else "LOGIN PASSWORD"
+            dj.conn().query(f"CREATE USER {quoted} {how} %s", (PASSWORD,))
+        else:
+            roles.apply(database.settings.prefix, role, user, host, password=PASSWORD, **more)
+        given = {"user": user, "password": SecretStr(PASSWORD)}
+        return database.settings.model_copy(update=given)
+
+    try:
+        yield make
+    finally:
+        database.connect()
+        for user, host in made:
+            drop(user, host)
+
+
+def drop(user, host):
+    """Remove a user, and what is theirs alone."""
+    connected = dj.conn()
+    dropped = connected.adapter.drop_schema_sql(user)
+    connected.query(dropped if is_mysql() else dropped.replace("RESTRICT", "CASCADE"))
+    if is_mysql():
+        connected.query(f"DROP USER IF EXISTS `{user}`@`{host.replace('%', '%%')}`")
+    else:
+        connected.query(f'DROP OWNED BY "{user}" CASCADE')
+        connected.query(f'DROP ROLE "{user}"')
+
+
+def is_mysql():
+    return dj.conn().adapter.backend == "mysql"
