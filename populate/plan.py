@@ -216,7 +216,8 @@ def _check(module: ModuleType) -> None:
                     f"{one.__qualname__} on the server lacks {', '.join(sorted(missing))}: its "
                     "definition was changed since.",
                     where,
-                    f"Drop it, and populate again: `{table.__name__}.drop()`.",
+                    "Drop it with its jobs, and populate again: "
+                    f"`{table.__name__}.jobs.drop()`, then `{table.__name__}.drop()`.",
                 )
 
 

@@ -1,5 +1,6 @@
 """Tables of a user's own: the template and its guide, and what tells one module from another."""
 
+import copy
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from schemas.errors import QueryError, ServerError, SettingsError
 from schemas.sources import simulator
 from tests.support import guide
 from tests.support.databases import Release
+from tests.support.users import users
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "notebooks" / "my_tables.py"
@@ -84,9 +86,9 @@ class Reader:
         assert found.exit_code == 0, found.output
         return found.output
 
-    def start(self, line):
-        """Start a command in a process of its own."""
-        given = {"PYTHONPATH": str(ROOT), **self.database.environment}
+    def start(self, line, who=None):
+        """Start a command in a process of its own, of another user if one is named."""
+        given = {"PYTHONPATH": str(ROOT), **(who or self.database).environment}
         return subprocess.Popen(
             [sys.executable, "-m", "populate", *shlex.split(line)[1:]],
             env={n: v for n, v in os.environ.items() if not n.startswith("BWM_TEST")} | given,
@@ -96,20 +98,46 @@ class Reader:
         )
 
 
-def test_the_guide_works_as_it_is_written(populated, folder, drop):
+@pytest.fixture(params=["administrator", "analyst"])
+def people(request, populated, drop):
+    """Who follows the guide, and who fills the tables: one who may everything, or two of roles."""
+    drop("alice")
+    if request.param == "administrator":
+        yield populated, populated
+        return
+
+    def as_user(settings):
+        own = copy.copy(populated)
+        own.settings = settings
+        return own
+
+    with users(populated) as make:
+        own = {"schemas": ["alice"]}
+        alice, robot = (as_user(make(role, **own)) for role in ("analyst", "worker"))
+        alice.connect()
+        yield alice, robot
+
+
+def test_the_guide_works_as_it_is_written(people, folder):
     (folder / "notebooks").mkdir()
     shutil.copy(TEMPLATE, folder / "notebooks")
-    drop("alice")
-    copy, fill, ask, variant, *of_array, again, of_variant, of_table, of_schema = guide.blocks()
-    reader = Reader(populated)
-    reader.read(copy)
+    copied, fill, ask, variant, *of_array, again, of_variant, of_table, of_all = guide.blocks()
+    alice, robot = people
+    reader = Reader(alice)
+    reader.read(copied)
     assert Path.cwd() == folder / "analysis"
 
-    # Filled by a worker and a crew of two at once, who both make the tables.
     populate, show = fill.text.splitlines()
-    pair = [reader.start(line) for line in (populate, f"{populate} --workers 2")]
-    printed = [process.communicate(timeout=PATIENCE)[0] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], "\n".join(printed)
+    if robot is not alice:
+        reader.run(show)  # a worker makes no tables
+
+    def fill_as_robot():
+        """By a worker and a crew of two at once, who both make the tables if they may."""
+        pair = [reader.start(line, robot) for line in (populate, f"{populate} --workers 2")]
+        printed = [process.communicate(timeout=PATIENCE)[0] for process in pair]
+        assert [process.returncode for process in pair] == [0, 0], "\n".join(printed)
+
+    fill_as_robot()
     n_keys = len(ephys.Spikes.proj() * ephys.GoodUnits.proj())
     assert re.search(rf"my_tables.Regularity +{2 * n_keys}\b", reader.run(show))
     show = f"{show} --json"
@@ -126,16 +154,27 @@ def test_the_guide_works_as_it_is_written(populated, folder, drop):
     assert states(reader.run(show)) == (2 * n_keys, n_keys, 0)
     for block in of_array:
         reader.read(block)
+    reader.run("bwm verify --module my_histograms.py --repair")
     assert_counted(**{name: reader.names[name] for name in ("key", "histogram")})
     reader.read(again)
     assert states(reader.run(show)) == (3 * n_keys, 0, 0)
     reader.read(of_variant)
     assert states(reader.run(show)) == (2 * n_keys, 0, 0)
     reader.read(of_table)
+    histogram = {"__interval_histogram", "~~interval_histogram"}
+    assert held("alice") == {"#regularity_definition", *histogram}
     assert states(reader.run(show)) == (0, 2 * n_keys, 0)
-    reader.read(of_schema)
-    reader.names["my_tables"].schema.activate("alice")
-    assert not len(dj.conn().query(dj.conn().adapter.list_tables_sql("alice")).fetchall())
+    # What is made anew is open to the same worker.
+    fill_as_robot()
+    assert states(reader.run(show)) == (2 * n_keys, 0, 0)
+    reader.read(of_all)
+    assert held("alice") == histogram
+
+
+def held(schema):
+    """Tables of a schema, those of jobs too."""
+    asked = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
+    return {name for (name,) in dj.conn().query(asked, (schema,)).fetchall()} - {"~lineage"}
 
 
 def states(output):
@@ -423,9 +462,14 @@ def test_two_tables_of_one_name_and_changed_definitions_are_refused(populated, f
     text = (folder / "mine.py").read_text()
     (folder / "mine.py").write_text(text.replace("---", "---\n    n_more : int32  # more"))
     del sys.modules["mine"]
-    with pytest.raises(SettingsError, match=r"Counted on the server lacks n_more.*`Counted.drop"):
+    with pytest.raises(
+        SettingsError,
+        match=r"Counted on the server lacks n_more.*`Counted.jobs.drop\(\)`, then `Counted.drop",
+    ):
         plan.use(["mine"])
+    sys.modules["mine"].Counted.jobs.drop()
     sys.modules["mine"].Counted.drop()
+    assert held("own_mine") == set()
     del sys.modules["mine"]
     plan.use(["mine"])
     assert "n_more" in plan.find(["Counted"])[0]().heading.names
