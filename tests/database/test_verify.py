@@ -303,6 +303,13 @@ def test_each_wrong_count_is_named_with_its_row_alone(made, table, column, value
     assert all(damage.key == of for damage in found)
 
 
+def test_what_a_test_changes_is_as_it_was_though_it_fails(made):
+    key = key_of(Trials)
+    with pytest.raises(ZeroDivisionError), changed(Trials, key, "n_trials", "n_trials + 1"):
+        _ = 1 / 0
+    assert counts.find(rules.rules(), None, ()) == []
+
+
 def test_rows_with_wrong_counts_go_with_what_depends_on_them_and_come_back(filled):
     trials, sort = key_of(Trials), key_of(ephys.SpikeSorting)
     change(Trials, trials, n_trials="n_trials + 1")

@@ -58,11 +58,13 @@ def changed(table, key, column, value):
         (row, row.pop(column)) for row in rows.frame((table & key).proj(column)).to_dict("records")
     ]
     change(table, key, **{column: value})
-    yield
-    for row, held in before:
-        where = (table & row).where_clause().replace("%", "%%")
-        sets = f"{quote(column)} = %s"
-        dj.conn().query(f"UPDATE {table.full_table_name} SET {sets}{where}", (rows.clean(held),))
+    try:
+        yield
+    finally:
+        for row, held in before:
+            where = (table & row).where_clause().replace("%", "%%")
+            sets = f"UPDATE {table.full_table_name} SET {quote(column)} = %s"
+            dj.conn().query(sets + where, (rows.clean(held),))
 
 
 def named(report):
