@@ -16,7 +16,6 @@ import datajoint as dj
 
 from populate import ask, plan, worker
 from populate.verify.repair import remove_rows
-from schemas.denials import explain_blocked_deletes
 from schemas.errors import BwmError
 
 REASONS = ("replaced", "revised", "added", "withdrawn")
@@ -154,11 +153,10 @@ def remake(
             else:
                 stale.setdefault(table, []).append(found.key)
     doomed = {table: _doomed(table, stale) for table in every}
-    with explain_blocked_deletes():
-        for table, keys in stale.items():
-            for gone in remove_rows(table, keys):
-                if not gone.is_gone:
-                    outcomes[table].kept.append((gone.key or {}, gone.why))
+    for table, keys in stale.items():
+        for gone in remove_rows(table, keys):
+            if not gone.is_gone:
+                outcomes[table].kept.append((gone.key or {}, gone.why))
     for table, keys in doomed.items():
         if keys:
             made = worker.fill(table, progress, keys, keep)

@@ -14,6 +14,7 @@ from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
 from schemas import storage
 from schemas.denials import explain_blocked_deletes
+from schemas.errors import ServerError
 
 Table = type[dj.Table]
 
@@ -55,7 +56,8 @@ def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
     """Remove what is damaged, and what depends on it.
 
     Rows go with the rows that refer to them, their objects, and the failures that workers had
-    with them. Rows that somebody typed are never removed, nor what they refer to.
+    with them. Rows that somebody typed are never removed, nor what they refer to; rows that cannot
+    be removed are kept, as where a table of an analyst refers to them whose schema is closed.
 
     Parameters
     ----------
@@ -72,15 +74,12 @@ def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
     ------
     StorageError
         An object cannot be removed; its rows stay then.
-    ServerError
-        A table of an analyst refers to rows that are to go, and its schema is closed.
     """
     done = []
-    with explain_blocked_deletes():
-        for removed in _all(damage):
-            done.append(removed)
-            if tell:
-                tell(removed)
+    for removed in _all(damage):
+        done.append(removed)
+        if tell:
+            tell(removed)
     return done
 
 
@@ -112,34 +111,26 @@ def _rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
     return {table: list(keys.values()) for table, keys in found.items()}
 
 
+class _MustStay(Exception):
+    """Rows that somebody typed refer to the rows that are to go."""
+
+
 def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
     """Remove rows of an imported or computed table with all that depends on them.
 
     Objects of the rows go too, and failures of jobs that needed them. Rows that somebody typed
-    are kept, with what they refer to.
-
-    Their objects go before the rows are gone for others: until then no worker makes them again,
-    and what it then writes may have the same name.
+    are kept, with what they refer to, and rows that the server or an analyst's table holds fast.
     """
-    doomed = table() & keys
-    cascade = list(dj.Diagram.cascade(doomed))
-    counts = {one.full_table_name: len(one) for one in cascade}
-    typed = [
-        one.full_table_name for one in cascade if _is_typed(one) and counts[one.full_table_name]
-    ]
-    if typed:
-        if len(keys) > 1:
+    try:
+        with explain_blocked_deletes():
+            counts, going = _delete(table() & keys)
+    except (ServerError, _MustStay) as error:
+        if len(keys) == 1:
+            yield Removed("kept", plan.name_of(table), 1, _why(error, keys[0]), keys[0])
+        else:  # one of them may hold all others
             for key in keys:
                 yield from remove_rows(table, [key])
-        else:
-            why = f"rows that were typed refer to {keys[0]}: {', '.join(typed)}."
-            yield Removed("kept", plan.name_of(table), 1, why, keys[0])
         return
-    going = _objects(cascade)
-    with doomed.connection.transaction:
-        doomed.delete(prompt=False)
-        for store, path in going:
-            storage.remove(path, store)
     _forget_failures(table, keys)
     names = {
         one.full_table_name: name_of(one) for master in plan.tables() for one in with_parts(master)
@@ -149,6 +140,32 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
             yield Removed("rows", names.get(full_name, full_name), n)
     for store, path in going:
         yield Removed("object", storage.place(path, store), 1)
+
+
+def _delete(doomed: dj.Table) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Delete rows, what depends on them, and their objects, or nothing of it.
+
+    Objects go before the rows are gone for others: until then no worker makes them again, and
+    what it then writes may have the same name.
+    """
+    cascade = list(dj.Diagram.cascade(doomed))
+    counts = {one.full_table_name: len(one) for one in cascade}
+    typed = [name for one in cascade if _is_typed(one) and counts[name := one.full_table_name]]
+    if typed:
+        raise _MustStay(", ".join(typed))
+    going = _objects(cascade)
+    with doomed.connection.transaction:
+        doomed.delete(prompt=False)
+        for store, path in going:
+            storage.remove(path, store)
+    return counts, going
+
+
+def _why(error: Exception, key: Key) -> str:
+    """Tell why a row is kept."""
+    if isinstance(error, ServerError):
+        return f"{key}: {error.what} {error.remedy}"
+    return f"rows that were typed refer to {key}: {error}."
 
 
 def _is_typed(table: dj.Table) -> bool:

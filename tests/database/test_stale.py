@@ -8,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from populate import cli, fetch, plan, stale, status, worker
-from schemas import activity, behavior, ephys, session
+from schemas import activity, behavior, connection, ephys, session
 from schemas.errors import MissingDataset
 from schemas.sources import simulator
 from tests.support.databases import Release, differences, snapshot
+from tests.support.users import counted, users
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 RESORT = "2024-05-06"
@@ -120,6 +121,21 @@ def test_a_new_default_revision_is_a_reason_and_an_older_one_none(lend, filled, 
     expected = anew(lend, filled.folder)
     filled.connect()
     assert differences(held, expected) == {}
+
+
+def test_rows_that_a_table_of_a_closed_schema_refers_to_are_kept_and_others_made(filled):
+    with counted(filled) as (key, _), users(filled) as make:
+        simulator.revise(filled.folder, key["eid"], "alf/_ibl_trials.table.pqt", "2025-01-01")
+        simulator.revise(filled.folder, key["eid"], "alf/_ibl_wheel.position.npy", seed=1)
+        filled.register(filled.folder)
+        assert {found.table for found in stale.find()} == {"behavior.Trials", "wheel.Wheel"}
+        connection.connect(make("worker"))
+        outcomes = {outcome.table: outcome for outcome in stale.remake()}
+        ((kept, why),) = outcomes["behavior.Trials"].kept
+        assert kept == key
+        assert "which is not yours to change" in why
+        assert outcomes["wheel.Wheel"].made == 1
+        assert {found.table for found in stale.find()} == {"behavior.Trials"}
 
 
 def test_a_new_sort_stands_beside_the_old_ones(filled, original, made):

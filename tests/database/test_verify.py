@@ -21,6 +21,7 @@ from schemas.sources import simulator
 from schemas.sources.base import Selection
 from tests.support.alyx import AlyxServer
 from tests.support.databases import Release, differences, held_objects, snapshot, stored_objects
+from tests.support.users import counted, users
 from tests.support.verify import change, changed, cut, first, flip, key_of, name, named, place
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
@@ -369,6 +370,52 @@ def test_what_somebody_typed_is_kept_with_what_it_refers_to(filled):
         mine.drop(prompt=False)
         dj.conn().dependencies.clear()  # it goes on knowing the table
     restore()
+
+
+def test_what_a_table_of_a_closed_schema_refers_to_is_kept_and_all_else_is_repaired(
+    filled, backend
+):
+    change(Trials, {}, n_trials="n_trials + 1")
+    licks, ref = first(video.Licks, "licks")
+    cut(place(filled, ref))
+    _, ref = first(ephys.Spikes, "spikes")
+    orphan = plant(place(filled, ref).parent / "spikes_0123456789ab.parquet", 3600)
+    made_already = key_of(wheel.Wheel)
+    rows.insert1(wheel.Wheel().jobs, {**made_already, "status": "pending", "priority": 5})
+    with counted(filled) as (key, others), users(filled) as make:
+        connection.connect(make("worker"))
+        removed = verify.repair(verify.verify().damage)
+        # PostgreSQL tells nobody which rows of a table refer that they may not read.
+        expected = [key] if backend.name == "mysql" else [key, *others]
+        kept = [one for one in removed if not one.is_gone]
+        assert [one.key for one in kept] == expected
+        for one in kept:
+            assert (one.name, one.number) == ("behavior.Trials", 1)
+            assert f"{one.key}: rows are not deleted, because " in one.why
+            assert "which is not yours to change. Ask its owner" in one.why
+        assert len(Trials & expected) == len(Trials()) == len(expected)
+        assert not video.Licks & licks
+        assert not orphan.exists()
+        assert len(wheel.Wheel().jobs) == 0
+        assert not dj.conn().in_transaction
+    assert all(one.is_gone for one in verify.repair(verify.verify().damage))
+    restore()
+
+
+def test_who_may_not_delete_is_told_of_each_row_and_nothing_changes(filled):
+    keys = Trials().keys(order_by="eid")
+    with users(filled) as make, ExitStack() as stack:
+        reader = make("reader")
+        for key in keys:
+            stack.enter_context(changed(Trials, key, "n_trials", "n_trials + 1"))
+        given = {"DJ_USER": reader.user, "DJ_PASS": reader.password.get_secret_value()}
+        environment = {**filled.environment, **given}
+        said = CliRunner().invoke(cli.app, ["verify", "--repair"], env=environment)
+        assert said.exit_code == 1
+        assert said.stdout.count("kept: behavior.Trials: {'eid': ") == len(keys)
+        assert said.stdout.count("may not DELETE") == len(keys)
+        assert "Not everything could be repaired" in said.stderr
+        filled.connect()
 
 
 def test_one_session_is_looked_at_alone(filled):

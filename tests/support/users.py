@@ -1,4 +1,4 @@
-"""Users of a test server, each with a role."""
+"""Users of a test server, each with a role, and a table of one of them."""
 
 import contextlib
 
@@ -6,6 +6,7 @@ import datajoint as dj
 from pydantic import SecretStr
 
 from populate import roles
+from schemas import behavior, connection
 
 PASSWORD = 'it\'s 100%s "secret" \\ `too`; --'
 
@@ -51,3 +52,32 @@ def drop(user, host):
 
 def is_mysql():
     return dj.conn().adapter.backend == "mysql"
+
+
+class Count(dj.Computed):
+    """A table of an analyst."""
+
+    definition = """
+    # one row per session
+    -> behavior.Trials
+    ---
+    n_counted : int32  # number of trials
+    """
+
+    def make(self, key):
+        self.insert1({**key, "n_counted": (behavior.Trials & key).fetch1("n_trials")})
+
+
+@contextlib.contextmanager
+def counted(database):
+    """Let a table, in a schema of its own, refer to the trials of the first session."""
+    mine = connection.schema(f"mine_{database.settings.prefix}")
+    mine(Count, context={"behavior": behavior})
+    key, *others = behavior.Trials().keys(order_by="eid")
+    Count.populate(key)
+    try:
+        yield key, others
+    finally:
+        database.connect()
+        mine.drop(prompt=False)
+        dj.conn().dependencies.clear()  # it goes on knowing the table
