@@ -98,6 +98,8 @@ def _print_damage(damage: Damage) -> None:
 def _print_removed(removed: Removed) -> None:
     if not removed.is_gone:
         out.print(f"kept: {removed.name}: {removed.why}", soft_wrap=True)
+    elif removed.what == "returned":
+        out.print(f"given back: {removed.number} of {removed.name} (jobs)", soft_wrap=True)
     elif removed.what in ("rows", "job"):
         jobs = " (jobs)" if removed.what == "job" else ""
         out.print(f"removed: {removed.number} of {removed.name}{jobs}", soft_wrap=True)

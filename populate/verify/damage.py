@@ -12,6 +12,7 @@ REMEDIES = {
     "object": "Repair removes the file.",
     "download": "Repair removes the download; it comes again when it is needed.",
     "job": "Repair removes the job; `bwm populate` makes its key if it is still to be made.",
+    "held": "Repair gives the job back, as workers do; `bwm populate` makes its key.",
     "file": "The rows are as they were. Put the file back, or register its folder again.",
     "unread": "It cannot be told. See that its disk or server works, and look again.",
     "store": "The store is empty, or it is another database's: see bwm.store. Nothing is removed.",

@@ -55,7 +55,7 @@ def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
     return [
         Damage(
             JOBS,
-            "job",
+            "held",
             plan.name_of(holder.table),
             key,
             f"reserved by process {holder.pid} of {holder.host}",
@@ -98,3 +98,36 @@ def _made(tables: Sequence[Table], eid: str | None) -> list[Damage]:
         )
         for i, key, status in sql.fetch(selects, eid)
     ]
+
+
+def take_over(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
+    """Give back the jobs of silent workers, as a worker does: how many died of one is counted.
+
+    Parameters
+    ----------
+    damage : sequence of Damage
+        Jobs that silent workers held; those of workers that were heard from since are let be.
+
+    Returns
+    -------
+    list of (Damage, str)
+        Each that was taken over, and why it fails now if too many workers died of it.
+    """
+    silent = look(None) if damage else []
+    found = [one for one in damage if one in silent]
+    if not found:
+        return []
+    tables = plan.find([one.table for one in found])
+    poison = jobs.take_over(tables, connection.active().worker)
+    failed = [(plan.name_of(one.table), one.key, one.problem) for one in poison]
+    return [
+        (one, next((why for *job, why in failed if job == [one.table, one.key]), ""))
+        for one in found
+    ]
+
+
+def remove(one: Damage) -> bool:
+    """Remove a job unless a worker has it in hand since; tell whether it was removed."""
+    (table,) = plan.find([one.table])
+    job = table().jobs & one.key & {"status": one.found}
+    return bool(job.delete_quick(get_count=True))

@@ -21,12 +21,12 @@ Table = type[dj.Table]
 
 @dataclass(frozen=True)
 class Removed:
-    """Something that was removed.
+    """Something that was removed, given back, or kept.
 
     Attributes
     ----------
     what : str
-        `'rows'`, `'object'`, `'download'`, `'job'` or `'kept'`.
+        `'rows'`, `'object'`, `'download'`, `'job'`, `'returned'` (a job) or `'kept'`.
     name : str
         Name of a table, or place of a file.
     number : int
@@ -45,7 +45,7 @@ class Removed:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was removed indeed."""
+        """Whether it was removed or given back indeed."""
         return self.what != "kept"
 
 
@@ -57,7 +57,8 @@ def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
 
     Rows go with the rows that refer to them, their objects, and the failures that workers had
     with them. Rows that somebody typed are never removed, nor what they refer to; rows that cannot
-    be removed are kept, as where a table of an analyst refers to them whose schema is closed.
+    be removed are kept, as where a table of an analyst refers to them whose schema is closed. What
+    a silent worker holds is given back.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def _all(damage: Sequence[Damage]) -> Iterator[Removed]:
             yield from remove_rows(table, keys[start : start + AT_ONCE])
     yield from _remove_orphans([one for one in damage if one.kind == "object"])
     yield from _remove_downloads([one for one in damage if one.kind == "download"])
-    yield from _remove_jobs([one for one in damage if one.kind == "job"])
+    yield from _mend_jobs([one for one in damage if one.kind in ("job", "held")])
 
 
 # --- rows ---------------------------------------------------------------------------------------
@@ -196,13 +197,17 @@ def _forget_failures(table: Table, keys: list[Key]) -> None:
             (failed & [{name: key[name] for name in shared} for key in keys]).delete_quick()
 
 
-def _remove_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
-    """Remove jobs that are still as they were found."""
-    still = jobs.look(None) if damage else []
-    for one in damage:
-        if one in still:
-            (table,) = plan.find([one.table])
-            (table().jobs & one.key).delete_quick()
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+def _mend_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
+    """Give back jobs that silent workers hold, then remove those whose key is made."""
+    for one, why in jobs.take_over([one for one in damage if one.kind == "held"]):
+        kept = Removed("kept", one.table, 1, why, one.key)
+        yield kept if why else Removed("returned", one.table, 1)
+    found = [(one.table, one.key) for one in damage]
+    for one in jobs.look(None) if damage else ():
+        if one.kind == "job" and (one.table, one.key) in found and jobs.remove(one):
             yield Removed("job", one.table, 1)
 
 

@@ -562,8 +562,57 @@ def test_jobs_that_nobody_will_finish_or_that_are_done_are_named(filled):
     }
     report = verify.verify()
     assert named(report) == expected
-    assert {one.what for one in verify.repair(report.damage)} == {"job"}
+    assert {one.what for one in verify.repair(report.damage)} == {"job", "returned"}
     assert len(held) == len(wheel.Wheel().jobs) == 0
+
+
+def hold(table, key, ago, status_="reserved"):
+    """Let a process of another machine have reserved the job of a key, so many seconds ago."""
+    held = table().jobs
+    rows.insert1(held, {**key, "status": "pending", "priority": 5}, skip_duplicates=True)
+    interval = held.adapter.interval_expr(ago, "second")
+    dj.conn().query(
+        f"UPDATE {held.full_table_name} SET status = '{status_}', host = 'elsewhere', pid = 1, "
+        f"reserved_time = CURRENT_TIMESTAMP(3) - {interval}{(held & key).where_clause()}"
+    )
+    return held & key
+
+
+def test_a_job_of_a_silent_worker_is_given_back_until_too_many_died_of_it(filled):
+    key = key_of(wheel.Wheel)
+    (wheel.Wheel & key).delete()
+    for told in ("1 worker died while making it", "2 workers died while making it"):
+        job = hold(wheel.Wheel, key, 1000)
+        assert [one.what for one in verify.repair(verify.verify().damage)] == ["returned"]
+        assert job.fetch1("status", "error_message") == ("pending", told)
+    hold(wheel.Wheel, key, 1000)
+    said = bwm(filled, "--repair")
+    assert said.exit_code == 1
+    assert "kept: wheel.Wheel: WorkerDied: 3 workers died while making it." in said.stdout
+    filled.connect()
+    assert job.fetch1("status") == "error"
+    assert worker.retry() == 1
+    restore()
+
+
+@pytest.mark.parametrize("status_", ["reserved", "pending"])
+def test_a_job_that_is_reserved_anew_meanwhile_is_left_to_its_worker(filled, monkeypatch, status_):
+    key = key_of(wheel.Wheel)
+    job = hold(wheel.Wheel, key, 1000, status_)
+    found = verify.verify().damage
+    assert [one.key for one in found] == [key]
+    look = verify.jobs.look
+
+    def then_another_takes_it(eid):
+        seen = look(eid)
+        hold(wheel.Wheel, key, 0)
+        return seen
+
+    monkeypatch.setattr(verify.jobs, "look", then_another_takes_it)
+    verify.repair(found)
+    monkeypatch.undo()
+    assert job.fetch1("status", "host") == ("reserved", "elsewhere")
+    job.delete_quick()
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_a_file_that_is_evicted_meanwhile_is_not_damaged(stored):
 def test_damage_says_what_repair_does(kind):
     damage = Damage("objects", kind, "ephys.Spikes", {"eid": "e"}, "x", "1", "2")
     assert damage.as_dict()["remedy"] == damage.remedy == REMEDIES[kind]
-    assert damage.can_be_repaired == damage.remedy.startswith("Repair removes")
+    assert damage.can_be_repaired == damage.remedy.startswith("Repair ")
 
 
 def test_what_cannot_be_read_is_told_and_not_removed(stored, monkeypatch):
