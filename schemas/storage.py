@@ -207,10 +207,40 @@ def _access_explained(backend: Any, path: str, what: str) -> Iterator[None]:
         raise StorageError(f"{what} ({error}).", backend._full_path(path), remedy) from None
 
 
+FIELDS: dict[str, type] = {
+    "path": str,
+    "store": str,
+    "columns": list,
+    "n_rows": int,
+    "n_bytes": int,
+    "sha256": str,
+}
+"""What a row holds of an object."""
+
+
+def fault(stored: Any) -> str | None:
+    """Tell why what a row holds cannot lead to an object; None where it can."""
+    if not isinstance(stored, Mapping):
+        return f"{json.dumps(stored)[:200]}, which is no reference"
+    for name, kind in FIELDS.items():
+        if name not in stored:
+            return f"no {name}"
+        if type(stored[name]) is not kind:
+            return f"{name} {json.dumps(stored[name])[:200]}"
+    if not _is_path(stored["path"]):
+        return f"path {stored['path'][:200]!r}, which leads out of the store"
+    return None
+
+
+def _is_path(path: str) -> bool:
+    """Whether a path stays in the store."""
+    parts = path.split("/")
+    return path.isprintable() and "\\" not in path and not set(parts) & {"", ".", ".."}
+
+
 def _inside(backend: Any, path: str) -> str:
     """Return where an object is, and refuse a path that leaves the store, whoever wrote it."""
-    parts = path.split("/")
-    if not path.isprintable() or "\\" in path or set(parts) & {"", ".", ".."}:
+    if not _is_path(path):
         raise StorageError(
             f"{path[:200]!r} is not the path of an object.",
             "the store",

@@ -54,7 +54,7 @@ class File:
             "download" if cached else "file",
             "session.Dataset",
             {"eid": self.eid, "dataset_path": self.dataset_path},
-            f"{self.path}, read by {', '.join(sorted(self.tables))}",
+            f"{self.path or self.dataset_path}, read by {', '.join(sorted(self.tables))}",
             expected,
             found,
             path=self.dataset_path,
@@ -95,11 +95,13 @@ class Files:
 
     def __init__(self, eid: str | None = None) -> None:
         self._eid = eid
-        self.here = list(_locate(read_files(eid)))
+        read = read_files(eid)
+        self.here = list(_locate(read))
+        self._misled = _misled(read)
 
     def suspects(self) -> list[Damage]:
-        """Compare sizes."""
-        return [damage for file in self.here if (damage := _compare(file))]
+        """Compare sizes, and find paths that lead elsewhere."""
+        return [*self._misled, *(damage for file in self.here if (damage := _compare(file)))]
 
     def tasks(self, known: list[Damage]) -> list[Task]:
         """Return what is to be read to compare hashes, but for files that are damaged anyway."""
@@ -120,22 +122,32 @@ class Files:
             _compare(file) or (_compare_bytes(file, lambda _: None) if deep else None)
             for file in _locate(again)
         )
-        return [damage for damage in found if damage]
+        return [*_misled(again), *(damage for damage in found if damage)]
+
+
+def _misled(files: list[File]) -> list[Damage]:
+    """Find files whose path leads out of their session: no source says where those are."""
+    return [
+        file.damage("a path below the session", "one that leads elsewhere", False)
+        for file in files
+        if not base.is_dataset_path(file.dataset_path)
+    ]
 
 
 def _locate(files: list[File]) -> Iterator[File]:
     """Find the files that are here: others may be elsewhere, not yet fetched, or evicted."""
     by_source = defaultdict(list)
     for file in files:
-        by_source[file.source].append(file)
+        if base.is_dataset_path(file.dataset_path):
+            by_source[file.source].append(file)
     for location, listed in by_source.items():
         try:
             source = base.open_source(location)
+            if not isinstance(source, base.OnDisk):
+                continue
+            places = source.places([(file.eid, file.dataset_path) for file in listed])
         except SourceError:
             continue  # its folder is on another machine
-        if not isinstance(source, base.OnDisk):
-            continue
-        places = source.places([(file.eid, file.dataset_path) for file in listed])
         for file, place in zip(listed, places, strict=True):
             if place is not None and place.is_file():
                 file.path, file.n_bytes = place, place.stat().st_size

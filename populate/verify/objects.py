@@ -51,21 +51,30 @@ class Holder:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a row says of its object."""
+    """What a row says of its object, whatever it is."""
 
     holder: Holder
     key: Key
-    stored: dict[str, Any]
+    stored: Any
+
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot lead to an object; None where it can."""
+        return storage.fault(self.stored)
 
     @property
     def store(self) -> str:
-        """Name of the store."""
-        return self.stored["store"]
+        """Name of the store; empty where the row has none."""
+        return self._text("store")
 
     @property
     def path(self) -> str:
-        """Path in the store."""
-        return self.stored["path"]
+        """Path in the store; empty where the row has none."""
+        return self._text("path")
+
+    def _text(self, name: str) -> str:
+        held = self.stored.get(name) if isinstance(self.stored, dict) else None
+        return held if isinstance(held, str) else ""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -74,18 +83,28 @@ class Reference:
 
     def damage(self, expected: str, found: str, kind: str = "rows") -> Damage:
         """Tell that the object is not what the row says."""
-        where = storage.place(self.path, self.store)
         return Damage(
             OBJECTS,
             kind,
             self.holder.name,
             self.key,
-            where,
+            self._where(),
             expected,
             found,
             path=self.path,
             store=self.store,
         )
+
+    def _where(self) -> str:
+        try:
+            return storage.place(self.path, self.store)
+        except StorageError:
+            return f"{self.path} of store {self.store}"
+
+    def misleads(self, fault: str) -> Damage:
+        """Tell that the row leads to no object: there is none to be removed with it."""
+        name, column = self.holder.name, self.holder.column
+        return Damage(OBJECTS, "rows", name, self.key, column, "a reference to an object", fault)
 
 
 def holders() -> list[Holder]:
@@ -180,6 +199,8 @@ class Objects:
 
     @staticmethod
     def _compare(ref: Reference, held: storage.Held | None) -> Damage | None:
+        if fault := ref.fault:
+            return ref.misleads(fault)
         n_bytes = ref.stored["n_bytes"]
         if held is None:
             return ref.damage(f"{n_bytes} bytes", "nothing")
@@ -193,7 +214,7 @@ class Objects:
         return [
             Task(ref.stored["n_bytes"], partial(_compare_bytes, ref))
             for ref in self.references
-            if ref.path not in bad
+            if not ref.fault and ref.path not in bad
         ]
 
     def confirm(self, suspected: list[Damage], deep: bool) -> list[Damage]:
@@ -201,14 +222,20 @@ class Objects:
         if not suspected:
             return []
         paths = {damage.path for damage in suspected}
-        now = [r for r in references(self._holders, self._eid) if r.stored["path"] in paths]
-        found = [
-            self._compare(ref, storage.look_up(ref.path, ref.store))
-            or (_compare_bytes(ref, lambda _: None) if deep else None)
-            for ref in now
-        ]
+        now = [r for r in references(self._holders, self._eid) if r.fault or r.path in paths]
+        misleading = [ref.misleads(fault) for ref in now if (fault := ref.fault)]
+        found = (self._look_again(ref, deep) for ref in now if not ref.fault)
         damaged = [damage for damage in found if damage]
-        return [self._of_store(len(damaged))] if damaged and self._is_elsewhere else damaged
+        if damaged and self._is_elsewhere:
+            damaged = [self._of_store(len(damaged))]
+        return misleading + damaged
+
+    def _look_again(self, ref: Reference, deep: bool) -> Damage | None:
+        try:
+            held = storage.look_up(ref.path, ref.store)
+        except StorageError as error:  # that of a row may be none that is known here
+            return ref.damage("a store that can be read", error.what, "unread")
+        return self._compare(ref, held) or (_compare_bytes(ref, lambda _: None) if deep else None)
 
     def _of_store(self, n_rows: int) -> Damage:
         """Tell that the store is not the one: no reason to remove rows, or what others stored."""

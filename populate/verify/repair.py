@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import datajoint as dj
 
-from populate import plan
-from populate.verify import files, jobs, objects
+from populate import ask, plan
+from populate.verify import files, jobs, objects, sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
 from schemas import storage
@@ -175,17 +176,20 @@ def _is_typed(table: dj.Table) -> bool:
 
 
 def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
-    """List the objects, by store and path, that rows point to."""
+    """List the objects, by store and path, that rows point to.
+
+    DataJoint's own fetch fails where what a row holds leads to no object.
+    """
     columns = defaultdict(list)
     for holder in objects.holders():
-        columns[holder.table.full_table_name].append(holder.column)
-    return [
-        (one.stored["store"], one.stored["path"])
+        columns[holder.table.full_table_name].append(sql.text(sql.quote(holder.column)))
+    found = ask.fetch(
+        f"SELECT {column} FROM {table.full_table_name}{table.where_clause()}"
         for table in cascade
         for column in columns[table.full_table_name]
-        for one in table.to_arrays(column)
-        if one is not None
-    ]
+    )
+    held = [json.loads(stored) for (stored,) in found if stored is not None]
+    return [(one["store"], one["path"]) for one in held if not storage.fault(one)]
 
 
 def _forget_failures(table: Table, keys: list[Key]) -> None:

@@ -86,7 +86,11 @@ def _length(column: str) -> str:
     """Write the number of rows of an object, as its row has it."""
     if sql.is_mysql():
         return f"CAST(JSON_EXTRACT(m.{column}, '$.n_rows') AS SIGNED)"
-    return f"CAST(m.{column}::json->>'n_rows' AS BIGINT)"
+    # What is no number is none of rows, and would end the statement.
+    return (
+        f"CASE WHEN json_typeof(m.{column}::json->'n_rows') = 'number' "
+        f"THEN CAST(m.{column}::json->>'n_rows' AS NUMERIC) END"
+    )
 
 
 # --- trials -------------------------------------------------------------------------------------

@@ -22,7 +22,18 @@ from schemas.sources.base import Selection
 from tests.support.alyx import AlyxServer
 from tests.support.databases import Release, differences, held_objects, snapshot, stored_objects
 from tests.support.users import counted, users
-from tests.support.verify import change, changed, cut, first, flip, key_of, name, named, place
+from tests.support.verify import (
+    change,
+    changed,
+    cut,
+    first,
+    flip,
+    key_of,
+    name,
+    named,
+    place,
+    pointed,
+)
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 
@@ -128,6 +139,74 @@ def test_an_object_whose_row_says_otherwise_is_named(filled):
     assert damage.found.startswith(f"{ref.n_rows + 1} rows")
     verify.repair([damage])
     restore()
+
+
+WRONG_REFERENCES = {
+    "out of the store": ({"path": "../x.parquet"}, "path '../x.parquet', which leads out of the"),
+    "of no kind": ({"path": 5}, "path 5"),
+    "without size": ({"n_bytes": None}, "n_bytes null"),
+    "of a size in words": ({"n_bytes": "many"}, 'n_bytes "many"'),
+    "of rows in words": ({"n_rows": "many"}, 'n_rows "many"'),
+    "of half a row": ({"n_rows": 0.5}, "n_rows 0.5"),
+    "no object": (["x"], '["x"], which is no reference'),
+    "a text": ("x", '"x", which is no reference'),
+    "null": (None, "null, which is no reference"),
+    **{f"no {gone}": (gone, f"no {gone}") for gone in storage.FIELDS},
+}
+
+
+def wrong_reference(ref, wrong):
+    """What a row holds, changed in some fields, without one, or something else altogether."""
+    if isinstance(wrong, dict):
+        return {**ref.stored, **wrong}
+    if wrong in list(storage.FIELDS):
+        return {name: value for name, value in ref.stored.items() if name != wrong}
+    return wrong
+
+
+@pytest.mark.parametrize("case", WRONG_REFERENCES)
+def test_a_row_that_leads_to_no_object_is_named(made, case):
+    wrong, told = WRONG_REFERENCES[case]
+    key, ref = first(video.Licks, "licks")
+    with pointed(video.Licks, key, "licks", wrong_reference(ref, wrong)):
+        for deep in (False, True):
+            found = [d for d in verify.verify(deep).damage if d.check != "rows"]
+            assert [(d.check, d.table, d.key, d.what) for d in found] == [
+                ("objects", "video.Licks", key, "licks")
+            ]
+            assert (found[0].kind, found[0].path, found[0].store) == ("rows", "", "")
+            assert found[0].found.startswith(told)
+
+
+def test_rows_that_lead_to_no_object_are_made_again_and_nothing_else_is_removed(filled):
+    store = Path(filled.settings.store.location)
+    outside = plant(store.parent / "x.parquet", 0)
+    removed = {}
+    for table, column, wrong in (
+        (video.Licks, "licks", {"path": "../x.parquet"}),
+        (wheel.Wheel, "wheel_trace", "sha256"),
+        (ephys.Spikes, "spikes", "store"),
+    ):
+        key, ref = first(table, column)
+        change(table, key, **{column: f"'{json.dumps(wrong_reference(ref, wrong))}'"})
+        removed[table] = key
+    said = bwm(filled, "--repair")
+    assert said.exit_code == 0, said.output
+    filled.connect()
+    assert not any(table & key for table, key in removed.items())
+    assert outside.exists()
+    assert str(outside) not in said.output
+    outside.unlink()
+    restore()
+
+
+def test_a_row_that_names_a_store_which_is_not_known_here_is_told_and_kept(filled):
+    key, ref = first(video.Licks, "licks")
+    with pointed(video.Licks, key, "licks", {**ref.stored, "store": "elsewhere"}):
+        (damage,) = verify.verify(deep=True).damage
+        assert (damage.table, damage.key, damage.kind) == ("video.Licks", key, "unread")
+        assert damage.what == f"{ref.path} of store elsewhere"
+        assert verify.repair([damage]) == []
 
 
 # --- orphans ------------------------------------------------------------------------------------
@@ -644,6 +723,36 @@ def test_a_damaged_file_of_a_folder_is_named_and_left(filled, original):
         assert verify.verify(deep=True).damage == []
     finally:
         path.write_bytes(whole)
+
+
+def test_a_file_whose_path_leads_elsewhere_is_told_and_all_else_is_looked_at(filled, original):
+    (row,) = (Trials.Source & "source_md5 IS NOT NULL").to_dicts(
+        order_by="eid, dataset_path", limit=1
+    )
+    key = {name: row[name] for name in ("eid", "dataset_path")}
+    (licks,) = original.folder.rglob(f"{_day(row)}/alf/licks.times.npy")
+    whole = licks.read_bytes()
+    wrong = {**key, "dataset_path": "../../x.npy"}
+    change(session.Dataset, key, dataset_path="'../../x.npy'")
+    try:
+        cut(licks)
+        expected = {
+            name("files", "session.Dataset", wrong, "../../x.npy, read by behavior.Trials"),
+            name(
+                "files",
+                "session.Dataset",
+                {"eid": row["eid"], "dataset_path": "alf/licks.times.npy"},
+                f"{licks}, read by video.Licks",
+            ),
+        }
+        for deep in (False, True):
+            report = verify.verify(deep)
+            assert named(report) == expected
+            assert {one.kind for one in report.damage} == {"file"}
+        assert verify.repair(report.damage) == []
+    finally:
+        licks.write_bytes(whole)
+        change(session.Dataset, wrong, dataset_path=f"'{key['dataset_path']}'")
 
 
 def _day(row):

@@ -1,5 +1,6 @@
 """Damage: to files, to objects, and to rows behind DataJoint's back."""
 
+import json
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def changed(table, key, column, value):
             where = (table & row).where_clause().replace("%", "%%")
             sets = f"UPDATE {table.full_table_name} SET {quote(column)} = %s"
             dj.conn().query(sets + where, (rows.clean(held),))
+
+
+@contextmanager
+def pointed(table, key, column, stored):
+    """Let a row say something else of its object while a block runs."""
+    _, ref = first(table, column, **key)
+    change(table, key, **{column: _written(stored)})
+    try:
+        yield ref
+    finally:
+        change(table, key, **{column: _written(ref.stored)})
+
+
+def _written(stored):
+    return f"'{json.dumps(stored)}'"
 
 
 def named(report):
