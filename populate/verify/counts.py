@@ -12,6 +12,7 @@ import datajoint as dj
 from populate.verify import sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of
+from schemas.errors import BwmError
 
 Table = type[dj.Table]
 
@@ -103,6 +104,10 @@ class Rows:
         Whose rows are told.
     rows : callable
         Returns SQL of the rows: the key of the part, and `expected` and `found`.
+    files : callable, optional
+        Reads what the files of a row of `table` say is to be found, as text by the number of the
+        row of the part. Where it is what was found, files of the source disagree with each other:
+        the rows would be made again as they are, and be damaged again, so they are not removed.
     """
 
     check: str
@@ -111,6 +116,7 @@ class Rows:
     part: Table
     rows: Callable[[], str]
     unless: tuple[Table, ...] = ()
+    files: Callable[[Key], Mapping[Any, str | None]] | None = None
 
     def select(self, number: int, of_session: bool) -> str:
         """Write the statement that finds the rows for which they differ."""
@@ -165,9 +171,23 @@ def _damage(rule: Rule, key: Key, rows: list[tuple[Key, Any, Any]]) -> Damage:
     _, expected, found = rows[0]
     of_rows = tuple(row for row, _, _ in rows if row)
     what = f"{rule.what}, {_told(of_rows)}" if of_rows else rule.what
-    return Damage(
-        rule.check, "rows", name_of(rule.table), key, what, str(expected), str(found), of_rows
-    )
+    kind, found = "rows", str(found)
+    if isinstance(rule, Rows) and rule.files:
+        kind, more = _compare_files(rule.files, key, rows)
+        found += more
+    return Damage(rule.check, kind, name_of(rule.table), key, what, str(expected), found, of_rows)
+
+
+def _compare_files(
+    read: Callable[[Key], Mapping[Any, str | None]], key: Key, rows: list[tuple[Key, Any, Any]]
+) -> tuple[str, str]:
+    """Tell what kind of damage it is if rows are as their files say, or not, or none can tell."""
+    try:
+        said = read(key)
+    except BwmError as error:
+        return "unread", f"; whether its files say so cannot be read: {error.what}"
+    as_read = all(said.get(*row.values()) == found for row, _, found in rows)
+    return "source" if as_read else "rows", ""
 
 
 def _told(rows: tuple[Key, ...]) -> str:

@@ -13,11 +13,12 @@ REMEDIES = {
     "download": "Repair removes the download; it comes again when it is needed.",
     "job": "Repair removes the job; `bwm populate` makes its key if it is still to be made.",
     "held": "Repair gives the job back, as workers do; `bwm populate` makes its key.",
+    "source": "The rows are as their files say, which disagree: ask those who released them.",
     "file": "The rows are as they were. Put the file back, or register its folder again.",
     "unread": "It cannot be told. See that its disk or server works, and look again.",
     "store": "The store is empty, or it is another database's: see bwm.store. Nothing is removed.",
 }
-"""What is done about damage, by its kind; nothing about the last three."""
+"""What is done about damage, by its kind; nothing about the last four."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Damage:
     @property
     def can_be_repaired(self) -> bool:
         """Whether anything is done about it."""
-        return self.kind not in ("file", "unread", "store")
+        return self.kind not in ("source", "file", "unread", "store")
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""

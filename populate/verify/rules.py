@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 import datajoint as dj
+import pandas as pd
 
 from populate import plan
 from populate.verify import sql
 from populate.verify.counts import Count, Rows, Rule, Total
+from populate.verify.damage import Key
 from schemas import activity, behavior, ephys, passive, probe, quality, video, wheel
 
 PROMISES = {
@@ -278,6 +280,7 @@ def _spikes() -> list[Rule]:
                 _pairs, ephys.SpikeSorting.Cluster, "spike_count", spikes.Unit, "n_unit_spikes"
             ),
             (spikes,),
+            partial(_read, ephys.SpikeSorting, "spike_count"),
         ),
         Rows(
             "spikes",
@@ -314,6 +317,19 @@ def _pairs(table: Table, column: str, other: Table, expected: str) -> str:
     )
 
 
+def _read(table: Table, column: str, key: Key) -> dict[int, str | None]:
+    """Read whole numbers of a part from files, as the table does when it makes the row.
+
+    Metrics and regions are released in files of their own, and no release promises that they are
+    those of its spikes and sites. Only the files tell that from a row which was changed; they are
+    read for damaged rows alone, each as it is made.
+    """
+    target = table()
+    loaded, *_ = target.make_compute(key, *target.make_fetch(key))
+    values = loaded.frame.get(column, ())
+    return {row: None if pd.isna(value) else str(int(value)) for row, value in enumerate(values)}
+
+
 # --- regions ------------------------------------------------------------------------------------
 
 
@@ -326,6 +342,7 @@ def _regions() -> list[Rule]:
             "region_id against that of its site",
             sort.Cluster,
             partial(_placed, sort.Cluster),
+            files=partial(_read, sort, "region_id"),
         ),
         Rows(
             "regions",
@@ -333,6 +350,7 @@ def _regions() -> list[Rule]:
             "channel_region_id against that of its units",
             sites.Channel,
             partial(_placed, sites.Channel),
+            files=partial(_read, sites, "region_id"),
         ),
     ]
 

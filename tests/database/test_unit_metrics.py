@@ -5,14 +5,13 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from iblutil.io import parquet
 
 from populate import worker
 from schemas import ephys, rows, views
 from schemas.errors import QueryError
 from schemas.maths.metrics import CONFIDENCE_METRICS, METRICS
 from schemas.sources import simulator
-from schemas.sources.simulator.writing import md5
+from tests.support.databases import relist
 
 NAMES = {"": "pykilosort", "2024-05-06": "pykilosort@2024-05-06"}
 KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
@@ -136,16 +135,6 @@ def small(tmp_path_factory):
     return simulator.simulate(folder, "tiny", seed=3, **sizes)
 
 
-def write_anew(folder, path, table):
-    """Write a table and list its file as it is now."""
-    table.to_parquet(path, index=False)
-    listed, info = parquet.load(folder / "datasets.pqt")
-    of_file = listed.rel_path.map(lambda name: path.as_posix().endswith(name))
-    assert of_file.sum() == 1
-    listed.loc[of_file, ["hash", "file_size"]] = [md5(path.read_bytes()), path.stat().st_size]
-    parquet.save(str(folder / "datasets.pqt"), listed, info)
-
-
 def test_a_metric_that_was_changed_in_the_release_is_listed(small, database, tmp_path):
     folder = shutil.copytree(small.folder, tmp_path / "release")
     (path,) = folder.rglob("#2024-05-06#/clusters.metrics.pqt")
@@ -157,7 +146,8 @@ def test_a_metric_that_was_changed_in_the_release_is_listed(small, database, tmp
     table.loc[unit, "drift"] *= 1 + 1e-8
     table.loc[unit, "bitwise_fail"] = table.bitwise_fail[unit] ^ 2
     table.loc[other, "contamination"] = np.nan
-    write_anew(folder, path, table)
+    table.to_parquet(path, index=False)
+    relist(folder, path)
     database.register(folder)
     outcomes = worker.run([ephys.SpikeSorting, ephys.Spikes, ephys.UnitMetrics])
     assert not any(outcome.failed for outcome in outcomes)

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import datajoint as dj
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -20,7 +22,14 @@ from schemas.errors import StorageError
 from schemas.sources import simulator
 from schemas.sources.base import Selection
 from tests.support.alyx import AlyxServer
-from tests.support.databases import Release, differences, held_objects, snapshot, stored_objects
+from tests.support.databases import (
+    Release,
+    differences,
+    held_objects,
+    relist,
+    snapshot,
+    stored_objects,
+)
 from tests.support.users import counted, users
 from tests.support.verify import (
     change,
@@ -380,7 +389,58 @@ def test_each_wrong_count_is_named_with_its_row_alone(made, table, column, value
     with changed(table, of if column == "source_md5" else key, column, value):
         found = counts.find(rules.rules(), None, ())
     assert {(d.check, d.table, d.what.partition(", ")[0]) for d in found} == expected
-    assert all(damage.key == of for damage in found)
+    assert all((damage.key, damage.kind) == (of, "rows") for damage in found)
+
+
+def test_files_of_a_release_that_disagree_are_told_and_their_rows_kept(lend, original, tmp_path):
+    folder = tmp_path / "release"
+    shutil.copytree(original.folder, folder)
+    (metrics,) = folder.rglob("#2024-05-06#/clusters.metrics.pqt")
+    table = pd.read_parquet(metrics)
+    table.loc[table.spike_count.idxmax(), "spike_count"] += 1
+    table.to_parquet(metrics, index=False)
+    (regions,) = folder.rglob("#2024-05-06#/channels.brainLocationIds_ccf_2017.npy")
+    ids = np.load(regions)
+    np.save(regions, np.where(ids == 0, 0, ids[ids != 0][0]))
+    for path in (metrics, regions):
+        relist(folder, path)
+    chain = plan.find(["Channels", "SpikeSorting", "Spikes"])
+    with lend() as database:
+        database.register(folder)
+        worker.run(chain)
+        before = snapshot()
+        expected = {
+            ("spikes", "ephys.SpikeSorting"),
+            ("regions", "ephys.SpikeSorting"),
+            ("regions", "probe.Channels"),
+        }
+        found = verify.verify(deep=True).damage
+        assert {(damage.check, damage.table) for damage in found} == expected
+        assert {damage.kind for damage in found} == {"source"}
+        said = bwm(database, "--repair")
+        assert said.exit_code == 1
+        assert said.stdout.count("The rows are as their files say, which disagree") == len(found)
+        assert "removed" not in said.stdout
+        assert "Not everything could be repaired" in said.stderr
+        database.connect()
+
+        # A row that was changed in the database goes all the same, and comes back.
+        sort = next(damage.key for damage in found if damage.check == "spikes")
+        key = key_of(Cluster & sort, "spike_count > 0")
+        change(Cluster, key, spike_count="spike_count + 2")
+        found = verify.verify().damage
+        assert [d.check for d in found if d.kind == "rows"] == ["spikes"]
+        verify.repair(found)
+        assert len(ephys.SpikeSorting & sort) == 0
+        worker.run(chain)
+        assert differences(snapshot(), before) == {}
+
+        # Without the files nobody can tell.
+        folder.rename(tmp_path / "away")
+        found = verify.verify().damage
+        assert {damage.kind for damage in found} == {"unread"}
+        assert all("whether its files say so cannot be read" in damage.found for damage in found)
+        assert verify.repair(found) == []
 
 
 def test_what_a_test_changes_is_as_it_was_though_it_fails(made):

@@ -10,11 +10,13 @@ from typing import Any
 
 import datajoint as dj
 import pandas as pd
+from iblutil.io import parquet
 
 from populate import status, worker
 from populate.intake import intake
 from schemas import MODULES, connection, rows
 from schemas.settings import ENVIRONMENT, Settings
+from schemas.sources.simulator.writing import md5
 
 _number = itertools.count()
 
@@ -25,6 +27,15 @@ class Release:
 
     folder: Path
     truth: Any
+
+
+def relist(folder, path):
+    """List a file of a release as it is now."""
+    listed, info = parquet.load(folder / "datasets.pqt")
+    of_file = listed.rel_path.map(lambda name: path.as_posix().endswith(name))
+    assert of_file.sum() == 1
+    listed.loc[of_file, ["hash", "file_size"]] = [md5(path.read_bytes()), path.stat().st_size]
+    parquet.save(str(folder / "datasets.pqt"), listed, info)
 
 
 class Database:
