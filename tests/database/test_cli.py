@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_written_is_a_usage_error(bwm, form):
 def test_a_server_that_is_not_there_is_one_message(bwm):
     result = bwm("status", DJ_HOST="127.0.0.1", DJ_PORT="1", DJ_PASS="sesame")
     assert result.exit_code == 1
-    assert result.stderr.startswith("ServerError: ")
+    assert result.stderr.startswith("ServerAway: ")
     assert "Check DJ_HOST and DJ_PORT" in " ".join(result.stderr.split())
     assert "sesame" not in result.output
 
