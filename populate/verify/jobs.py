@@ -22,7 +22,7 @@ Table = type[dj.Table]
 
 def count(eid: str | None) -> int:
     """Count the jobs of all tables."""
-    tables = _tables(eid)
+    tables = plan.of_session(None, eid)
     session = " WHERE eid = %s" if eid is not None else ""
     selects = [f"SELECT COUNT(*) FROM {t().jobs.full_table_name}{session}" for t in tables]
     return sum(int(n) for (n,) in sql.fetch(selects, eid))
@@ -40,12 +40,8 @@ def find(eid: str | None) -> list[Damage]:
 
 def look(eid: str | None) -> list[Damage]:
     """Find them by one look."""
-    tables = _tables(eid)
+    tables = plan.of_session(None, eid)
     return [*_silent(tables, eid), *_made(tables, eid)]
-
-
-def _tables(eid: str | None) -> list[Table]:
-    return [t for t in plan.tables() if eid is None or "eid" in t().jobs.primary_key]
 
 
 def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
