@@ -505,6 +505,29 @@ def test_an_id_that_other_criteria_leave_out_is_told(alyx, offline, tmp_path):
         source(alyx, tmp_path / "cache").find(Selection(eids=(one.eid,), subject=other))
 
 
+def test_parameters_of_one_are_whole_whenever_it_is_killed(alyx, own_home, tmp_path, monkeypatch):
+    def cut(values, file, **_):
+        file.write('{"half')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("iblutil.io.params.json.dump", cut)
+        with pytest.raises(KeyboardInterrupt):
+            everything(source(alyx, tmp_path / "cache"))
+    assert everything(source(alyx, tmp_path / "cache"))
+    kept = [path for path in (own_home / ".one").iterdir() if not path.name.endswith(".saving")]
+    assert len(kept) == 2
+    for path in kept:
+        json.loads(path.read_text())
+
+
+def test_parameters_of_one_that_are_cut_are_named(alyx, own_home, tmp_path):
+    everything(source(alyx, tmp_path / "cache"))
+    (own_home / ".one" / ".caches").write_text('{"half')
+    with pytest.raises(SourceError, match=r"parameters .* cannot be read .*\.caches.*Remove that"):
+        everything(source(alyx, tmp_path / "another"))
+
+
 def test_an_id_that_is_none_is_told_before_it_is_asked(alyx, tmp_path):
     with pytest.raises(QueryError, match="'not-an-id' is no eid"):
         source(alyx, tmp_path / "cache").find(Selection(eids=("not-an-id",)))

@@ -11,6 +11,7 @@ TREE = {
     "BwmError": Exception,
     "SettingsError": errors.BwmError,
     "ServerError": errors.BwmError,
+    "ServerAway": errors.ServerError,
     "StorageError": errors.BwmError,
     "RegistrationError": errors.BwmError,
     "Contradiction": errors.RegistrationError,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import random
 import re
 import threading
@@ -329,7 +330,8 @@ class Client:
         import one.params
         from iblutil.io import params
 
-        with locked(self._cache / ".bwm" / "parameters.lock"), _quiet():
+        lock = locked(self._cache / ".bwm" / "parameters.lock")
+        with lock, _quiet(), _written_whole(params), self._read_whole():
             try:
                 known = bool(params.read("one/caches", {}))
                 known = known and bool(one.params.get_cache_dir(self._url))
@@ -339,6 +341,15 @@ class Client:
                 # Told where the cache is, ONE makes no folder of its own for it.
                 one.params.setup(self._url, silent=True, make_default=False, cache_dir=self._cache)
             yield one.params.get(self._url, silent=True)
+
+    @contextlib.contextmanager
+    def _read_whole(self) -> Iterator[None]:
+        """Tell of parameters that cannot be read: else that is taken for a reply of the server."""
+        try:
+            yield
+        except json.JSONDecodeError as error:
+            what = f"ONE's parameters for it cannot be read ({error.args[0]})."
+            raise SourceError(what, self._url, "Remove that file; it is made anew.") from None
 
     def data_login(self, url: str) -> tuple[str, str] | None:
         """Return the login of the data server, where ONE has one for this very server."""
@@ -354,6 +365,22 @@ class Client:
         user = self._settings.user
         who = f"user {user!r}" if user else "a request without a user"
         return NotLetIn(f"The server does not let in {who}.", self._url, LOG_IN)
+
+
+@contextlib.contextmanager
+def _written_whole(params: Any) -> Iterator[None]:
+    """Let a file of ONE's parameters be whole or as it was: killed, ONE leaves half of one."""
+    write = params.write
+
+    def replace(name: str, values: Any) -> None:
+        write(f"{name}.saving", values)
+        os.replace(params.getfile(f"{name}.saving"), params.getfile(name))  # noqa: PTH105
+
+    params.write = replace
+    try:
+        yield
+    finally:
+        params.write = write
 
 
 def _is_kept(known: Any, user: str | None) -> bool:
