@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import datajoint as dj
 import psutil
@@ -30,6 +31,7 @@ from schemas.settings import WorkerSettings
 
 Key = dict[str, Any]
 Table = type[dj.Table]
+T = TypeVar("T")
 
 CLOCKS_DIFFER = 1.0
 """Seconds by which two ways to measure a time may differ."""
@@ -60,16 +62,17 @@ def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
     target, jobs = table(), table().jobs
     causes = target.key_source.proj()
     idle = jobs & "status in ('pending', 'success', 'error')"
-    idle.restrict(Not(causes), semantic_check=False).delete_quick()
+    retry(idle.restrict(Not(causes), semantic_check=False).delete_quick)
     # Looked up first: within a DELETE, MySQL waits for whoever is making one of these keys.
     undone = jobs & "status in ('pending', 'error')"
     made = undone.restrict(target.proj(), semantic_check=False).keys()
     for first in range(0, len(made), FORGOTTEN_AT_ONCE):
-        (undone & made[first : first + FORGOTTEN_AT_ONCE]).delete_quick()
+        retry((undone & made[first : first + FORGOTTEN_AT_ONCE]).delete_quick)
     wanted = causes if only is None else causes & list(only)
     new = (wanted - target.proj()).restrict(Not(jobs), semantic_check=False).proj()
     shared = {"status": "pending", "priority": dj.config.jobs.default_priority}
-    rows.insert(jobs, new.keys(), shared, skip_duplicates=True)
+    keys = new.keys()
+    retry(lambda: rows.insert(jobs, keys, shared, skip_duplicates=True))
 
 
 def due(table: Table, only: Sequence[Key] | None = None) -> dj.jobs.Job:
@@ -248,11 +251,11 @@ def _of_connection(number: int, since: datetime) -> tuple[str, tuple] | None:
 
 def _give_back(holder: Holder) -> None:
     jobs = holder.table().jobs
-    jobs.connection.query(
+    statement = (
         f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL "
-        "WHERE status = 'reserved' AND host = %s AND pid = %s",
-        (holder.host, holder.pid),
+        "WHERE status = 'reserved' AND host = %s AND pid = %s"
     )
+    _update(jobs, statement, (holder.host, holder.pid))
 
 
 def _bury(holder: Holder, settings: WorkerSettings) -> list[Poison]:
@@ -268,14 +271,20 @@ def _bury(holder: Holder, settings: WorkerSettings) -> list[Poison]:
         where, values = _is(jobs, key)
         _cut_off(jobs, job)
         # Another worker may have done the same, and one be at work again: then it is not touched.
-        buried = jobs.connection.query(
+        statement = (
             f"UPDATE {jobs.full_table_name} SET status = %s, duration = NULL, error_message = %s "
-            f"WHERE status = 'reserved' AND reserved_time = %s AND {where}",
-            ("error" if failed else "pending", told, job["reserved_time"], *values),
+            f"WHERE status = 'reserved' AND reserved_time = %s AND {where}"
         )
-        if failed and buried.rowcount:
+        status = "error" if failed else "pending"
+        updated = _update(jobs, statement, (status, told, job["reserved_time"], *values))
+        if failed and updated:
             poison.append(Poison(holder.table, key, told, holder.held))
     return poison
+
+
+def _update(jobs: dj.jobs.Job, statement: str, values: Sequence[Any]) -> int:
+    """Run an UPDATE of jobs, and return the number of rows that it changed."""
+    return retry(lambda: int(jobs.connection.query(statement, values).rowcount))
 
 
 def _cut_off(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:
@@ -312,7 +321,7 @@ def fail(held: dj.jobs.Job, key: Key, problem: str, stack: str) -> None:
     """Record why a job failed, unless another worker has taken it over."""
     own = {"host": platform.node(), "pid": os.getpid()}
     if held.reserved & key & own:
-        held.error(key, problem, stack)
+        retry(lambda: held.error(key, problem, stack))
 
 
 # --- heard from ---------------------------------------------------------------------------------
@@ -423,3 +432,23 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, pymysql.err.OperationalError):
         return error.args[0] in PASSING_MYSQL
     return isinstance(error, PASSING)
+
+
+TRIES = 5
+"""How often a statement or transaction is run that other transactions are in the way of."""
+
+
+def retry(run: Callable[[], T]) -> T:
+    """Run a statement or transaction, again if the server ended it in favour of another one.
+
+    Deadlocks, lock time-outs and serialization failures are ordinary where several workers write
+    to the same tables. The pause before a new try is random, so that two do not meet again.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return run()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+        time.sleep(random.uniform(0, 0.2))
+    return run()

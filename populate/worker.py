@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import random
 import signal
 import socket
 import threading
@@ -102,9 +101,6 @@ KEEP_SECONDS = 0.5
 SLICE_SECONDS = 10.0
 """Time after which a worker turns to the next table, so that a slow one holds up no other."""
 
-TRIES = 5
-"""Tries of a job that is in the way of another worker's."""
-
 PATIENCE = 300.0
 """Seconds for which a server that is gone is waited for."""
 
@@ -185,7 +181,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
     for table in plan.of_session(tables, eid):
         failed = table().jobs.errors & ({"eid": eid} if eid is not None else {})
         forgotten += len(failed)
-        failed.delete_quick()
+        jobs.retry(failed.delete_quick)
     return forgotten
 
 
@@ -357,7 +353,7 @@ class Worker:
         """Make a key, or record why it cannot be made; False if another worker is at it."""
         held = table().jobs
         link = held.connection.connection_id
-        if not held.reserve(key):
+        if not jobs.retry(lambda: held.reserve(key)):
             return False
         if link != held.connection.connection_id:
             raise dj.errors.LostConnectionError("The connection was lost as a job was reserved.")
@@ -376,7 +372,7 @@ class Worker:
             self._of[table].failed.append((key, problem))
         else:
             self._in_hand = False
-            held.complete(key)
+            jobs.retry(lambda: held.complete(key))
             self._of[table].made += made
         self._longest = max(self._longest, time.monotonic() - began)
         if self._tell and (made or problem):
@@ -393,21 +389,16 @@ class Worker:
             )
         return True
 
-    def _make(self, table: type[dj.Table], key: Key, tries: int = TRIES) -> int:
+    def _make(self, table: type[dj.Table], key: Key) -> int:
         """Make a key; return 0 if it is there already, or can be made no more."""
+        # As `populate(key)` in the end does. That would build and ask `key_source` once more.
+        alone = {"suppress_errors": False, "return_exception_objects": False}
         try:
-            # As `populate(key)` in the end does. That would build and ask `key_source` once more.
-            alone = {"suppress_errors": False, "return_exception_objects": False}
-            return int(table()._populate1(key, None, **alone))
+            return int(jobs.retry(lambda: table()._populate1(key, None, **alone)))
         except dj.errors.DuplicateError:
             if not table & key:
                 raise
             return 0  # another worker, which had been taken for dead, was quicker
-        except Exception as error:
-            if tries == 1 or not jobs.is_passing(error):
-                raise
-        time.sleep(random.uniform(0, 0.2))
-        return self._make(table, key, tries - 1)
 
     def _told(self, error: Exception) -> str:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -126,4 +126,4 @@ def remove(one: Damage) -> bool:
     """Remove a job unless a worker has it in hand since; tell whether it was removed."""
     (table,) = plan.find([one.table])
     job = table().jobs & one.key & {"status": one.found}
-    return bool(job.delete_quick(get_count=True))
+    return bool(jobs.retry(lambda: job.delete_quick(get_count=True)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import datajoint as dj
 
 from populate import ask, plan
+from populate import jobs as queue
 from populate.verify import files, jobs, objects, sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
@@ -198,7 +199,8 @@ def _forget_failures(table: Table, keys: list[Key]) -> None:
         failed = below().jobs.errors
         shared = [name for name in keys[0] if name in failed.primary_key]
         if shared and table.full_table_name in below().ancestors():
-            (failed & [{name: key[name] for name in shared} for key in keys]).delete_quick()
+            doomed = failed & [{name: key[name] for name in shared} for key in keys]
+            queue.retry(doomed.delete_quick)
 
 
 # --- jobs ---------------------------------------------------------------------------------------

@@ -363,7 +363,7 @@ def test_a_server_that_stays_away_ends_the_work_with_one_error(registered, backe
 
 def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backend, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda *_: 0.0)
-    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (worker.TRIES - 1))
+    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (jobs.TRIES - 1))
     with monkeypatch.context() as patch:
         patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
         (outcome,) = worker.run([behavior.Trials])
@@ -372,7 +372,7 @@ def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backen
     with monkeypatch.context() as patch:
         patch.setattr(OneSource, "load_wheel", lambda *given: for_ever(*given))
         (outcome,) = worker.run([wheel.Wheel])
-    assert for_ever.n_calls == 2 * worker.TRIES
+    assert for_ever.n_calls == 2 * jobs.TRIES
     assert (outcome.made, len(outcome.failed)) == (0, 2)
 
 
@@ -418,3 +418,29 @@ def test_the_time_at_which_a_key_was_begun_is_that_of_the_server(registered, mon
     began = dj.conn().query(f"SELECT {since}, _job_duration FROM {table}").fetchall()
     assert len(began) == 2
     assert all(0 < duration <= float(ago) < 100 for ago, duration in began)
+
+
+def test_every_write_of_the_queue_survives_a_deadlock(registered, backend, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)
+    query, met = dj.Connection.query, []
+
+    def deadlock(self, statement, *arguments, **options):
+        verb = statement.split(None, 1)[0].upper()
+        status_set = statement.partition("status")[2][:20]
+        write = verb, status_set
+        if verb in ("INSERT", "UPDATE", "DELETE") and "~~" in statement and write not in met:
+            met.append(write)
+            raise in_the_way(backend)
+        return query(self, statement, *arguments, **options)
+
+    failing = Failing(OneSource.load_trials, [ValueError("no trials"), lost(backend)])
+    monkeypatch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+    hold(wheel.Wheel, platform.node(), a_dead_process())
+    with monkeypatch.context() as patch:
+        patch.setattr(dj.Connection, "query", deadlock)
+        outcomes = worker.run(TWO)
+        worker.retry(TWO)
+    assert {verb for verb, _ in met} == {"INSERT", "UPDATE", "DELETE"}
+    assert len(met) >= 6
+    assert [(outcome.made, len(outcome.failed)) for outcome in outcomes] == [(1, 1), (2, 0)]
+    assert states(behavior.Trials) == states(wheel.Wheel) == []
