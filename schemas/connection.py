@@ -24,8 +24,9 @@ from typing import Any
 import datajoint as dj
 from datajoint.dependencies import Dependencies
 
-from schemas import MODULES, server, storage, upstream
+from schemas import MODULES, storage, upstream
 from schemas import settings as settings_module
+from schemas.database import embedded
 from schemas.denials import AccessDenied, explain_denials
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
@@ -123,7 +124,7 @@ def reconnect() -> None:
         The server cannot be reached: drivers raise errors of their own.
     """
     if _active and _active.embedded:
-        found = server.start(_active.home)
+        found = embedded.start(_active.home)
         dj.conn().conn_info.update(host=found.host, port=found.port)
     with suppress(Exception):
         dj.conn().close()
@@ -313,7 +314,7 @@ def _configure(settings: Settings) -> None:
 
 def _open(settings: Settings) -> dj.Connection:
     if settings.embedded:
-        endpoint = server.start(settings.home)
+        endpoint = embedded.start(settings.home)
         where, port = endpoint.host, endpoint.port
         user, password = endpoint.user, endpoint.password
     else:

@@ -23,11 +23,11 @@ def start() -> None:
 
     Example: bwm server start
     """
-    from schemas import server
+    from schemas.database import embedded
 
     home = load_settings().home
-    server.start(home)
-    out.print(server.url(home), soft_wrap=True)
+    embedded.start(home)
+    out.print(embedded.url(home), soft_wrap=True)
 
 
 @server_app.command()
@@ -36,9 +36,9 @@ def stop() -> None:
 
     Example: bwm server stop
     """
-    from schemas import server
+    from schemas.database import embedded
 
-    stopped = server.stop(load_settings().home)
+    stopped = embedded.stop(load_settings().home)
     out.print("The embedded server is stopped." if stopped else "The embedded server did not run.")
 
 
@@ -48,9 +48,9 @@ def url() -> None:
 
     Example: psql "$(bwm server url)"
     """
-    from schemas import server
+    from schemas.database import embedded
 
-    out.print(server.url(load_settings().home), soft_wrap=True)
+    out.print(embedded.url(load_settings().home), soft_wrap=True)
 
 
 class Role(str, Enum):

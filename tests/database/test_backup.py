@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from populate import plan, worker
-from schemas import connection, server
+from schemas import connection
+from schemas.database import embedded
 from schemas.sources import simulator
 from tests.support import databases
 from tests.support.databases import Database, Release
@@ -30,7 +31,7 @@ def release(tmp_path_factory):
 @pytest.fixture(scope="module")
 def path(backend):
     """PATH with the clients of the server: those of PostgreSQL come with it."""
-    programs = server._packaged().POSTGRES_VERSIONS[server.PREFERRED_VERSION]
+    programs = embedded._packaged().POSTGRES_VERSIONS[embedded.PREFERRED_VERSION]
     found = f"{programs}:{os.environ['PATH']}"
     missing = [name for name in CLIENTS[backend.name] if not shutil.which(name, path=found)]
     if missing:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-from schemas import connection, server
+from schemas import connection
+from schemas.database import embedded
 from tests.support.databases import Database
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def shown(backend):
             connection.disconnect()
             if backend.name == "mysql":
                 _drop(database.settings)
-            server.stop(home)
+            embedded.stop(home)
 
 
 def _drop(settings):

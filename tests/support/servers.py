@@ -20,7 +20,7 @@ import psutil
 import psycopg2
 import pymysql
 
-from schemas import server
+from schemas.database import embedded
 
 LOOPBACK = "127.0.0.1"
 DOCKER_IMAGE = "mysql:8.4"
@@ -79,12 +79,12 @@ def embedded() -> Iterator[Backend]:
     """Run the embedded PostgreSQL in a temporary home folder; durability is switched off."""
     with _temporary_folder() as home:
         try:
-            found = server.start(home)
+            found = embedded.start(home)
             # What a power cut leaves of a test's data is of no interest.
-            _set(server.url(home), fsync="off", full_page_writes="off", synchronous_commit="off")
+            _set(embedded.url(home), fsync="off", full_page_writes="off", synchronous_commit="off")
             yield Backend("postgresql", found.host, found.port, found.user, found.password)
         finally:
-            server.stop(home)
+            embedded.stop(home)
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def restartable(name: str, *addresses: str) -> Iterator[PrivateMySQL | PrivatePo
     with _temporary_folder() as folder, ExitStack() as stack:
         found: PrivateMySQL | PrivatePostgreSQL
         if name == "postgresql":
-            stack.callback(server.stop, folder)
+            stack.callback(embedded.stop, folder)
             found = PrivatePostgreSQL(folder)
         else:
             try:
@@ -328,18 +328,18 @@ class PrivatePostgreSQL:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        found = server.start(home)
+        found = embedded.start(home)
         self.backend = Backend("postgresql", found.host, found.port, found.user, found.password)
         # It need not survive the loss of power, but its own death.
-        _set(server.url(home), fsync="off")
+        _set(embedded.url(home), fsync="off")
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it accepts a login."""
-        server.start(self._home)
+        embedded.start(self._home)
 
     def stop(self) -> None:
         """Let it end its connections and write out its data."""
-        server.stop(self._home)
+        embedded.stop(self._home)
 
     def kill(self) -> None:
         """End it as a crash does."""
@@ -351,7 +351,7 @@ class PrivatePostgreSQL:
     def processes(self) -> list[psutil.Process]:
         """Its processes, the first of which the others serve."""
         with suppress(FileNotFoundError, psutil.NoSuchProcess):
-            pid = int((server.folder(self._home) / "postmaster.pid").read_text().split()[0])
+            pid = int((embedded.folder(self._home) / "postmaster.pid").read_text().split()[0])
             first = psutil.Process(pid)
             return [first, *first.children()]
         return []

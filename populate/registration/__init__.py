@@ -1,0 +1,1 @@
+"""Registration: what sources and release lists name becomes rows."""

@@ -1,0 +1,1 @@
+"""Database servers: the embedded one, repairs of DataJoint, errors of drivers, counters."""
