@@ -24,9 +24,9 @@ from typing import Any
 import datajoint as dj
 from datajoint.dependencies import Dependencies
 
-from schemas import MODULES, storage, upstream
+from schemas import MODULES, storage
 from schemas import settings as settings_module
-from schemas.database import embedded
+from schemas.database import embedded, upstream
 from schemas.denials import AccessDenied, explain_denials
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from schemas import rows, upstream
+from schemas import rows
+from schemas.database import upstream
 from schemas.errors import InconsistentData
 
 NAN, INF = float("nan"), float("inf")

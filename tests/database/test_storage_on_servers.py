@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from datajoint.gc import GarbageCollector
 
-from schemas import rows, storage, upstream
+from schemas import rows, storage
+from schemas.database import upstream
 from schemas.errors import StorageError
 
 number = itertools.count()

