@@ -27,7 +27,7 @@ from datajoint.dependencies import Dependencies
 from schemas import MODULES, storage
 from schemas import settings as settings_module
 from schemas.database import embedded, upstream
-from schemas.denials import AccessDenied, explain_denials
+from schemas.database.driver_errors import AccessDenied, explain_denials
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
 from schemas.sources import base

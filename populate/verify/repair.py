@@ -15,7 +15,7 @@ from populate.verify import files, jobs, objects, sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
 from schemas import storage
-from schemas.denials import explain_blocked_deletes
+from schemas.database.driver_errors import explain_blocked_deletes
 from schemas.errors import ServerError
 
 Table = type[dj.Table]

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from populate import cli, plan, roles, status, worker
 from schemas import MODULES, behavior, connection, subject, views
-from schemas.denials import AccessDenied, explain_blocked_deletes
+from schemas.database.driver_errors import AccessDenied, explain_blocked_deletes
 from schemas.errors import ServerError
 from schemas.sources import simulator
 from tests.support.databases import Release, tables

