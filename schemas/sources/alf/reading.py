@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import tally
+from schemas.database import io_counters
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset
 from schemas.sources.alf.paths import place
 from schemas.sources.base import DatasetRecord, FileRead
@@ -81,7 +81,7 @@ class Reader:
 
     def _note(self, read: FileRead) -> None:
         self._read.append(read)
-        tally.total.read += read.file_size or 0
+        io_counters.total.read += read.file_size or 0
 
     def array(self, record: DatasetRecord) -> np.ndarray:
         """Read an npy file; n x 1 arrays, which Matlab writes, become vectors."""
