@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from populate import plan
+from populate import catalog
 from schemas import rows, session
 from schemas.settings import AlyxSettings
 from schemas.sources import base
@@ -42,7 +42,7 @@ def _read() -> set[tuple[str, str]]:
     """Return the files, by eid and path, that rows were read from."""
     return _files(
         rows.frame(table.Source.proj("source_md5")).dropna(subset="source_md5")
-        for table in plan.tables()
+        for table in catalog.tables()
         if hasattr(table, "Source")
     )
 
@@ -51,7 +51,7 @@ def _needed() -> set[tuple[str, str]]:
     """Return the files on offer to keys that are yet to be made."""
     return _files(
         rows.frame((table().listed & (table().key_source.proj() - table.proj())).proj())
-        for table in plan.tables()
+        for table in catalog.tables()
         if hasattr(table, "listed")
     )
 

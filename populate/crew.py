@@ -33,7 +33,7 @@ import psutil
 import pyarrow as pa
 from pydantic import ByteSize
 
-from populate import cache, jobs, plan, worker
+from populate import cache, catalog, jobs, worker
 from schemas import MODULES, connection
 from schemas.errors import BwmError, ServerError
 from schemas.settings import Settings
@@ -103,7 +103,7 @@ def run(
         Workers die as they start, or the server has been gone for too long.
     """
     with worker.terminable():
-        return _Crew(n_workers, tables or plan.tables(), watch, tell).run()
+        return _Crew(n_workers, tables or catalog.tables(), watch, tell).run()
 
 
 # --- the one that looks after them --------------------------------------------------------------
@@ -135,7 +135,7 @@ class _Crew:
         self._tables = tables
         self._orders = Orders(
             settings.model_copy(update={"worker": shared}),
-            tuple(plan.name_of(table) for table in tables),
+            tuple(catalog.name_of(table) for table in tables),
             max(1, (os.cpu_count() or 1) // n_workers),
             math.inf if watch else worker.PATIENCE,
         )
@@ -303,7 +303,7 @@ def _work(orders: Orders, pipe: Connection, alive: Connection) -> None:
     try:
         worker.keep_trying(lambda: _connect(settings), orders.patience)
         hand = worker.Worker(
-            plan.find(orders.tables),
+            catalog.find(orders.tables),
             settings.worker,
             patience=orders.patience,
             keep=cache.keeper(settings.alyx),
@@ -325,7 +325,7 @@ def _work(orders: Orders, pipe: Connection, alive: Connection) -> None:
 
 def _connect(settings: Settings) -> None:
     connection.connect(settings)
-    plan.use(settings.modules)
+    catalog.use(settings.modules)
 
 
 def _end_with_crew(alive: Connection) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import ask, plan, worker
+from populate import ask, catalog, worker
 from populate.verify.repair import remove_rows
 from schemas.errors import BwmError
 
@@ -58,11 +58,11 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
     of = {"eid": eid} if eid is not None else {}
     files = ask.fetch_keyed(
         (table, table.primary_key, f"reason, dataset_path FROM ({_differences(table, of)}) AS d")
-        for table in plan.of_session(tables, eid)
+        for table in catalog.of_session(tables, eid)
         if hasattr(table, "listed")
     )
     return [
-        Stale(plan.name_of(table), key, *_told([(reason, path) for _, _, reason, path in group]))
+        Stale(catalog.name_of(table), key, *_told([(reason, path) for _, _, reason, path in group]))
         for (table, key), group in itertools.groupby(files, key=lambda row: row[:2])
     ]
 
@@ -143,9 +143,9 @@ def remake(
     list of Outcome
         One a table that had something to make, in the order of the plan.
     """
-    every = plan.tables()
+    every = catalog.tables()
     stale: dict[type[dj.Table], list[dict[str, Any]]] = {}
-    outcomes = {table: worker.Outcome(plan.name_of(table)) for table in every}
+    outcomes = {table: worker.Outcome(catalog.name_of(table)) for table in every}
     for table in tables or every:
         for found in find([table]):
             if problem := _problem(table, found):

@@ -10,7 +10,7 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import ask, plan, stale
+from populate import ask, catalog, stale
 from populate.kinds import kind_of
 from schemas import connection
 
@@ -147,11 +147,11 @@ def status(
     replaced : sequence of Stale, optional
         What `stale.find` returned for the same tables and session, if it was asked already.
     """
-    tables = plan.of_session(tables, eid)
+    tables = catalog.of_session(tables, eid)
     replaced = stale.find(tables, eid) if replaced is None else replaced
     n_stale = Counter(found.table for found in replaced)
     counts = ask.fetch(_counts(i, table, _of(eid)) for i, table in enumerate(tables))
-    return [_state(plan.name_of(tables[i]), n_stale, *values) for i, *values in sorted(counts)]
+    return [_state(catalog.name_of(tables[i]), n_stale, *values) for i, *values in sorted(counts)]
 
 
 def running(
@@ -176,7 +176,7 @@ def running(
     found, now = _fetch_jobs(tables, eid, "reserved", columns), datetime.now().astimezone()
     return [
         Running(
-            plan.name_of(table),
+            catalog.name_of(table),
             key,
             host=host,
             pid=int(pid),
@@ -198,7 +198,7 @@ def failures(
     Not of keys that were made since, as by `populate` in a notebook, which knows nothing of jobs.
     """
     found = _fetch_jobs(tables, eid, "error", "error_message")
-    return [Failure(plan.name_of(table), key, error) for table, key, error in found]
+    return [Failure(catalog.name_of(table), key, error) for table, key, error in found]
 
 
 def errors(
@@ -253,7 +253,7 @@ def _fetch_jobs(
 ) -> list[tuple]:
     """Fetch the jobs of tables that are in a state: table, key, columns."""
     selections = []
-    for table in plan.of_session(tables, eid):
+    for table in catalog.of_session(tables, eid):
         jobs = table().jobs & {"status": state} & _of(eid)
         rest = f"{columns} FROM {jobs.full_table_name} AS job{jobs.where_clause()}"
         if state == "error":

@@ -23,7 +23,7 @@ from typing import Any
 import datajoint as dj
 import psycopg2
 
-from populate import jobs, look, plan
+from populate import catalog, jobs, look
 from populate.verify.objects import refuse_lost_store
 from schemas import connection
 from schemas.database import io_counters
@@ -143,7 +143,7 @@ def run(
     ServerError
         The server has been gone for too long.
     """
-    worker = Worker(tables or plan.tables(), progress=progress, keep=keep, tell=tell)
+    worker = Worker(tables or catalog.tables(), progress=progress, keep=keep, tell=tell)
     with worker.at_work():
         while worker.round():
             pass
@@ -179,7 +179,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
         Number of failures forgotten.
     """
     forgotten = 0
-    for table in plan.of_session(tables, eid):
+    for table in catalog.of_session(tables, eid):
         failed = table().jobs.errors & ({"eid": eid} if eid is not None else {})
         forgotten += len(failed)
         jobs.retry(failed.delete_quick)
@@ -270,7 +270,7 @@ class Worker:
         self._progress = progress
         self._keep = keep
         self._tell = tell
-        self._of = {table: Outcome(plan.name_of(table)) for table in tables}
+        self._of = {table: Outcome(catalog.name_of(table)) for table in tables}
         self._tried = dict.fromkeys(tables, 0)
         self._kept_at = time.monotonic()
         self._in_hand = False
@@ -479,7 +479,7 @@ def give_back(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
 
 def told_of(poison: jobs.Poison) -> Done:
     """Tell of a job that fails because too many workers died of it, as of one that is done."""
-    return Done(plan.name_of(poison.table), poison.key, poison.held, error=poison.problem)
+    return Done(catalog.name_of(poison.table), poison.key, poison.held, error=poison.problem)
 
 
 def keep_trying(connect: Callable[[], Any], patience: float) -> None:

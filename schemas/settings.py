@@ -155,7 +155,7 @@ class Settings(BaseModel):
     file of a certificate authority, has it encrypted and the server's certificate and name
     verified. The demo keeps to the embedded server even then, unless `demo_server` is
     `'configured'`: for a demo that several people share, or a machine that runs no server of its
-    own. `modules` are those with tables of one's own, as `populate.plan.use` takes them.
+    own. `modules` are those with tables of one's own, as `populate.catalog.use` takes them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from populate import plan, worker
+from populate import catalog, worker
 from schemas.sources import simulator
 from tests.support import chaos, pace, servers
 from tests.support.alyx import DEFAULT_TAG, AlyxServer
@@ -97,8 +97,8 @@ def filled(backend, home, truth):
     database = Database(backend, home)
     database.connect()
     database.register(truth.folder, truth.release)
-    heavy = plan.find(HEAVY)
-    worker.run([table for table in plan.tables() if table not in heavy])
+    heavy = catalog.find(HEAVY)
+    worker.run([table for table in catalog.tables() if table not in heavy])
     yield database
     database.connect()
     database.drop()
@@ -109,7 +109,7 @@ def measure_computing(database, place, tables, what):
     paces = {}
     for n_workers in (1, 2, 4):
         database.connect()
-        for table in plan.find(tables):
+        for table in catalog.find(tables):
             table().delete()
         paces[n_workers] = run(database, place, n_workers, *tables)
     tell(what, paces)
@@ -118,7 +118,7 @@ def measure_computing(database, place, tables, what):
 def measure_own(database, place):
     """Do jobs that do nothing but wait, or compute."""
     database.connect()
-    plan.use([TROUBLES])
+    catalog.use([TROUBLES])
     own = sys.modules["troubles"]
     for kind, seconds, n_jobs in (("wait", 0.5, 48), ("compute", 0.5, 48)):
         paces = {}
@@ -130,7 +130,7 @@ def measure_own(database, place):
         tell(f"{n_jobs} jobs that {kind} {seconds} s", paces)
     own.Task.delete()
     own.schema.drop(prompt=False)
-    plan.use([])
+    catalog.use([])
 
 
 def measure_idle(database, backend, place):

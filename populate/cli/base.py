@@ -128,9 +128,9 @@ def connect(
         settings = settings.with_modules(modules)
     connection.connect(settings)
     if modules is not None:
-        from populate import plan
+        from populate import catalog
 
-        plan.use(settings.modules)
+        catalog.use(settings.modules)
     return settings
 
 

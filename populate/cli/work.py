@@ -58,10 +58,10 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import cache, crew, plan, report, status, worker
+    from populate import cache, catalog, crew, report, status, worker
     from populate import stale as replaced
 
-    tables = plan.find(only)
+    tables = catalog.find(only)
     keep = cache.keeper(settings.alyx)
     crew.limit_memory(None if many else settings.worker.memory)
     if many:
@@ -116,7 +116,7 @@ def retry(
     Example: bwm retry --only Spikes
     """
     connect(modules=module or ())
-    from populate import plan, worker
+    from populate import catalog, worker
 
-    forgotten = worker.retry(plan.find(only), find_eid(recording))
+    forgotten = worker.retry(catalog.find(only), find_eid(recording))
     out.print(f"Failures forgotten: {forgotten}. `bwm populate` tries their keys again.")

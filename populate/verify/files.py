@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from populate import plan
+from populate import catalog
 from populate.verify import sql
 from populate.verify.damage import Damage
 from populate.verify.objects import Task
@@ -64,7 +64,7 @@ class File:
 
 def read_files(eid: str | None = None) -> list[File]:
     """Fetch the files that rows were read from, in one statement."""
-    tables = [table for table in plan.tables() if hasattr(table, "Source")]
+    tables = [table for table in catalog.tables() if hasattr(table, "Source")]
     dataset = session.Dataset.full_table_name
     of_session = " AND d.eid = %s" if eid is not None else ""
     selects = [
@@ -77,7 +77,7 @@ def read_files(eid: str | None = None) -> list[File]:
     found: dict[tuple[str, str], File] = {}
     for i, source, of, path, *facts in sql.fetch(selects, eid):
         file = found.setdefault((of, path), File(source, of, path))
-        file.tables.add(plan.name_of(tables[i]))
+        file.tables.add(catalog.name_of(tables[i]))
         md5, size, read_md5, read_size = facts
         file.md5 |= {text.lower() for text in (md5, read_md5) if text}
         file.sizes |= {n for n in (size, read_size) if n is not None}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import datajoint as dj
 
-from populate import jobs, plan
+from populate import catalog, jobs
 from populate.verify import sql
 from populate.verify.damage import Damage
 from schemas import connection
@@ -22,7 +22,7 @@ Table = type[dj.Table]
 
 def count(eid: str | None) -> int:
     """Count the jobs of all tables."""
-    tables = plan.of_session(None, eid)
+    tables = catalog.of_session(None, eid)
     session = " WHERE eid = %s" if eid is not None else ""
     selects = [f"SELECT COUNT(*) FROM {t().jobs.full_table_name}{session}" for t in tables]
     return sum(int(n) for (n,) in sql.fetch(selects, eid))
@@ -40,7 +40,7 @@ def find(eid: str | None) -> list[Damage]:
 
 def look(eid: str | None) -> list[Damage]:
     """Find them by one look."""
-    tables = plan.of_session(None, eid)
+    tables = catalog.of_session(None, eid)
     return [*_silent(tables, eid), *_made(tables, eid)]
 
 
@@ -52,7 +52,7 @@ def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
         Damage(
             JOBS,
             "held",
-            plan.name_of(holder.table),
+            catalog.name_of(holder.table),
             key,
             f"reserved by process {holder.pid} of {holder.host}",
             f"heard from in the last {patience:.0f} s",
@@ -86,7 +86,7 @@ def _made(tables: Sequence[Table], eid: str | None) -> list[Damage]:
         Damage(
             JOBS,
             "job",
-            plan.name_of(tables[i]),
+            catalog.name_of(tables[i]),
             sql.read_key(key, tables[i]().jobs.primary_key),
             f"job with status {status}",
             "none: the row is there",
@@ -113,9 +113,9 @@ def take_over(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
     found = [one for one in damage if one in silent]
     if not found:
         return []
-    tables = plan.find([one.table for one in found])
+    tables = catalog.find([one.table for one in found])
     poison = jobs.take_over(tables, connection.active().worker)
-    failed = [(plan.name_of(one.table), one.key, one.problem) for one in poison]
+    failed = [(catalog.name_of(one.table), one.key, one.problem) for one in poison]
     return [
         (one, next((why for *job, why in failed if job == [one.table, one.key]), ""))
         for one in found
@@ -124,6 +124,6 @@ def take_over(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
 
 def remove(one: Damage) -> bool:
     """Remove a job unless a worker has it in hand since; tell whether it was removed."""
-    (table,) = plan.find([one.table])
+    (table,) = catalog.find([one.table])
     job = table().jobs & one.key & {"status": one.found}
     return bool(jobs.retry(lambda: job.delete_quick(get_count=True)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import plan
+from populate import catalog
 from populate.verify import sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
@@ -110,7 +110,7 @@ class Reference:
 def holders() -> list[Holder]:
     """Find the columns of all tables whose objects are in a store."""
     found = []
-    for master in plan.tables():
+    for master in catalog.tables():
         for table in with_parts(master):
             for column, store in OBJECT.findall(table().definition):
                 found.append(Holder(table, column, store))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import datajoint as dj
 
-from populate import ask, plan
+from populate import ask, catalog
 from populate import jobs as queue
 from populate.verify import files, jobs, objects, sql
 from populate.verify.damage import Damage, Key
@@ -104,7 +104,7 @@ AT_ONCE = 50
 
 def _rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
     """Collect the keys of the rows to go, by table; a part goes with its master."""
-    masters = {plan.name_of(table): table for table in plan.tables()}
+    masters = {catalog.name_of(table): table for table in catalog.tables()}
     found: dict[Table, dict[tuple, Key]] = {}
     for one in damage:
         if one.kind == "rows":
@@ -129,14 +129,16 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
             counts, going = _delete(table() & keys)
     except (ServerError, _MustStay) as error:
         if len(keys) == 1:
-            yield Removed("kept", plan.name_of(table), 1, _why(error, keys[0]), keys[0])
+            yield Removed("kept", catalog.name_of(table), 1, _why(error, keys[0]), keys[0])
         else:  # one of them may hold all others
             for key in keys:
                 yield from remove_rows(table, [key])
         return
     _forget_failures(table, keys)
     names = {
-        one.full_table_name: name_of(one) for master in plan.tables() for one in with_parts(master)
+        one.full_table_name: name_of(one)
+        for master in catalog.tables()
+        for one in with_parts(master)
     }
     for full_name, n in counts.items():
         if n:
@@ -195,7 +197,7 @@ def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
 
 def _forget_failures(table: Table, keys: list[Key]) -> None:
     """Forget the failures of jobs that had to do with rows: of these, and of what needs them."""
-    for below in plan.tables():
+    for below in catalog.tables():
         failed = below().jobs.errors
         shared = [name for name in keys[0] if name in failed.primary_key]
         if shared and table.full_table_name in below().ancestors():

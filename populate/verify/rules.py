@@ -7,7 +7,7 @@ from functools import partial
 import datajoint as dj
 import pandas as pd
 
-from populate import plan
+from populate import catalog
 from populate.verify import sql
 from populate.verify.counts import Count, Rows, Rule, Total
 from populate.verify.damage import Key
@@ -78,7 +78,7 @@ def _rows() -> list[Rule]:
                 "{n}",
                 {"n": Count(table.Source, f"MAX({read})")},
             )
-            for table in plan.tables()
+            for table in catalog.tables()
             if hasattr(table, "Source")
         ),
     ]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from populate import plan, stale, status, worker
+from populate import catalog, stale, status, worker
 from schemas import activity, atlas, behavior, ephys, probe, rows, views
 from schemas.errors import QueryError
 from schemas.sources import simulator
@@ -286,7 +286,7 @@ def test_replaced_trials_take_the_rows_along_that_are_computed_from_them(
     folder = tmp_path / "release"
     shutil.copytree(original.folder, folder)
     database.register(folder)
-    worker.run(plan.find([*PARENTS, "UnitRate", "RegionRate", "Psth", "UnitResponse"]))
+    worker.run(catalog.find([*PARENTS, "UnitRate", "RegionRate", "Psth", "UnitResponse"]))
     of_trials = {
         activity.UnitRate: "trials_eid IS NOT NULL",
         activity.RegionRate: "window_name <> 'recording'",
@@ -304,7 +304,7 @@ def test_replaced_trials_take_the_rows_along_that_are_computed_from_them(
     made = {done.table: done.made for done in stale.remake()}
     assert {table: keys(table) for table in of_trials} == before
     for table, gone in going.items():
-        assert made[plan.name_of(table)] == len(gone) > 0
+        assert made[catalog.name_of(table)] == len(gone) > 0
 
 
 def test_a_definition_is_a_row_and_one_that_makes_no_sense_says_so(database, original):
@@ -336,7 +336,7 @@ def test_a_definition_is_a_row_and_one_that_makes_no_sense_says_so(database, ori
     trialless = {**eventless, "response_definition": "trialless", "window_name": "stimulus"}
     rows.insert(activity.ResponseDefinition(), [eventless, trialless])
     database.register(original.folder)
-    worker.run(plan.find([*PARENTS, "Psth", "UnitResponse"]))
+    worker.run(catalog.find([*PARENTS, "Psth", "UnitResponse"]))
     failed = {failure.error for failure in status.failures()}
     assert len(failed) == 2
     assert any("activity.PsthDefinition, backwards" in error for error in failed)

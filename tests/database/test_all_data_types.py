@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import plan
+from populate import catalog
 from schemas import passive, probe, quality, rows, session, subject, video, views
 from schemas.sources import base
 from schemas.sources.simulator import raw
 from schemas.sources.simulator import video as simulated
 from tests.support.planted import keys as planted_keys
 
-TABLES = {plan.name_of(table): table for table in plan.tables()}
+TABLES = {catalog.name_of(table): table for table in catalog.tables()}
 
 
 @pytest.fixture

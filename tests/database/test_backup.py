@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from populate import plan, worker
+from populate import catalog, worker
 from schemas import connection
 from schemas.database import embedded
 from schemas.sources import simulator
@@ -44,7 +44,7 @@ def filled(lend, release):
     """A database with rows and objects, that is lost in each test."""
     with lend() as database:
         database.register(release.folder, release.truth.release)
-        worker.run(plan.find(IMPORTED))
+        worker.run(catalog.find(IMPORTED))
         yield database
 
 
@@ -113,7 +113,7 @@ def test_what_is_restored_is_what_was_there(filled, path, backend, tmp_path):
     assert files(elsewhere) == objects
     read = [one.to_pandas() for one in references()]
     assert len(read) == len(databases.stored_objects()) > 0
-    assert not any(outcome.made for outcome in worker.run(plan.find(IMPORTED)))
+    assert not any(outcome.made for outcome in worker.run(catalog.find(IMPORTED)))
     shutil.copytree(elsewhere, store)  # for the tests that follow
     for script in (saved, refused, restored):
         assert filled.environment["DJ_PASS"] not in script.stdout + script.stderr

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from iblutil.io import parquet
 
-from populate import plan, status, worker
+from populate import catalog, status, worker
 from schemas import activity, behavior, connection, ephys, probe, rows, session, wheel
 from schemas.errors import BwmError, ServerError, StorageError
 from schemas.sources import simulator
@@ -53,7 +53,7 @@ FAILURES = {
 # Of these the listed hash is that of the whole file all the time.
 LISTED_WHOLE = [kind for kind, (_, _, says) in FAILURES.items() if says == "is listed"]
 REMEDIES = ("Download it again", "download both again", "Ask for the probe to be aligned again")
-TABLES = {plan.name_of(table): table for table in plan.tables()}
+TABLES = {catalog.name_of(table): table for table in catalog.tables()}
 
 
 @dataclass(frozen=True)

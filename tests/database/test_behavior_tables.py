@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, special, stats
 
-from populate import plan
+from populate import catalog
 from schemas import activity, behavior, rows, session, views
 from schemas.errors import QueryError
 from schemas.maths import psychometric
@@ -250,7 +250,7 @@ def test_replaced_trials_take_all_their_rows_along(populated):
     key = {"eid": behavior.Trials.to_arrays("eid")[0]}
     held = [
         table
-        for table in plan.tables()
+        for table in catalog.tables()
         if table.__module__ == "schemas.behavior" and table & key and table is not behavior.Trials
     ]
     assert {table.__name__ for table in held} >= {

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pymysql
 import pytest
 
-from populate import plan, status, worker
+from populate import catalog, status, worker
 from schemas import connection
 from schemas.sources import simulator
 from tests.support import chaos, networks, pace, servers
@@ -110,7 +110,7 @@ def assert_nothing_lost(database, expected):
 
 def jobs():
     """Number of jobs in whatever state, by table."""
-    return {plan.name_of(table): n for table in plan.tables() if (n := len(table().jobs))}
+    return {catalog.name_of(table): n for table in catalog.tables() if (n := len(table().jobs))}
 
 
 def bwm(database, *arguments):
@@ -201,11 +201,11 @@ def test_machines_that_are_cut_off_lose_their_jobs_and_come_back(
 @contextmanager
 def dawdling(look):
     """Jobs that wait before they commit their rows."""
-    plan.use([TROUBLES])
+    catalog.use([TROUBLES])
     look.renew()
     sys.modules["troubles"].give(*[("dawdle", 1)] * N_DAWDLES)
     yield
-    plan.use([])
+    catalog.use([])
 
 
 def let_in(backend, machines):
@@ -240,7 +240,7 @@ def troubles(lend, tmp_path):
     """Give a database and its jobs, each of which does what it is told."""
     settings = {"bwm.stale_after": STALE_AFTER, "bwm.deaths_allowed": 2}
     with lend(tmp_path / "home", settings) as database:
-        plan.use([TROUBLES])
+        catalog.use([TROUBLES])
         own = sys.modules["troubles"]
 
         def give(*tasks):
@@ -250,7 +250,7 @@ def troubles(lend, tmp_path):
         yield give
         database.connect()
         own.schema.drop(prompt=False)
-        plan.use([])
+        catalog.use([])
 
 
 def test_a_job_that_kills_its_worker_fails_alone(troubles, tmp_path):
@@ -302,7 +302,7 @@ def test_a_server_that_hangs_holds_up_nobody_who_stops(backend, tmp_path):
     with own_server(backend.name) as server:
         database = Database(server.backend, tmp_path / "home", **OFTEN_KILLED)
         database.connect()
-        plan.use([TROUBLES])
+        catalog.use([TROUBLES])
         sys.modules["troubles"].give(*[("wait", 300), ("hold", 300)] * 2)
         look = chaos.Look(database)
         with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
@@ -313,7 +313,7 @@ def test_a_server_that_hangs_holds_up_nobody_who_stops(backend, tmp_path):
                 assert crew.wait(PATIENCE) != 0
                 assert time.monotonic() - started < STOPPED_WITHIN + 4
         look.close()
-        plan.use([])
+        catalog.use([])
 
 
 def test_a_crew_that_is_terminated_ends_soon_and_gives_back_its_jobs(troubles, tmp_path):

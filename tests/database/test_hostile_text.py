@@ -7,7 +7,7 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, fetch, plan, releases, roles, stale, status, verify, worker
+from populate import catalog, cli, fetch, releases, roles, stale, status, verify, worker
 from schemas import behavior, connection, session, views
 from schemas.errors import BwmError, MissingDataset, ServerError
 from schemas.views import pynapple
@@ -54,7 +54,7 @@ def asked(_unchanged):
 
 def count():
     held = {name: table.full_table_name for name, table in tables().items()}
-    held |= {f"jobs of {plan.name_of(t)}": t().jobs.full_table_name for t in plan.tables()}
+    held |= {f"jobs of {catalog.name_of(t)}": t().jobs.full_table_name for t in catalog.tables()}
     each = (f"SELECT '{name}', count(*) FROM {table}" for name, table in held.items())
     return dict(dj.conn().query(" UNION ALL ".join(each)).fetchall())
 
@@ -133,7 +133,7 @@ def test_nothing_else_that_takes_text_is_led_astray(asked, text):
         lambda: releases.by_lab(text),
         lambda: releases.diff(text, text),
         lambda: releases.describe(text),
-        lambda: plan.find([text]),
+        lambda: catalog.find([text]),
         lambda: [row for row in status.status(eid=text) if row.done or row.pending],
         lambda: status.failures(eid=text),
         lambda: stale.find(eid=text),

@@ -12,7 +12,7 @@ import psycopg2
 import pymysql
 import pytest
 
-from populate import ask, jobs, plan, status, worker
+from populate import ask, catalog, jobs, status, worker
 from schemas import behavior, connection, rows, session, wheel
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
@@ -21,7 +21,7 @@ from schemas.sources.one_api import OneSource
 from tests.support.databases import Release
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
-TWO = plan.find(["Trials", "Wheel"])
+TWO = catalog.find(["Trials", "Wheel"])
 ELSEWHERE = "another-machine"
 
 

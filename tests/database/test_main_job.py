@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import plan
+from populate import catalog
 from schemas import (
     activity,
     atlas,
@@ -361,10 +361,10 @@ def test_registering_and_populating_again_changes_nothing(populated, release):
 def test_the_two_servers_hold_the_same_rows(populated, backend, tmp_path_factory):
     """Every plain column of every made table; the server that comes second compares."""
     frames = {}
-    for table in plan.tables():
+    for table in catalog.tables():
         parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
         for one in [table, *parts]:
-            frames[f"{plan.name_of(table)}.{one.__name__}"] = rows.frame(one())
+            frames[f"{catalog.name_of(table)}.{one.__name__}"] = rows.frame(one())
     assert sum(map(len, frames.values())) > 10_000
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared

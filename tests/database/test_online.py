@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, plan, status, worker
+from populate import catalog, cli, status, worker
 from schemas import probe, rows, session, views
 from schemas.errors import BwmError, RegistrationError
 from schemas.release import Release as Frozen
@@ -205,8 +205,10 @@ def troubled(lend, little, client_home, tmp_path, trouble):
         yield server, database
 
 
-IMPORTED = [table for table in plan.tables() if hasattr(table, "listed")]
-COMPUTED = {plan.name_of(table) for table in plan.tables()} - set(map(plan.name_of, IMPORTED))
+IMPORTED = [table for table in catalog.tables() if hasattr(table, "listed")]
+COMPUTED = {catalog.name_of(table) for table in catalog.tables()} - set(
+    map(catalog.name_of, IMPORTED)
+)
 
 
 @pytest.mark.parametrize("trouble", FAULTS)

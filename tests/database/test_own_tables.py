@@ -17,7 +17,7 @@ import pymysql
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, plan, stale, status, verify, worker
+from populate import catalog, cli, stale, status, verify, worker
 from populate.verify import Removed
 from schemas import connection, ephys, rows, session, storage
 from schemas import settings as settings_module
@@ -39,7 +39,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", sys.path.copy())
     before = set(sys.modules)
     yield tmp_path
-    plan.use([])
+    catalog.use([])
     for name in set(sys.modules) - before:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(tmp_path):
             del sys.modules[name]
@@ -286,12 +286,12 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
     (folder / "my_histograms.py").write_text(
         next(block.text for block in guide.blocks() if block.file == "my_histograms.py")
     )
-    plan.use(["my_tables", "my_histograms"])
+    catalog.use(["my_tables", "my_histograms"])
     my_tables, my_histograms = sys.modules["my_tables"], sys.modules["my_histograms"]
     bad = {"longest_interval": 0.0, "min_intervals": 1, "regularity_description": "none"}
     rows.insert1(my_tables.RegularityDefinition(), {"regularity_definition": "impossible", **bad})
-    chain = plan.find(["Channels", "SpikeSorting", "Spikes", "GoodUnits"])
-    chain += plan.find(["Regularity", "IntervalHistogram"])
+    chain = catalog.find(["Channels", "SpikeSorting", "Spikes", "GoodUnits"])
+    chain += catalog.find(["Regularity", "IntervalHistogram"])
     worker.run(chain)
     n_keys = len(ephys.Spikes.proj() * ephys.GoodUnits.proj())
     assert len(my_tables.Regularity()) == 2 * n_keys > 0
@@ -301,7 +301,7 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
     assert len(failures) == n_keys
     for failure in failures:
         assert "longest_interval must be above 0 s." in failure.error
-    assert worker.retry(plan.find(["Regularity"])) == n_keys
+    assert worker.retry(catalog.find(["Regularity"])) == n_keys
     (my_tables.RegularityDefinition & {"regularity_definition": "impossible"}).delete()
 
     before = rows.frame(my_tables.Regularity.Unit())
@@ -371,8 +371,8 @@ class Herd(dj.Imported):
 def test_of_a_table_whose_key_has_no_session_nothing_is_of_one(populated, folder, drop):
     (folder / "herd.py").write_text(BY_SUBJECT)
     drop("own_herd")
-    plan.use(["herd"])
-    (table,) = chosen = plan.find(["Herd"])
+    catalog.use(["herd"])
+    (table,) = chosen = catalog.find(["Herd"])
     first, second, third, *_ = table().key_source.keys(order_by="subject")
     table.populate(third)
     rows.insert(table().jobs, [first], {"status": "error", "priority": 5})
@@ -381,7 +381,7 @@ def test_of_a_table_whose_key_has_no_session_nothing_is_of_one(populated, folder
     eid = (session.Session & third).to_arrays("eid", limit=1)[0]
 
     counted = {row.table for row in status.status(eid=eid)}
-    assert {plan.name_of(t) for t in plan.tables()} - counted == {"herd.Herd"}
+    assert {catalog.name_of(t) for t in catalog.tables()} - counted == {"herd.Herd"}
     for question in (status.status, status.running, status.failures, stale.find):
         assert len(question(chosen)) == 1, question
         assert question(chosen, eid) == [], question
@@ -425,27 +425,27 @@ def test_tables_of_several_modules_are_in_the_order_of_their_foreign_keys(popula
     write(folder, "zoo_third", "Last", "zoo_second.Middle", "import zoo_second\n")
     for name in ("zoo_first", "zoo_second", "zoo_third"):
         drop(f"own_{name}")
-    ours = plan.tables()
-    plan.use(["zoo_third", str(folder / "zoo_first.py"), "zoo_second"])
+    ours = catalog.tables()
+    catalog.use(["zoo_third", str(folder / "zoo_first.py"), "zoo_second"])
     names = ["zoo_first.Trials", "zoo_second.Middle", "zoo_third.Last"]
-    assert [plan.name_of(table) for table in plan.tables()[len(ours) :]] == names
-    assert plan.tables()[: len(ours)] == ours
+    assert [catalog.name_of(table) for table in catalog.tables()[len(ours) :]] == names
+    assert catalog.tables()[: len(ours)] == ours
     with pytest.raises(QueryError, match=r"that of behavior.Trials and zoo_first.Trials"):
-        plan.find(["Trials"])
-    made = worker.run(plan.find(["Last", "zoo_first.Trials", "Middle"]))
+        catalog.find(["Trials"])
+    made = worker.run(catalog.find(["Last", "zoo_first.Trials", "Middle"]))
     n_sessions = len(session.Session())
     assert [(one.table, one.made) for one in made] == [(name, n_sessions) for name in names]
-    assert sum(one.made for one in worker.run(plan.find(names))) == 0
-    plan.use(["zoo_first"])
-    assert [plan.name_of(table) for table in plan.tables()[len(ours) :]] == names[:1]
+    assert sum(one.made for one in worker.run(catalog.find(names))) == 0
+    catalog.use(["zoo_first"])
+    assert [catalog.name_of(table) for table in catalog.tables()[len(ours) :]] == names[:1]
 
     # A module that was imported over another connection is imported over this one.
-    held = plan.find(["zoo_first.Trials"])[0]
+    held = catalog.find(["zoo_first.Trials"])[0]
     connection.disconnect()
     populated.connect()
-    assert plan.tables() == ours
-    plan.use(["zoo_first", "zoo_second"])
-    again = plan.find(["zoo_first.Trials"])[0]
+    assert catalog.tables() == ours
+    catalog.use(["zoo_first", "zoo_second"])
+    again = catalog.find(["zoo_first.Trials"])[0]
     assert again is not held
     assert len(again()) == n_sessions
     assert again().connection is dj.conn()
@@ -456,9 +456,9 @@ def test_two_tables_of_one_name_and_changed_definitions_are_refused(populated, f
     (folder / "inner").mkdir()
     write(folder, "mine", "Counted")
     write(folder / "inner", "mine", "Counted")
-    plan.use(["mine"])
+    catalog.use(["mine"])
     with pytest.raises(SettingsError, match=r"two tables have the name mine.Counted"):
-        plan.use(["mine", "inner.mine"])
+        catalog.use(["mine", "inner.mine"])
     text = (folder / "mine.py").read_text()
     (folder / "mine.py").write_text(text.replace("---", "---\n    n_more : int32  # more"))
     del sys.modules["mine"]
@@ -466,13 +466,13 @@ def test_two_tables_of_one_name_and_changed_definitions_are_refused(populated, f
         SettingsError,
         match=r"Counted on the server lacks n_more.*`Counted.jobs.drop\(\)`, then `Counted.drop",
     ):
-        plan.use(["mine"])
+        catalog.use(["mine"])
     sys.modules["mine"].Counted.jobs.drop()
     sys.modules["mine"].Counted.drop()
     assert held("own_mine") == set()
     del sys.modules["mine"]
-    plan.use(["mine"])
-    assert "n_more" in plan.find(["Counted"])[0]().heading.names
+    catalog.use(["mine"])
+    assert "n_more" in catalog.find(["Counted"])[0]().heading.names
 
 
 def test_only_commands_that_deal_with_tables_to_fill_need_the_modules(populated, folder):
@@ -497,15 +497,15 @@ def test_only_a_schema_of_ours_takes_foreign_keys_on_mysql(populated, backend, f
     (folder / "plain.py").write_text(text.replace("connection.schema(", "dj.Schema("))
     if backend.name == "mysql":
         with pytest.raises(SettingsError, match=r"plain.py, line \d+: .*are incompatible") as found:
-            plan.use(["plain"])
+            catalog.use(["plain"])
         assert isinstance(found.value.__cause__, pymysql.err.OperationalError)
     else:
-        plan.use(["plain"])
+        catalog.use(["plain"])
     # What `dj.Schema` left is mended, not refused.
     (folder / "plain.py").write_text(text)
     sys.modules.pop("plain", None)
-    plan.use(["plain"])
-    assert plan.tables()[-1].full_table_name.replace("`", '"') == '"own_plain"."__counted"'
+    catalog.use(["plain"])
+    assert catalog.tables()[-1].full_table_name.replace("`", '"') == '"own_plain"."__counted"'
 
 
 def test_the_demo_has_a_schema_of_its_own(populated, monkeypatch, drop):
@@ -526,7 +526,7 @@ def test_a_name_that_is_ours_or_none_is_refused(populated, name):
 def test_tables_over_another_database_of_ours_are_refused(populated, folder, drop, monkeypatch):
     drop("own_mine")
     write(folder, "mine", "Counted")
-    plan.use(["mine"])
+    catalog.use(["mine"])
     prefix = populated.settings.prefix
     other = populated.settings.model_copy(update={"prefix": "other"})
     monkeypatch.setattr(connection, "_active", other)

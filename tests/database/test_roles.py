@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from populate import cli, plan, roles, status, worker
+from populate import catalog, cli, roles, status, worker
 from schemas import MODULES, behavior, connection, subject, views
 from schemas.database.driver_errors import AccessDenied, explain_blocked_deletes
 from schemas.errors import ServerError
@@ -26,7 +26,7 @@ def _shared(lend, tmp_path_factory):
     release = Release(folder, simulator.simulate(folder, "tiny", seed=5, n_sessions=1, **SMALL))
     with lend() as database, users(database) as make:
         database.register(release.folder, release.truth.release)
-        worker.run(plan.find(["Trials"]))
+        worker.run(catalog.find(["Trials"]))
         people = {role: make(role) for role in ("reader", "analyst", "worker", "admin")}
         people["colleague"] = make("analyst", "colleague")
         yield SimpleNamespace(database=database, **people)
@@ -64,7 +64,7 @@ def run(settings, *words):
 def contents():
     """Number of rows of every table, those of jobs too."""
     held = {name: table.full_table_name for name, table in tables().items()}
-    held |= {f"jobs of {plan.name_of(t)}": t().jobs.full_table_name for t in plan.tables()}
+    held |= {f"jobs of {catalog.name_of(t)}": t().jobs.full_table_name for t in catalog.tables()}
     each = (f"SELECT '{name}', count(*) FROM {table}" for name, table in held.items())
     return dict(dj.conn().query(" UNION ALL ".join(each)).fetchall())
 
@@ -206,7 +206,7 @@ def drop_table(shared):
 
 def test_a_worker_populates_and_deletes_rows(shared):
     connection.connect(shared.worker)
-    wanted = plan.find(["Trials", "ReactionTime"])
+    wanted = catalog.find(["Trials", "ReactionTime"])
     outcomes = worker.run(wanted)
     assert [outcome.failed for outcome in outcomes] == [[], []]
     before = contents()
@@ -231,7 +231,7 @@ def test_rows_to_which_tables_of_others_refer_are_not_deleted(shared):
     own(TrialCount, context={"behavior": behavior})
     TrialCount.populate()
     connection.connect(shared.worker)
-    worker.run(plan.find(["Trials", "ReactionTime"]))
+    worker.run(catalog.find(["Trials", "ReactionTime"]))
     before = contents()
     with (
         pytest.raises(ServerError, match=r"not yours to change.*grant worker USER --schema SCHEMA"),
@@ -245,7 +245,7 @@ def test_rows_to_which_tables_of_others_refer_are_not_deleted(shared):
         assert contents()["behavior.Trials"] == 0
         query = f"SELECT count(*) FROM {TrialCount.full_table_name}"
         assert dj.conn().query(query).fetchall()[0][0] == 0
-        worker.run(plan.find(["Trials", "ReactionTime"]))
+        worker.run(catalog.find(["Trials", "ReactionTime"]))
         assert contents() == before
     drop_table(shared)
 

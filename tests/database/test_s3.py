@@ -1,6 +1,6 @@
 """A store in a bucket: filled, read, verified and repaired."""
 
-from populate import plan, verify, worker
+from populate import catalog, verify, worker
 from schemas import ephys, wheel
 from schemas.sources import simulator
 from tests.support import buckets
@@ -11,7 +11,7 @@ TABLES = ["Wheel", "WheelMoves", "SpikeSorting", "Spikes"]
 
 
 def fill():
-    done = worker.run(plan.find(TABLES))
+    done = worker.run(catalog.find(TABLES))
     assert sum(len(outcome.failed) for outcome in done) == 0
 
 

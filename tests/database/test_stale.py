@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, fetch, plan, stale, status, worker
+from populate import catalog, cli, fetch, stale, status, worker
 from schemas import activity, behavior, connection, ephys, session
 from schemas.errors import MissingDataset
 from schemas.sources import simulator
@@ -42,7 +42,7 @@ def made(monkeypatch):
     counts = Counter()
 
     def count(table, step):
-        name, work = plan.name_of(table), getattr(table, step)
+        name, work = catalog.name_of(table), getattr(table, step)
 
         def counted(self, key, *computed):
             counts[name, key["eid"], key.get("probe_name")] += 1
@@ -50,7 +50,7 @@ def made(monkeypatch):
 
         monkeypatch.setattr(table, step, counted)
 
-    for table in plan.tables():
+    for table in catalog.tables():
         count(table, "make" if "make" in vars(table) else "make_insert")
     return counts
 
@@ -88,8 +88,8 @@ def test_a_replaced_file_of_a_sort_makes_that_sort_again_alone(lend, filled, ori
     assert made["ephys.Spikes", eid, probe_name] == 1
     assert made["activity.UnitRate", eid, probe_name] == len(activity.UnitRate & found.key)
     below = {"ephys.Spikes"} | {
-        plan.name_of(table)
-        for table in plan.tables()
+        catalog.name_of(table)
+        for table in catalog.tables()
         if ephys.Spikes.full_table_name in table().ancestors()
     }
     assert {name for name, _, _ in made} == below

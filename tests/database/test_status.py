@@ -13,7 +13,7 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, look, plan, stale, status, worker
+from populate import catalog, cli, look, stale, status, worker
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
 from tests.support import processes
@@ -343,7 +343,7 @@ def by_datajoint(table):
 
 
 def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
-    tables = plan.tables()
+    tables = catalog.tables()
     jobs, wheels = behavior.Trials().jobs, wheel.Wheel().jobs
     wheels.errors.delete_quick()
     wheels.refresh(delay=-1)
@@ -358,7 +358,7 @@ def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
     found = look.look(tables)
     assert len(asked) == 1
     assert found == [by_datajoint(table) for table in tables]
-    states = {plan.name_of(one.table): (one.n_pending, one.n_new) for one in found}
+    states = {catalog.name_of(one.table): (one.n_pending, one.n_new) for one in found}
     assert (states[TRIALS], states[WHEELS], states[TIMES]) == ((1, 0), (1, 1), (0, 0))
     assert sum(n_new for _, _, n_new in found) > 1
     assert look.look([]) == []

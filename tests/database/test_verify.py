@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, plan, status, verify, worker
+from populate import catalog, cli, status, verify, worker
 from populate.verify import counts, objects, rules
 from schemas import activity, behavior, connection, ephys, rows, session, storage, video, wheel
 from schemas.errors import StorageError
@@ -82,7 +82,7 @@ def bwm(database, *arguments):
     return CliRunner().invoke(cli.app, ["verify", *arguments], env=database.environment)
 
 
-TABLES = [t for t in plan.tables() if t not in (behavior.Psychometric, behavior.TrainingStatus)]
+TABLES = [t for t in catalog.tables() if t not in (behavior.Psychometric, behavior.TrainingStatus)]
 """All but those that take long to fit."""
 
 
@@ -113,7 +113,7 @@ def test_damaged_objects_are_named_and_made_again(filled):
     }
     # What a worker makes of it fails, and would not be tried again.
     (activity.Psth & spikes).delete()
-    (outcome,) = worker.run(plan.find(["Psth"]))
+    (outcome,) = worker.run(catalog.find(["Psth"]))
     assert len(outcome.failed) == len(activity.PsthDefinition())
 
     found = json.loads(bwm(filled, "--deep", "--json").stdout)
@@ -269,7 +269,7 @@ Trials, Cluster, Spikes = behavior.Trials, ephys.SpikeSorting.Cluster, ephys.Spi
 # Table, column, its new value, and what is named: check, table and what of it.
 WRONG = [
     *(
-        (table, column, f"{column} + 1", {("rows", plan.name_of(table), column)})
+        (table, column, f"{column} + 1", {("rows", catalog.name_of(table), column)})
         for table, column, *_ in (*rules.PARTS, *rules.LENGTHS)
         if table is not Spikes
     ),
@@ -278,12 +278,12 @@ WRONG = [
             table.Source,
             "source_md5",
             "NULL",
-            {("rows", plan.name_of(table), "files that were read")},
+            {("rows", catalog.name_of(table), "files that were read")},
         )
         for table in (Trials, ephys.SpikeSorting, video.Licks)
     ),
     *(
-        (table, column, f"{column} + 1", {(check, plan.name_of(table), what) for what in said})
+        (table, column, f"{column} + 1", {(check, catalog.name_of(table), what) for what in said})
         for check, table, column, *said in (
             ("trials", behavior.ReactionTime, "n_reactions", "n_reactions", SUM),
             ("trials", behavior.ReactionTime, "n_missing", "n_missing", SUM),
@@ -404,7 +404,7 @@ def test_files_of_a_release_that_disagree_are_told_and_their_rows_kept(lend, ori
     np.save(regions, np.where(ids == 0, 0, ids[ids != 0][0]))
     for path in (metrics, regions):
         relist(folder, path)
-    chain = plan.find(["Channels", "SpikeSorting", "Spikes"])
+    chain = catalog.find(["Channels", "SpikeSorting", "Spikes"])
     with lend() as database:
         database.register(folder)
         worker.run(chain)
@@ -644,7 +644,7 @@ def test_a_store_that_is_empty_is_not_taken_for_lost(filled):
     filled.connect()
     assert differences(snapshot(), filled.whole) == {}
     with pytest.raises(StorageError, match=r"rows point to objects in it\. Mount it, or name"):
-        worker.run(plan.find(["Wheel"]))
+        worker.run(catalog.find(["Wheel"]))
     assert list(store.iterdir()) == []
     # Unless one says that it is.
     said = bwm(filled, "--repair", "--lost-store")
@@ -673,7 +673,7 @@ def test_a_store_that_another_database_writes_into_is_left_to_it(filled):
         storage.remove(ref.path)
     place(filled, ref).with_suffix(".away").rename(place(filled, ref))
     (wheel.Wheel & key).delete()
-    (outcome,) = worker.run(plan.find(["Wheel"]))
+    (outcome,) = worker.run(catalog.find(["Wheel"]))
     assert "another database writes here" in outcome.failed[0][1]
     path.write_text(own)
     assert worker.retry() == 1
@@ -842,7 +842,7 @@ def test_a_damaged_download_goes_and_one_that_is_not_there_is_none(
         server = stack.enter_context(AlyxServer(original.folder))
         database = stack.enter_context(lend(tmp_path / "home", online(tmp_path, server)))
         database.register(server.url, selection=Selection(project="ibl_neuropixel_brainwide_01"))
-        worker.run(plan.find(["Trials"]))
+        worker.run(catalog.find(["Trials"]))
         files = sorted((tmp_path / "cache").rglob("_ibl_trials.*"))
         assert len(files) > 2
         flip(files[0])
@@ -855,6 +855,6 @@ def test_a_damaged_download_goes_and_one_that_is_not_there_is_none(
         assert verify.verify(deep=True).damage == []
         before = snapshot()
         Trials().delete()
-        worker.run(plan.find(["Trials"]))
+        worker.run(catalog.find(["Trials"]))
         assert differences(snapshot(), before) == {}
         assert files[0].exists()

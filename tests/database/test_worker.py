@@ -11,7 +11,7 @@ from pathlib import Path
 import datajoint as dj
 import pytest
 
-from populate import plan, status, worker
+from populate import catalog, status, worker
 from schemas import behavior, ephys, rows, session, wheel
 from schemas.errors import QueryError
 from schemas.sources import simulator
@@ -21,9 +21,9 @@ from tests.support.databases import Database, Release, held_objects
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 N_SESSIONS, N_WHEELS = 3, 2  # the third session has no wheel
 PATIENCE = 60.0
-TABLES = {plan.name_of(table): table for table in plan.tables()}
+TABLES = {catalog.name_of(table): table for table in catalog.tables()}
 # What is long to compute is left to the tests of several workers.
-QUICK = plan.find(["Trials", "Wheel", "Channels", "SpikeSorting", "Spikes"])
+QUICK = catalog.find(["Trials", "Wheel", "Channels", "SpikeSorting", "Spikes"])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def expected(_expected, registered):
 
 def empty():
     """Leave nothing but what is registered."""
-    for table in reversed(plan.tables()):
+    for table in reversed(catalog.tables()):
         if table():  # a cascade that finds nothing takes as long as one that does
             table().delete()
         table().jobs.delete()
@@ -76,7 +76,7 @@ def empty():
 def count_rows(tables=None):
     counts = {}
     for table in tables or TABLES.values():
-        name = plan.name_of(table)
+        name = catalog.name_of(table)
         parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
         counts |= {f"{name} {one.__name__}": len(one()) for one in [table, *parts]}
     return counts
@@ -293,10 +293,10 @@ def test_only_what_is_asked_for_is_tried_again(registered, monkeypatch):
         patch.setattr(OneSource, "load_wheel", fail)
         worker.run([behavior.Trials, wheel.Wheel])
     assert len(status.failures()) == 3 + N_WHEELS
-    assert worker.retry(plan.find(["Wheel"])) == N_WHEELS
+    assert worker.retry(catalog.find(["Wheel"])) == N_WHEELS
     assert {f.table for f in status.failures()} == {"behavior.Trials"}
-    assert worker.retry(plan.find(["wheel.wheel"])) == 0
-    outcomes = worker.run(plan.find(["Wheel", "trials"]))
+    assert worker.retry(catalog.find(["wheel.wheel"])) == 0
+    outcomes = worker.run(catalog.find(["Wheel", "trials"]))
     assert [(o.table, o.made) for o in outcomes] == [
         ("behavior.Trials", 0),
         ("wheel.Wheel", N_WHEELS),
@@ -311,4 +311,4 @@ def test_only_what_is_asked_for_is_tried_again(registered, monkeypatch):
 
 def test_an_unknown_table_is_an_error_that_says_which_there_are():
     with pytest.raises(QueryError, match=r"no table 'Trails'.*behavior.Trials, behavior.Reaction"):
-        plan.find(["Trails"])
+        catalog.find(["Trails"])

@@ -18,7 +18,7 @@ import psutil
 import psycopg2
 import pymysql
 
-from populate import plan
+from populate import catalog
 from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ class Look:
 
     def renew(self) -> None:
         """Look at all tables of the plan, as they are now."""
-        tables = {plan.name_of(table): table() for table in plan.tables()}
+        tables = {catalog.name_of(table): table() for table in catalog.tables()}
         self._held = " UNION ALL ".join(
             f"SELECT '{name}', host, pid, connection_id, reserved_time "
             f"FROM {table.jobs.full_table_name} WHERE status = 'reserved'"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from populate import plan
+from populate import catalog
 
 LOGGED = b"LOG:  statement: "
 
@@ -47,7 +47,7 @@ def spans(look, names):
 
     The clock is that of the workers.
     """
-    tables = [table().full_table_name for table in plan.find(names)]
+    tables = [table().full_table_name for table in catalog.find(names)]
     # DataJoint writes them beside the rows that a job made, once each.
     each = [f"SELECT _job_start_time, _job_duration FROM {table}" for table in tables]
     found = look.query(" UNION ALL ".join(each))

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import datajoint as dj
 import pytest
 
-from populate import plan
+from populate import catalog
 from schemas import connection
 from schemas.errors import QueryError, ServerError, SettingsError
 
@@ -21,7 +21,7 @@ def own(monkeypatch):
     """Let the plan know tables without a server."""
 
     def known(*tables):
-        monkeypatch.setattr(plan, "_own", list(tables))
+        monkeypatch.setattr(catalog, "_own", list(tables))
         return list(tables)
 
     return known
@@ -42,19 +42,19 @@ def module(tmp_path, monkeypatch):
         return path
 
     yield written
-    plan.use([])
+    catalog.use([])
     for name in set(sys.modules) - before:
         del sys.modules[name]
 
 
 def refused(*names):
     with pytest.raises(SettingsError) as error:
-        plan.use(names)
-    assert plan.tables() == OURS
+        catalog.use(names)
+    assert catalog.tables() == OURS
     return str(error.value)
 
 
-OURS = plan.tables()
+OURS = catalog.tables()
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -62,26 +62,28 @@ OURS = plan.tables()
 
 def test_tables_of_a_user_come_after_ours_and_are_found_by_name(own):
     (mine,) = own(named("lab.my_tables", "Mine"))
-    assert plan.tables() == [*OURS, mine]
-    assert plan.name_of(mine) == "my_tables.Mine"
+    assert catalog.tables() == [*OURS, mine]
+    assert catalog.name_of(mine) == "my_tables.Mine"
     for name in ("Mine", "mine", "my_tables.Mine", "MY_TABLES.mine"):
-        assert plan.find([name]) == [mine]
-    assert plan.find(["Mine", "Trials"])[-1] is mine
-    assert plan.find(None) == plan.find([]) == plan.tables()
+        assert catalog.find([name]) == [mine]
+    assert catalog.find(["Mine", "Trials"])[-1] is mine
+    assert catalog.find(None) == catalog.find([]) == catalog.tables()
 
 
 def test_a_name_that_two_tables_have_needs_its_module(own):
     (mine,) = own(named("my_tables", "Trials"))
     with pytest.raises(QueryError, match=r"'trials' is that of behavior.Trials and my_tables.Tri"):
-        plan.find(["trials"])
-    assert plan.find(["my_tables.trials"]) == [mine]
-    assert [plan.name_of(table) for table in plan.find(["behavior.Trials"])] == ["behavior.Trials"]
+        catalog.find(["trials"])
+    assert catalog.find(["my_tables.trials"]) == [mine]
+    assert [catalog.name_of(table) for table in catalog.find(["behavior.Trials"])] == [
+        "behavior.Trials"
+    ]
 
 
 def test_an_unknown_name_is_an_error_that_names_those_of_the_user_too(own):
     own(named("my_tables", "Mine"))
     with pytest.raises(QueryError, match=r"no table 'Yours'.*behavior.Trials.*my_tables.Mine"):
-        plan.find(["Yours"])
+        catalog.find(["Yours"])
 
 
 # --- modules that cannot be used ----------------------------------------------------------------
@@ -91,10 +93,10 @@ def test_modules_are_used_when_there_is_a_connection(tmp_path, monkeypatch):
     connection.disconnect()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ServerError, match=r"nothing is connected. Say `connection.connect\(\)`"):
-        plan.use(["my_tables"])
+        catalog.use(["my_tables"])
     with pytest.raises(ServerError, match=r"schema alice: nothing is connected. Say `connection"):
         connection.schema("alice")
-    plan.use([])  # needs none
+    catalog.use([])  # needs none
 
 
 @pytest.mark.parametrize("name", ["no_such", "no_such.inner", "probe_tables.inner"])

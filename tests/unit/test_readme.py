@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datajoint as dj
 
-from populate import cli, diagram, plan
+from populate import catalog, cli, diagram
 from schemas import session
 from schemas.sources import alf, base
 
@@ -64,7 +64,7 @@ def test_the_table_of_data_says_where_each_file_goes():
         for path in files:
             kind = alf.classify(path)
             (table,) = tables
-            readers = {t for t in plan.tables() if kind in getattr(t, "kinds", ())}
+            readers = {t for t in catalog.tables() if kind in getattr(t, "kinds", ())}
             if kind == "other" or kind.startswith("raw_"):
                 assert table is session.Dataset
                 assert not readers
@@ -77,7 +77,7 @@ def test_the_table_of_data_says_where_each_file_goes():
 
 def test_the_table_of_data_names_every_table_that_reads_files():
     named = {table_of(name) for _, names in data_rows() for name in names}
-    assert {table for table in plan.tables() if hasattr(table, "kinds")} <= named
+    assert {table for table in catalog.tables() if hasattr(table, "kinds")} <= named
 
 
 def test_the_printed_query_is_that_of_the_demo():
