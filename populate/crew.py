@@ -33,7 +33,8 @@ import psutil
 import pyarrow as pa
 from pydantic import ByteSize
 
-from populate import cache, catalog, jobs, worker
+from populate import cache, catalog, worker
+from populate.workers import queue
 from schemas import MODULES, connection
 from schemas.errors import BwmError, ServerError
 from schemas.settings import Settings
@@ -229,11 +230,11 @@ class _Crew:
         try:
             while self._dead:
                 dead = self._dead[0]
-                for poison in jobs.bury(self._tables, platform.node(), dead, self._settings):
+                for poison in queue.bury(self._tables, platform.node(), dead, self._settings):
                     self._note(worker.told_of(poison))
                 self._dead.popleft()
         except Exception as error:
-            if not jobs.is_lost(error):
+            if not queue.is_lost(error):
                 raise
             with contextlib.suppress(Exception):
                 connection.reconnect()

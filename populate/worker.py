@@ -23,8 +23,9 @@ from typing import Any
 import datajoint as dj
 import psycopg2
 
-from populate import catalog, jobs, look
+from populate import catalog, look
 from populate.verify.objects import refuse_lost_store
+from populate.workers import queue
 from schemas import connection
 from schemas.database import io_counters
 from schemas.errors import ServerAway, ServerError
@@ -182,7 +183,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
     for table in catalog.of_session(tables, eid):
         failed = table().jobs.errors & ({"eid": eid} if eid is not None else {})
         forgotten += len(failed)
-        jobs.retry(failed.delete_quick)
+        queue.retry(failed.delete_quick)
     return forgotten
 
 
@@ -275,7 +276,7 @@ class Worker:
         self._kept_at = time.monotonic()
         self._in_hand = False
         self._longest = 0.0
-        self._pulse = jobs.Pulse(self._settings.stale_after / 4)
+        self._pulse = queue.Pulse(self._settings.stale_after / 4)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -313,12 +314,12 @@ class Worker:
         """
         each, self._longest = max(SLICE_SECONDS, self._longest), 0.0
         try:
-            self._note(jobs.take_over(self._tables, self._settings))
+            self._note(queue.take_over(self._tables, self._settings))
             found = look.look(self._tables)
             todo = [work.table for work in found if work.n_pending or work.n_new]
             return sum([self.fill(table, seconds=each) for table in todo]) > 0
         except Exception as error:
-            if _asked_by(error) or not jobs.is_lost(error):
+            if _asked_by(error) or not queue.is_lost(error):
                 raise
             self._come_back()
             return True
@@ -330,12 +331,12 @@ class Worker:
         seconds: float = math.inf,
     ) -> int:
         """Make keys of a table for so many seconds; return how many were tried."""
-        jobs.refresh(table, only)
-        pending = jobs.due(table, only)
+        queue.refresh(table, only)
+        pending = queue.due(table, only)
         tried, total, until = 0, len(pending), time.monotonic() + seconds
         before: list[Key] = []
         while time.monotonic() < until:
-            n_before, keys = tried, jobs.next_keys(pending)
+            n_before, keys = tried, queue.next_keys(pending)
             for key in keys:
                 self._show(table, tried, total)
                 tried += self._do(table, key)
@@ -354,7 +355,7 @@ class Worker:
         """Make a key, or record why it cannot be made; False if another worker is at it."""
         held = table().jobs
         link = held.connection.connection_id
-        if not jobs.retry(lambda: held.reserve(key)):
+        if not queue.retry(lambda: held.reserve(key)):
             return False
         if link != held.connection.connection_id:
             raise dj.errors.LostConnectionError("The connection was lost as a job was reserved.")
@@ -365,15 +366,15 @@ class Worker:
             with self._pulse.holding(held, key):
                 made = self._make(table, key)
         except Exception as error:
-            if _asked_by(error) or jobs.is_lost(error):
+            if _asked_by(error) or queue.is_lost(error):
                 raise
             self._in_hand = False
             problem = self._told(error)
-            jobs.fail(held, key, problem, traceback.format_exc())
+            queue.fail(held, key, problem, traceback.format_exc())
             self._of[table].failed.append((key, problem))
         else:
             self._in_hand = False
-            jobs.retry(lambda: held.complete(key))
+            queue.retry(lambda: held.complete(key))
             self._of[table].made += made
         self._longest = max(self._longest, time.monotonic() - began)
         if self._tell and (made or problem):
@@ -395,7 +396,7 @@ class Worker:
         # As `populate(key)` in the end does. That would build and ask `key_source` once more.
         alone = {"suppress_errors": False, "return_exception_objects": False}
         try:
-            return int(jobs.retry(lambda: table()._populate1(key, None, **alone)))
+            return int(queue.retry(lambda: table()._populate1(key, None, **alone)))
         except dj.errors.DuplicateError:
             if not table & key:
                 raise
@@ -440,13 +441,13 @@ class Worker:
             connection.reconnect()
             if is_suspect and time.monotonic() - began < AT_ONCE_SECONDS:
                 own = platform.node(), os.getpid()
-                self._note(jobs.bury(self._tables, *own, self._settings))
+                self._note(queue.bury(self._tables, *own, self._settings))
             else:
-                jobs.release(self._tables, os.getpid())
+                queue.release(self._tables, os.getpid())
 
         keep_trying(again, self._patience)
 
-    def _note(self, poison: Sequence[jobs.Poison]) -> None:
+    def _note(self, poison: Sequence[queue.Poison]) -> None:
         """Take in jobs that fail because too many workers died of them."""
         for one in poison:
             self._of[one.table].failed.append((one.key, one.problem))
@@ -465,9 +466,9 @@ def give_back(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
         try:
             connection.reconnect()
             for pid in pids:
-                jobs.release(tables, pid)
+                queue.release(tables, pid)
         except Exception as error:
-            if not jobs.is_lost(error):
+            if not queue.is_lost(error):
                 problems.append(error)
 
     giving = threading.Thread(target=give, daemon=True, name="give back")
@@ -477,7 +478,7 @@ def give_back(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
         raise problems[0]
 
 
-def told_of(poison: jobs.Poison) -> Done:
+def told_of(poison: queue.Poison) -> Done:
     """Tell of a job that fails because too many workers died of it, as of one that is done."""
     return Done(catalog.name_of(poison.table), poison.key, poison.held, error=poison.problem)
 
@@ -507,7 +508,7 @@ def _attempt(connect: Callable[[], Any]) -> Exception | None:
     try:
         connect()
     except Exception as error:
-        if not (jobs.is_lost(error) or isinstance(error, ServerAway)):
+        if not (queue.is_lost(error) or isinstance(error, ServerAway)):
             raise
         return error
     return None

@@ -107,13 +107,13 @@ class _Look:
 
 def _patiently(show: Callable[..., list[Any]], height: int | None) -> list[Any]:
     """Show it; while the server is away, say so instead."""
-    from populate import jobs
+    from populate.workers import queue
     from schemas import connection
 
     try:
         return show(height)
     except Exception as error:
-        if not jobs.is_lost(error):
+        if not queue.is_lost(error):
             raise
     with suppress(Exception):  # it is still away
         connection.reconnect()

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import datajoint as dj
 
-from populate import catalog, jobs
+from populate import catalog
 from populate.verify import sql
 from populate.verify.damage import Damage
+from populate.workers import queue
 from schemas import connection
 
 JOBS = "jobs"
@@ -58,13 +59,13 @@ def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
             f"heard from in the last {patience:.0f} s",
             "silent for longer",
         )
-        for holder in jobs.holders(tables)
+        for holder in queue.holders(tables)
         if holder.silent > patience
         for key in (_held_by(holder) & of_session).proj().to_dicts()
     ]
 
 
-def _held_by(holder: jobs.Holder) -> dj.jobs.Job:
+def _held_by(holder: queue.Holder) -> dj.jobs.Job:
     return holder.table().jobs.reserved & {"host": holder.host, "pid": holder.pid}
 
 
@@ -114,7 +115,7 @@ def take_over(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
     if not found:
         return []
     tables = catalog.find([one.table for one in found])
-    poison = jobs.take_over(tables, connection.active().worker)
+    poison = queue.take_over(tables, connection.active().worker)
     failed = [(catalog.name_of(one.table), one.key, one.problem) for one in poison]
     return [
         (one, next((why for *job, why in failed if job == [one.table, one.key]), ""))
@@ -126,4 +127,4 @@ def remove(one: Damage) -> bool:
     """Remove a job unless a worker has it in hand since; tell whether it was removed."""
     (table,) = catalog.find([one.table])
     job = table().jobs & one.key & {"status": one.found}
-    return bool(jobs.retry(lambda: job.delete_quick(get_count=True)))
+    return bool(queue.retry(lambda: job.delete_quick(get_count=True)))

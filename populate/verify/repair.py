@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import datajoint as dj
 
 from populate import ask, catalog
-from populate import jobs as queue
 from populate.verify import files, jobs, objects, sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
+from populate.workers import queue as queue
 from schemas import storage
 from schemas.database.driver_errors import explain_blocked_deletes
 from schemas.errors import ServerError

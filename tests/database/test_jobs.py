@@ -12,7 +12,8 @@ import psycopg2
 import pymysql
 import pytest
 
-from populate import ask, catalog, jobs, status, worker
+from populate import ask, catalog, status, worker
+from populate.workers import queue
 from schemas import behavior, connection, rows, session, wheel
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
@@ -50,7 +51,7 @@ def registered(_registered):
 
 def hold(table, host, pid, ago=0.0, heard=None, connection_id=0):
     """Reserve the jobs of a table in the name of another process, so many seconds ago."""
-    jobs.refresh(table)
+    queue.refresh(table)
     held = table().jobs
     interval = held.adapter.interval_expr(ago, "second")
     held.connection.query(
@@ -72,18 +73,18 @@ def a_dead_process():
 
 
 def test_jobs_are_added_once_and_go_with_their_cause(registered):
-    jobs.refresh(behavior.Trials)
-    jobs.refresh(behavior.Trials)
+    queue.refresh(behavior.Trials)
+    queue.refresh(behavior.Trials)
     assert states(behavior.Trials) == ["pending"] * 2
     first, second = behavior.Trials().key_source.keys(order_by="eid")
     held = behavior.Trials().jobs
     held.delete()
-    jobs.refresh(behavior.Trials, [first])
+    queue.refresh(behavior.Trials, [first])
     assert held.keys() == [first]
     # Of a session that is not there, or no longer offers the data.
     gone = {**first, "eid": "00000000-0000-4000-8000-000000000000"}
     rows.insert(held, [{**gone, "status": "error", "priority": 5}])
-    jobs.refresh(behavior.Trials)
+    queue.refresh(behavior.Trials)
     assert held.keys(order_by="eid") == [first, second]
 
 
@@ -94,15 +95,15 @@ def test_what_waits_or_failed_is_forgotten_once_it_is_made(registered, monkeypat
         held.delete()
         rows.insert(held, [first, second], {"status": status_, "priority": 5})
         behavior.Trials.populate(first)  # as in a notebook, by one's own hand
-        jobs.refresh(behavior.Trials)
+        queue.refresh(behavior.Trials)
         expected = [second] if status_ in ("pending", "error") else [first, second]
         assert held.keys(order_by="eid") == expected, status_
         assert set(states(behavior.Trials)) == {status_}
     held.delete()
     rows.insert(held, [first, second], {"status": "error", "priority": 5})
     behavior.Trials.populate()
-    monkeypatch.setattr(jobs, "FORGOTTEN_AT_ONCE", 1)
-    jobs.refresh(behavior.Trials)
+    monkeypatch.setattr(queue, "FORGOTTEN_AT_ONCE", 1)
+    queue.refresh(behavior.Trials)
     assert not held
 
 
@@ -116,11 +117,11 @@ def test_jobs_are_refreshed_while_someone_is_making_one_by_hand(registered):
     with by_hand.transaction:
         name = behavior.Trials().full_table_name
         by_hand.query(f"INSERT INTO {name} (eid, n_trials) VALUES (%s, 1)", (first["eid"],))
-        jobs.refresh(behavior.Trials)
+        queue.refresh(behavior.Trials)
         assert held.keys(order_by="eid") == [first, second]
     by_hand.close()
     set_patience(held, "DEFAULT")
-    jobs.refresh(behavior.Trials)
+    queue.refresh(behavior.Trials)
     assert held.keys() == [second]
 
 
@@ -158,7 +159,7 @@ CASES = {
 def test_a_job_is_taken_over_from_who_is_dead_or_silent_and_from_nobody_else(registered, case):
     host, pid, ago, heard, expected = CASES[case]
     hold(behavior.Trials, host, pid or a_dead_process(), ago, heard)
-    jobs.take_over(TWO, WorkerSettings())
+    queue.take_over(TWO, WorkerSettings())
     assert states(behavior.Trials) == [expected] * 2
 
 
@@ -166,7 +167,7 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     settings = WorkerSettings(deaths_allowed=3)
     for n in (1, 2):
         hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
-        jobs.take_over(TWO, settings)
+        queue.take_over(TWO, settings)
         told = set(behavior.Trials().jobs.to_arrays("error_message"))
         assert told == {f"{n} worker{'s' * (n > 1)} died, or lost the server, while making it"}
     assert status.failures() == []
@@ -202,10 +203,10 @@ def test_whose_connection_is_open_is_alive_under_whatever_number(registered, ano
     """Containers may share a name, and each counts its processes from 1."""
     pid = a_dead_process() if pid == "dead" else os.getpid()
     hold(behavior.Trials, platform.node(), pid, 0.0, None, another.connection_id)
-    jobs.take_over(TWO, WorkerSettings())
+    queue.take_over(TWO, WorkerSettings())
     assert states(behavior.Trials) == ["reserved"] * 2
     another.close()
-    jobs.take_over(TWO, WorkerSettings())
+    queue.take_over(TWO, WorkerSettings())
     assert states(behavior.Trials) == ["pending"] * 2
 
 
@@ -214,7 +215,7 @@ def test_the_connection_of_who_is_silent_is_ended_with_its_locks(registered, ano
     another.start_transaction()
     another.query(f"UPDATE {session.Session.full_table_name} SET session_number = session_number")
     time.sleep(1.1)
-    jobs.take_over(TWO, WorkerSettings(stale_after=1))
+    queue.take_over(TWO, WorkerSettings(stale_after=1))
     assert states(behavior.Trials) == ["pending"] * 2
     # It waits for no lock, and the other is gone.
     held.connection.query(
@@ -265,14 +266,14 @@ def test_a_table_of_long_jobs_gets_no_more_time_than_others(registered, monkeypa
 
 def test_a_death_counts_also_if_the_next_process_has_the_same_number(registered):
     hold(behavior.Trials, platform.node(), os.getpid(), 1e7, 1e7)
-    jobs.take_over(TWO, WorkerSettings())
+    queue.take_over(TWO, WorkerSettings())
     told = set(behavior.Trials().jobs.to_arrays("error_message"))
     assert told == {"1 worker died, or lost the server, while making it"}
 
 
 def test_what_is_given_back_is_no_death(registered):
     hold(behavior.Trials, platform.node(), os.getpid())
-    jobs.release(TWO, os.getpid())
+    queue.release(TWO, os.getpid())
     assert states(behavior.Trials) == ["pending"] * 2
     assert set(behavior.Trials().jobs.to_arrays("error_message")) == {""}
 
@@ -363,7 +364,7 @@ def test_a_server_that_stays_away_ends_the_work_with_one_error(registered, backe
 
 def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backend, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda *_: 0.0)
-    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (jobs.TRIES - 1))
+    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (queue.TRIES - 1))
     with monkeypatch.context() as patch:
         patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
         (outcome,) = worker.run([behavior.Trials])
@@ -372,7 +373,7 @@ def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backen
     with monkeypatch.context() as patch:
         patch.setattr(OneSource, "load_wheel", lambda *given: for_ever(*given))
         (outcome,) = worker.run([wheel.Wheel])
-    assert for_ever.n_calls == 2 * jobs.TRIES
+    assert for_ever.n_calls == 2 * queue.TRIES
     assert (outcome.made, len(outcome.failed)) == (0, 2)
 
 
