@@ -23,9 +23,9 @@ from typing import Any
 import datajoint as dj
 import psycopg2
 
-from populate import catalog, look
+from populate import catalog
 from populate.verify.objects import refuse_lost_store
-from populate.workers import queue
+from populate.workers import queue, work
 from schemas import connection
 from schemas.database import io_counters
 from schemas.errors import ServerAway, ServerError
@@ -315,7 +315,7 @@ class Worker:
         each, self._longest = max(SLICE_SECONDS, self._longest), 0.0
         try:
             self._note(queue.take_over(self._tables, self._settings))
-            found = look.look(self._tables)
+            found = work.look(self._tables)
             todo = [work.table for work in found if work.n_pending or work.n_new]
             return sum([self.fill(table, seconds=each) for table in todo]) > 0
         except Exception as error:

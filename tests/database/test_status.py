@@ -13,7 +13,8 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, look, stale, status, worker
+from populate import catalog, cli, stale, status, worker
+from populate.workers import work
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
 from tests.support import processes
@@ -339,7 +340,7 @@ def by_datajoint(table):
     due = jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
     undone = target.key_source - target.proj()
     new = undone.restrict(dj.Not(jobs), semantic_check=False)
-    return look.Work(table, len(due), len(new))
+    return work.Work(table, len(due), len(new))
 
 
 def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
@@ -353,14 +354,14 @@ def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
     later = "2100-01-01 00:00:00"
     jobs.insert1({**third, "status": "pending", "priority": 5, "scheduled_time": later})
     (wheels & wheels.keys(limit=1)).delete_quick()
-    look.look(tables)  # reads the columns of the tables
+    work.look(tables)  # reads the columns of the tables
     asked.clear()
-    found = look.look(tables)
+    found = work.look(tables)
     assert len(asked) == 1
     assert found == [by_datajoint(table) for table in tables]
     states = {catalog.name_of(one.table): (one.n_pending, one.n_new) for one in found}
     assert (states[TRIALS], states[WHEELS], states[TIMES]) == ((1, 0), (1, 1), (0, 0))
     assert sum(n_new for _, _, n_new in found) > 1
-    assert look.look([]) == []
-    assert look.look([wheel.Wheel]) == [(wheel.Wheel, 1, 1)]
+    assert work.look([]) == []
+    assert work.look([wheel.Wheel]) == [(wheel.Wheel, 1, 1)]
     jobs.delete_quick()
