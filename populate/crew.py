@@ -33,8 +33,8 @@ import psutil
 import pyarrow as pa
 from pydantic import ByteSize
 
-from populate import cache, catalog, worker
-from populate.workers import queue
+from populate import cache, catalog
+from populate.workers import queue, worker
 from schemas import MODULES, connection
 from schemas.errors import BwmError, ServerError
 from schemas.settings import Settings

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from populate import register as registration
-from populate import worker
 from populate.intake import Bar, intake
 from populate.registry import Report
+from populate.workers import worker
 from schemas import __version__
 from schemas.settings import Settings
 

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from rich.filesize import decimal
 
-from populate.worker import Done
+from populate.workers.worker import Done
 
 
 def teller(form: str) -> Callable[[Done], None]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from populate.registry import Report
-    from populate.worker import Outcome
+    from populate.workers.worker import Outcome
 
 WIDE = 160
 """Columns of what is printed into a file or pipe: nothing is cut there."""

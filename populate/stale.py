@@ -14,8 +14,9 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import ask, catalog, worker
+from populate import ask, catalog
 from populate.verify.repair import remove_rows
+from populate.workers import worker
 from schemas.errors import BwmError
 
 REASONS = ("replaced", "revised", "added", "withdrawn")

@@ -44,7 +44,8 @@ def load_and_sort(folder):
 
 def measure(settings_text, folder):
     """Import the release in `folder` into the database and read units back; return figures."""
-    from populate import catalog, register, worker
+    from populate import catalog, register
+    from populate.workers import worker
     from schemas import connection, ephys, rows
     from schemas.settings import Settings
     from schemas.sources import base

@@ -14,7 +14,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from populate import catalog, worker
+from populate import catalog
+from populate.workers import worker
 from schemas.sources import simulator
 from tests.support import chaos, pace, servers
 from tests.support.alyx import DEFAULT_TAG, AlyxServer

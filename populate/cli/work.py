@@ -58,8 +58,9 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import cache, catalog, crew, report, status, worker
+    from populate import cache, catalog, crew, report, status
     from populate import stale as replaced
+    from populate.workers import worker
 
     tables = catalog.find(only)
     keep = cache.keeper(settings.alyx)
@@ -116,7 +117,8 @@ def retry(
     Example: bwm retry --only Spikes
     """
     connect(modules=module or ())
-    from populate import catalog, worker
+    from populate import catalog
+    from populate.workers import worker
 
     forgotten = worker.retry(catalog.find(only), find_eid(recording))
     out.print(f"Failures forgotten: {forgotten}. `bwm populate` tries their keys again.")

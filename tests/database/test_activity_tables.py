@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from populate import catalog, stale, status, worker
+from populate import catalog, stale, status
+from populate.workers import worker
 from schemas import activity, atlas, behavior, ephys, probe, rows, views
 from schemas.errors import QueryError
 from schemas.sources import simulator

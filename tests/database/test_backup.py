@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from populate import catalog, worker
+from populate import catalog
+from populate.workers import worker
 from schemas import connection
 from schemas.database import embedded
 from schemas.sources import simulator

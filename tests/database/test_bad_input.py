@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from iblutil.io import parquet
 
-from populate import catalog, status, worker
+from populate import catalog, status
+from populate.workers import worker
 from schemas import activity, behavior, connection, ephys, probe, rows, session, wheel
 from schemas.errors import BwmError, ServerError, StorageError
 from schemas.sources import simulator

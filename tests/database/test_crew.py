@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import pymysql
 import pytest
 
-from populate import catalog, status, worker
+from populate import catalog, status
+from populate.workers import worker
 from schemas import connection
 from schemas.sources import simulator
 from tests.support import chaos, networks, pace, servers

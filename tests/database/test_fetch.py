@@ -3,7 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from populate import cache, cli, fetch, stale, worker
+from populate import cache, cli, fetch, stale
+from populate.workers import worker
 from schemas import probe, session
 from schemas.errors import MissingDataset, QueryError
 from schemas.sources import base, simulator

@@ -7,7 +7,8 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, fetch, releases, roles, stale, status, verify, worker
+from populate import catalog, cli, fetch, releases, roles, stale, status, verify
+from populate.workers import worker
 from schemas import behavior, connection, session, views
 from schemas.errors import BwmError, MissingDataset, ServerError
 from schemas.views import pynapple

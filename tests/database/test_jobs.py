@@ -12,8 +12,8 @@ import psycopg2
 import pymysql
 import pytest
 
-from populate import ask, catalog, status, worker
-from populate.workers import queue
+from populate import ask, catalog, status
+from populate.workers import queue, worker
 from schemas import behavior, connection, rows, session, wheel
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, status, worker
+from populate import catalog, cli, status
+from populate.workers import worker
 from schemas import probe, rows, session, views
 from schemas.errors import BwmError, RegistrationError
 from schemas.release import Release as Frozen

@@ -17,8 +17,9 @@ import pymysql
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, stale, status, verify, worker
+from populate import catalog, cli, stale, status, verify
 from populate.verify import Removed
+from populate.workers import worker
 from schemas import connection, ephys, rows, session, storage
 from schemas import settings as settings_module
 from schemas.errors import QueryError, ServerError, SettingsError

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import worker
+from populate.workers import worker
 from schemas import passive, rows
 from schemas.errors import DamagedFile
 from schemas.sources import base

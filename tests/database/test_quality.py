@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from populate import worker
+from populate.workers import worker
 from schemas import probe, quality, rows, views
 from schemas.sources import base
 from tests.support import prepared

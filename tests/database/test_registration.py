@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import register, releases, worker
+from populate import register, releases
+from populate.workers import worker
 from schemas import behavior, ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError, SourceError
 from schemas.sources.base import DatasetRecord, InsertionRecord, SessionRecord, SortingRecord

@@ -7,7 +7,8 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from populate import catalog, cli, roles, status, worker
+from populate import catalog, cli, roles, status
+from populate.workers import worker
 from schemas import MODULES, behavior, connection, subject, views
 from schemas.database.driver_errors import AccessDenied, explain_blocked_deletes
 from schemas.errors import ServerError

@@ -1,6 +1,7 @@
 """A store in a bucket: filled, read, verified and repaired."""
 
-from populate import catalog, verify, worker
+from populate import catalog, verify
+from populate.workers import worker
 from schemas import ephys, wheel
 from schemas.sources import simulator
 from tests.support import buckets

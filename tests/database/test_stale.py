@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, fetch, stale, status, worker
+from populate import catalog, cli, fetch, stale, status
+from populate.workers import worker
 from schemas import activity, behavior, connection, ephys, session
 from schemas.errors import MissingDataset
 from schemas.sources import simulator

@@ -13,8 +13,8 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, stale, status, worker
-from populate.workers import work
+from populate import catalog, cli, stale, status
+from populate.workers import work, worker
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
 from tests.support import processes

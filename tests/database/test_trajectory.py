@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import worker
+from populate.workers import worker
 from schemas import ephys, probe, rows, views
 from schemas.errors import MissingDataset, QueryError
 from schemas.sources import base

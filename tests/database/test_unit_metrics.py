@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import worker
+from populate.workers import worker
 from schemas import ephys, rows, views
 from schemas.errors import QueryError
 from schemas.maths.metrics import CONFIDENCE_METRICS, METRICS

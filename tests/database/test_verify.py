@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, status, verify, worker
+from populate import catalog, cli, status, verify
 from populate.verify import counts, objects, rules
+from populate.workers import worker
 from schemas import activity, behavior, connection, ephys, rows, session, storage, video, wheel
 from schemas.errors import StorageError
 from schemas.sources import simulator

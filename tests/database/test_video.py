@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import worker
+from populate.workers import worker
 from schemas import rows, session, video
 from schemas.errors import InconsistentData
 from schemas.sources import base

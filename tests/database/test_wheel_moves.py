@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import stale, worker
+from populate import stale
+from populate.workers import worker
 from schemas import behavior, rows, wheel
 from schemas.sources import simulator
 from schemas.sources.simulator import behaviour

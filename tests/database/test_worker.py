@@ -11,7 +11,8 @@ from pathlib import Path
 import datajoint as dj
 import pytest
 
-from populate import catalog, status, worker
+from populate import catalog, status
+from populate.workers import worker
 from schemas import behavior, ephys, rows, session, wheel
 from schemas.errors import QueryError
 from schemas.sources import simulator

@@ -12,8 +12,9 @@ import datajoint as dj
 import pandas as pd
 from iblutil.io import parquet
 
-from populate import status, worker
+from populate import status
 from populate.intake import intake
+from populate.workers import worker
 from schemas import MODULES, connection, rows
 from schemas.settings import ENVIRONMENT, Settings
 from schemas.sources.simulator.writing import md5

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from populate import report
-from populate.worker import Done
+from populate.workers.worker import Done
 
 KEY = {"eid": "4b7fbad4-f6de-43b4-9b15-c7c7ef44db4b", "probe_name": "probe00"}
 MADE = Done("ephys.Spikes", KEY, 1.234, rows=1043, read=1_200_000, stored=860_000, pid=7)
