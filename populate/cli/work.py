@@ -58,16 +58,16 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import cache, catalog, crew, report, status
+    from populate import cache, catalog, report, status
     from populate import stale as replaced
-    from populate.workers import worker
+    from populate.workers import pool, worker
 
     tables = catalog.find(only)
     keep = cache.keeper(settings.alyx)
-    crew.limit_memory(None if many else settings.worker.memory)
+    pool.limit_memory(None if many else settings.worker.memory)
     if many:
         tell = report.teller(log_format or LogFormat.text)
-        outcomes = crew.run(workers or 1, tables, watch=watch, tell=tell)
+        outcomes = pool.run(workers or 1, tables, watch=watch, tell=tell)
     elif stale:
         with show.bars() as bars:
             outcomes = replaced.remake(tables, show.table_bars(bars), keep)
