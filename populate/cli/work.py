@@ -58,21 +58,21 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import cache, catalog, report, status
+    from populate import cache, catalog, status
     from populate import stale as replaced
-    from populate.workers import pool, worker
+    from populate.workers import log, pool, worker
 
     tables = catalog.find(only)
     keep = cache.keeper(settings.alyx)
     pool.limit_memory(None if many else settings.worker.memory)
     if many:
-        tell = report.teller(log_format or LogFormat.text)
+        tell = log.teller(log_format or LogFormat.text)
         outcomes = pool.run(workers or 1, tables, watch=watch, tell=tell)
     elif stale:
         with show.bars() as bars:
             outcomes = replaced.remake(tables, show.table_bars(bars), keep)
     elif log_format is not None:
-        outcomes = worker.run(tables, keep=keep, tell=report.teller(log_format))
+        outcomes = worker.run(tables, keep=keep, tell=log.teller(log_format))
     else:
         with show.bars() as bars:
             outcomes = worker.run(tables, show.table_bars(bars), keep)

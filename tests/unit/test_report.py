@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from populate import report
+from populate.workers import log
 from populate.workers.worker import Done
 
 KEY = {"eid": "4b7fbad4-f6de-43b4-9b15-c7c7ef44db4b", "probe_name": "probe00"}
@@ -16,7 +16,7 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 def test_a_line_for_people_names_table_key_duration_rows_and_bytes():
-    line = report.as_text(MADE)
+    line = log.as_text(MADE)
     expected = (
         f" made ephys.Spikes (eid {KEY['eid']}, probe_name probe00) 1.23 s, 1,043 rows, "
         "read 1.2 MB, stored 860.0 kB"
@@ -25,7 +25,7 @@ def test_a_line_for_people_names_table_key_duration_rows_and_bytes():
 
 
 def test_a_failure_is_one_line_too():
-    line = report.as_text(FAILED)
+    line = log.as_text(FAILED)
     expected = (
         f" failed ephys.Spikes (eid {KEY['eid']}, probe_name probe00) 0.50 s: "
         "DamagedFile: one line and another"
@@ -34,14 +34,14 @@ def test_a_failure_is_one_line_too():
 
 
 def test_bytes_are_told_where_there_are_any():
-    assert report.as_text(Done("behavior.ReactionTime", {"eid": "x"}, 0.1, rows=3)).endswith(
+    assert log.as_text(Done("behavior.ReactionTime", {"eid": "x"}, 0.1, rows=3)).endswith(
         " 0.10 s, 3 rows"
     )
 
 
 @pytest.mark.parametrize(("done", "state"), [(MADE, "made"), (FAILED, "failed")])
 def test_a_line_for_machines_is_an_object_with_everything(done, state):
-    line = report.as_json(done)
+    line = log.as_json(done)
     assert "\n" not in line
     told = json.loads(line)
     age = datetime.now(timezone.utc) - datetime.fromisoformat(told.pop("time"))
@@ -60,7 +60,7 @@ def test_a_line_for_machines_is_an_object_with_everything(done, state):
 
 
 def test_lines_are_printed_as_jobs_are_done(capsys):
-    tell = report.teller("json")
+    tell = log.teller("json")
     tell(MADE)
     tell(FAILED)
     lines = capsys.readouterr().out.splitlines()
