@@ -14,7 +14,7 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import ask, catalog
+from populate import catalog, sql
 from populate.verify.repair import remove_rows
 from populate.workers import worker
 from schemas.errors import BwmError
@@ -57,7 +57,7 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
         Only those of one session.
     """
     of = {"eid": eid} if eid is not None else {}
-    files = ask.fetch_keyed(
+    files = sql.fetch_keyed(
         (table, table.primary_key, f"reason, dataset_path FROM ({_differences(table, of)}) AS d")
         for table in catalog.of_session(tables, eid)
         if hasattr(table, "listed")
@@ -73,7 +73,7 @@ def _differences(table: type[dj.Table], of: Mapping[str, str]) -> str:
 
     And of files that were read and have another hash now: key, reason, dataset_path.
     """
-    key = ask.columns(table.primary_key)
+    key = sql.columns(table.primary_key)
     was = table.Source & of
     return (
         f"SELECT {key}, dataset_path, CASE WHEN count(*) = 2 THEN 'replaced' "
@@ -100,7 +100,7 @@ def _chosen(table: type[dj.Table], of: Mapping[str, str]) -> str:
     else:
         flagged = f"CASE WHEN is_default THEN revision{exact} END"
         order = f"CASE WHEN is_default THEN 0 ELSE 1 END, {flagged}, {order}"
-    key = ask.columns(table.primary_key)
+    key = sql.columns(table.primary_key)
     return (
         f"SELECT {key}, dataset_path, md5 FROM (SELECT {key}, dataset_path, md5, row_number() "
         f"OVER (PARTITION BY {key}, collection, dataset_name ORDER BY {order}) AS place "

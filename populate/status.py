@@ -10,7 +10,7 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import ask, catalog, stale
+from populate import catalog, sql, stale
 from populate.kinds import kind_of
 from schemas import connection
 
@@ -150,7 +150,7 @@ def status(
     tables = catalog.of_session(tables, eid)
     replaced = stale.find(tables, eid) if replaced is None else replaced
     n_stale = Counter(found.table for found in replaced)
-    counts = ask.fetch(_counts(i, table, _of(eid)) for i, table in enumerate(tables))
+    counts = sql.fetch(_counts(i, table, _of(eid)) for i, table in enumerate(tables))
     return [_state(catalog.name_of(tables[i]), n_stale, *values) for i, *values in sorted(counts)]
 
 
@@ -171,7 +171,7 @@ def running(
         Seconds of silence after which a worker is taken for dead; default the setting.
     """
     limit = connection.active().worker.stale_after if stale_after is None else stale_after
-    held = ask.seconds_since("reserved_time")
+    held = sql.seconds_since("reserved_time")
     columns = f"host, pid, {held}, {held} - COALESCE(duration, 0), error_message"
     found, now = _fetch_jobs(tables, eid, "reserved", columns), datetime.now().astimezone()
     return [
@@ -257,16 +257,16 @@ def _fetch_jobs(
         jobs = table().jobs & {"status": state} & _of(eid)
         rest = f"{columns} FROM {jobs.full_table_name} AS job{jobs.where_clause()}"
         if state == "error":
-            rest += f" AND NOT {ask.done(table)}"
+            rest += f" AND NOT {sql.done(table)}"
         selections.append((table, jobs.primary_key, rest))
-    return ask.fetch_keyed(selections)
+    return sql.fetch_keyed(selections)
 
 
 def _counts(i: int, table: type[dj.Table], of: dict[str, str]) -> str:
     """Write the selection of what `_state` takes."""
-    made, jobs, able = table & of, table().jobs & of, ask.able(table, of)
-    is_running, has_failed = "status = 'reserved'", f"status = 'error' AND NOT {ask.done(table)}"
-    is_pending = ask.undone(table, "reserved", "error", "ignore")
+    made, jobs, able = table & of, table().jobs & of, sql.able(table, of)
+    is_running, has_failed = "status = 'reserved'", f"status = 'error' AND NOT {sql.done(table)}"
+    is_pending = sql.undone(table, "reserved", "error", "ignore")
     wanted, offered = _wanted(table, of)
     return (
         f"SELECT {i}, made.*, jobs.*, able.pending, {wanted} - able.offered FROM "
@@ -286,7 +286,7 @@ def _wanted(table: type[dj.Table], of: dict[str, str]) -> tuple[str, str]:
     if candidates is None:
         return "0", "0"
     every = candidates.proj() & of
-    names = ask.columns(every.primary_key)
+    names = sql.columns(every.primary_key)
     if every.connection.adapter.backend == "postgresql":
         names = f"({names})"  # as one value: it counts no columns side by side
     n_wanted = f"(SELECT count(*) FROM ({every.make_sql()}) AS every)"
@@ -303,7 +303,7 @@ def _made_of_late(table: type[dj.Table]) -> str:
     names = ("n_short", "span_short", "n_long", "span_long")
     if not heading.names or "_job_start_time" not in heading._attributes:
         return ", ".join(f"0 AS {name}" for name in names)
-    began = ask.seconds_since("_job_start_time")
+    began = sql.seconds_since("_job_start_time")
     each = []
     for window in (WINDOW, LONG_WINDOW):
         within = f"{began} - _job_duration BETWEEN {-AHEAD} AND {window}"

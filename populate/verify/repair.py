@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import datajoint as dj
 
-from populate import ask, catalog
+from populate import catalog, sql
 from populate.verify import files, jobs, objects, sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
@@ -186,7 +186,7 @@ def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
     columns = defaultdict(list)
     for holder in objects.holders():
         columns[holder.table.full_table_name].append(sql.text(sql.quote(holder.column)))
-    found = ask.fetch(
+    found = sql.fetch(
         f"SELECT {column} FROM {table.full_table_name}{table.where_clause()}"
         for table in cascade
         for column in columns[table.full_table_name]

@@ -25,7 +25,7 @@ import psycopg2
 import pymysql
 from datajoint.condition import Not
 
-from populate import ask
+from populate import sql
 from schemas import connection, rows
 from schemas.settings import WorkerSettings
 
@@ -127,7 +127,7 @@ def holders(tables: Sequence[Table]) -> list[Holder]:
     """Find who holds jobs of tables, in one statement."""
     if not tables:
         return []
-    held = ask.seconds_since("reserved_time")
+    held = sql.seconds_since("reserved_time")
     each = [
         f"SELECT {i}, host, pid, {held}, {held} - COALESCE(duration, 0), connection_id, "
         f"reserved_time FROM {table().jobs.full_table_name} WHERE status = 'reserved'"
@@ -243,7 +243,7 @@ def _of_connection(number: int, since: datetime) -> tuple[str, tuple] | None:
             (number, since),
         )
     uptime = int(dj.conn().query("SHOW GLOBAL STATUS LIKE 'Uptime'").fetchone()[1])
-    ago = dj.conn().query(f"SELECT {ask.seconds_since('%s')}", (since,)).fetchone()[0]
+    ago = dj.conn().query(f"SELECT {sql.seconds_since('%s')}", (since,)).fetchone()[0]
     if float(ago) > uptime:
         return None
     return "SELECT id FROM information_schema.processlist WHERE id = %s", (number,)
@@ -380,7 +380,7 @@ class Pulse(threading.Thread):
 
     def _speak(self, jobs: dj.jobs.Job, key: Key) -> None:
         where, values = _is(jobs, key)
-        held = ask.seconds_since("reserved_time")
+        held = sql.seconds_since("reserved_time")
         try:
             if self._own is None:
                 self._own = connection.another()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import datajoint as dj
 
-from populate import ask
+from populate import sql
 
 
 class Work(NamedTuple):
@@ -32,7 +32,7 @@ class Work(NamedTuple):
 
 def look(tables: Sequence[type[dj.Table]]) -> list[Work]:
     """Count what there is to do for some tables, in their order, in one statement."""
-    counts = ask.fetch(
+    counts = sql.fetch(
         f"SELECT {i}, ({_due(table)}), ({_new(table)})" for i, table in enumerate(tables)
     )
     return [Work(tables[i], int(n_pending), int(n_new)) for i, n_pending, n_new in sorted(counts)]
@@ -48,5 +48,5 @@ def _due(table: type[dj.Table]) -> str:
 
 def _new(table: type[dj.Table]) -> str:
     """Write the selection of how many keys have no job yet."""
-    keys = ask.able(table).make_sql()
-    return f"SELECT count(*) FROM ({keys}) AS able WHERE {ask.undone(table)}"
+    keys = sql.able(table).make_sql()
+    return f"SELECT count(*) FROM ({keys}) AS able WHERE {sql.undone(table)}"

@@ -12,7 +12,7 @@ import psycopg2
 import pymysql
 import pytest
 
-from populate import ask, catalog, status
+from populate import catalog, sql, status
 from populate.workers import queue, worker
 from schemas import behavior, connection, rows, session, wheel
 from schemas.errors import ServerError
@@ -414,7 +414,7 @@ def test_the_time_at_which_a_key_was_begun_is_that_of_the_server(registered, mon
         time.tzset()
         worker.run([behavior.Trials])
     time.tzset()
-    since = ask.seconds_since("_job_start_time")
+    since = sql.seconds_since("_job_start_time")
     table = behavior.Trials.full_table_name
     began = dj.conn().query(f"SELECT {since}, _job_duration FROM {table}").fetchall()
     assert len(began) == 2
