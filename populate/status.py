@@ -11,7 +11,7 @@ from typing import Any
 import datajoint as dj
 
 from populate import catalog, sql, stale
-from populate.kinds import kind_of
+from populate.error_groups import kind_of
 from schemas import connection
 
 WINDOW, LONG_WINDOW = 600.0, 3600.0

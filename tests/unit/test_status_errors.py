@@ -11,7 +11,7 @@ from rich.text import Text
 from populate import status
 from populate.board import Board, details, duration
 from populate.cli import status as command
-from populate.kinds import kind_of
+from populate.error_groups import kind_of
 from populate.stale import Stale
 from populate.status import Failure, Running, TableStatus
 
