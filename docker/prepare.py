@@ -5,7 +5,8 @@ Run again, it does nothing twice.
 
 import sys
 
-from populate import demo, show
+from populate import demo
+from populate.cli import display
 from schemas import connection, settings
 from schemas.errors import BwmError
 
@@ -17,12 +18,12 @@ def main():
     found = found.for_demo() if of_demo else found
     if of_demo:
         written = demo.simulate(found)
-        show.out.print("The release is simulated." if written else "The release is there.")
+        display.out.print("The release is simulated." if written else "The release is there.")
     connection.connect(found)
-    show.out.print(f"The tables are there, below the prefix {found.prefix}.")
+    display.out.print(f"The tables are there, below the prefix {found.prefix}.")
     reports = demo.register(found) if of_demo else []
     for report in reports:
-        show.report(report)
+        display.report(report)
     return [problem for report in reports for problem in report.problems]
 
 
@@ -32,5 +33,5 @@ if __name__ == "__main__":
     except BwmError as error:
         refused = [error]
     for each in refused:
-        show.error(each)
+        display.error(each)
     sys.exit(1 if refused else 0)

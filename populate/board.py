@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from populate.show import right
+from populate.cli.display import right
 from populate.stale import Stale
 from populate.status import Kind, Running, TableStatus
 

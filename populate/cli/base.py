@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from populate import show
-from populate.show import err
+from populate.cli import display
+from populate.cli.display import err
 from schemas.errors import BwmError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _OneMessage(TyperGroup):
         except BwmError as error:
             if ctx.params.get("debug"):
                 raise
-            show.error(error)
+            display.error(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             err.print("Stopped. What is done is kept; the same command goes on from there.")
@@ -178,7 +178,7 @@ def write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
 def exit_with(problems: list[BwmError], text: str) -> None:
     """Print what was refused, if anything, and exit with an error then."""
     for problem in problems:
-        show.error(problem)
+        display.error(problem)
     if problems:
         err.print(f"{len(problems)} {text}")
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from populate import show
+from populate.cli import display
 from populate.cli.base import (
     SHOWN,
     Format,
@@ -17,7 +17,7 @@ from populate.cli.base import (
     exit_with,
     write_frame,
 )
-from populate.show import out
+from populate.cli.display import out
 
 
 @app.command()
@@ -82,10 +82,10 @@ def register(
             raise typer.BadParameter("give --one FOLDER or --alyx URL to select from")
     from populate.intake import intake
 
-    with show.bars() as bars:
-        reports = intake(location, release, selection, name, lambda title: show.bar(bars, title))
+    with display.bars() as bars:
+        reports = intake(location, release, selection, name, lambda title: display.bar(bars, title))
     for report in reports:
-        show.report(report)
+        display.report(report)
     problems = [problem for report in reports for problem in report.problems]
     exit_with(problems, "refused; everything else is registered.")
 
@@ -112,13 +112,13 @@ def fetch(
 
     found = files.find(recording, like, revision)
     n_bytes, n_unknown = files.size(found)
-    out.print(f"{len(found)} files, {show.size(n_bytes, n_unknown)}:")
+    out.print(f"{len(found)} files, {display.size(n_bytes, n_unknown)}:")
     for row in found:
-        size = "?" if row["file_size"] is None else show.size(row["file_size"])
+        size = "?" if row["file_size"] is None else display.size(row["file_size"])
         out.print(f"  {size:>9}  {row['dataset_path']}", soft_wrap=True)
     if only_list:
         return
-    with show.download("fetch", n_bytes if not n_unknown else None) as progress:
+    with display.download("fetch", n_bytes if not n_unknown else None) as progress:
         paths = files.fetch(found, progress)
     out.print("They are at:")
     for path in paths:
@@ -150,7 +150,7 @@ def units(
     if form is Format.table and target is None:
         title = f"{len(table):,} units of {region}"
         shown = table.head(SHOWN).assign(amp_median=1e6 * table.amp_median)
-        show.frame(title, shown, UNIT_LABELS)
+        display.frame(title, shown, UNIT_LABELS)
         if len(table) > SHOWN:
             out.print(f"The first {SHOWN}; --format csv prints all of them.")
         return

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from populate import show
+from populate.cli import display
 from populate.cli.base import app, connect, exit_with, load_settings, use_demo
-from populate.show import out
+from populate.cli.display import out
 
 
 @app.command()
@@ -24,30 +24,30 @@ def demo() -> None:
 
     settings = load_settings()
     started = time.monotonic()
-    with show.bars() as bars:
-        written = steps.simulate(settings, show.bar(bars, "simulate"))
+    with display.bars() as bars:
+        written = steps.simulate(settings, display.bar(bars, "simulate"))
     said = "Simulated a release in" if written else "The simulated release is there already:"
     out.print(f"{said} {steps.folder(settings)}", soft_wrap=True)
-    with show.step("Starting the embedded server") as say:
+    with display.step("Starting the embedded server") as say:
         connect()
         say("running")
-    with show.bars() as bars:
-        reports = steps.register(settings, lambda title: show.bar(bars, title))
-        outcomes = steps.populate(show.table_bars(bars))
+    with display.bars() as bars:
+        reports = steps.register(settings, lambda title: display.bar(bars, title))
+        outcomes = steps.populate(display.table_bars(bars))
     for report in reports:
-        show.report(report)
-    show.outcomes(outcomes)
+        display.report(report)
+    display.outcomes(outcomes)
     exit_with([p for r in reports for p in r.problems], "refused of the demo's own release.")
     if not (written or any(r.changed for r in reports) or any(o.made for o in outcomes)):
         out.print("Everything was there already: nothing was done twice.\n")
-    show.contents()
+    display.contents()
     for question in (steps.RATES, steps.REACTIONS):
-        show.question(question.title, question.code, question.ask())
+        display.question(question.title, question.code, question.ask())
     figure = steps.draw(settings.home / "demo" / "overview.png")
     out.print(f"Figure: {figure}\n", soft_wrap=True)
     out.print("To go on with this database, in Python or a notebook:\n")
     lines = "\nconnection.connect(demo=True)\n"
-    show.code(steps.IMPORTS + lines)
+    display.code(steps.IMPORTS + lines)
     out.print("and in the shell: bwm --demo units --region TH\n")
     out.print("The project's folder notebooks/ has a dozen pages of questions to it.\n")
     out.print(f"Done in {time.monotonic() - started:.0f} s. `bwm server stop` stops the server.")
@@ -72,9 +72,9 @@ def simulate(
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not empty: give a new folder")
-    with show.bars() as bars:
+    with display.bars() as bars:
         truth = simulator.simulate(
-            folder, size, seed=seed, faults=faults, progress=show.bar(bars, "simulate")
+            folder, size, seed=seed, faults=faults, progress=display.bar(bars, "simulate")
         )
     counts = ", ".join(f"{n:,} {kind}" for kind, n in truth.counts.items())
     out.print(f"{folder}: {counts}", soft_wrap=True)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from populate import show
+from populate.cli import display
 from populate.cli.base import SHOWN, Format, check_format, connect, release_app, write_frame
-from populate.show import out
+from populate.cli.display import out
 
 
 @release_app.command("list")
@@ -25,7 +25,7 @@ def list_releases() -> None:
     if table.empty:
         out.print("No release is registered yet: see `bwm register --help`.")
         return
-    show.frame(None, table)
+    display.frame(None, table)
 
 
 @release_app.command("show")
@@ -39,7 +39,7 @@ def show_release(name: Annotated[str, typer.Argument(help="Name of the release."
 
     table = releases.by_lab(name)
     out.print(f"{name}: {releases.describe(name)}", soft_wrap=True)
-    show.frame(None, table)
+    display.frame(None, table)
 
 
 @release_app.command("diff")
@@ -61,7 +61,7 @@ def diff_releases(
     if form is not Format.table or target is not None:
         write_frame(table, form, target)
         return
-    show.frame(f"From {old} to {new}", releases.diff_by_lab(table))
-    show.frame(None, table.head(SHOWN))
+    display.frame(f"From {old} to {new}", releases.diff_by_lab(table))
+    display.frame(None, table.head(SHOWN))
     if len(table) > SHOWN:
         out.print(f"The first {SHOWN}; --format csv prints all of them.")

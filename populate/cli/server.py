@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from populate.cli.base import connect, load_settings, server_app
-from populate.show import err, out
+from populate.cli.display import err, out
 from schemas.errors import ServerError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from populate.cli.base import Modules, app, connect, find_eid
-from populate.show import err, out
+from populate.cli.display import err, out
 
 if TYPE_CHECKING:
     from populate.board import Board

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from populate import show
+from populate.cli import display
 from populate.cli.base import Modules, app, connect, find_eid
-from populate.show import err, out
+from populate.cli.display import err, out
 
 if TYPE_CHECKING:
     from populate.verify import Damage, Removed, Report
@@ -49,7 +49,7 @@ def verify(
     from populate import verify as checks
 
     eid = find_eid(recording)
-    with show.byte_bar("verify") as progress:
+    with display.byte_bar("verify") as progress:
         report = checks.verify(deep, eid, 60 * older_than, progress, lost)
     if not as_json:
         _print(report)
@@ -78,7 +78,9 @@ def _plain(report: Report, removed: list[Removed]) -> dict:
 
 
 def _print(report: Report) -> None:
-    shown = show.grid("check", show.right("looked at"), show.right("damaged"), "what must hold")
+    shown = display.grid(
+        "check", display.right("looked at"), display.right("damaged"), "what must hold"
+    )
     for one in report.checks:
         shown.add_row(one.check, f"{one.looked:,}", str(one.damaged), one.promise)
     out.print(shown)

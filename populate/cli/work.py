@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from populate import show
+from populate.cli import display
 from populate.cli.base import Modules, app, connect, find_eid
-from populate.show import err, out
+from populate.cli.display import err, out
 
 
 class LogFormat(str, Enum):
@@ -69,19 +69,19 @@ def populate(
         tell = log.teller(log_format or LogFormat.text)
         outcomes = pool.run(workers or 1, tables, watch=watch, tell=tell)
     elif stale:
-        with show.bars() as bars:
-            outcomes = replaced.remake(tables, show.table_bars(bars), keep)
+        with display.bars() as bars:
+            outcomes = replaced.remake(tables, display.table_bars(bars), keep)
     elif log_format is not None:
         outcomes = worker.run(tables, keep=keep, tell=log.teller(log_format))
     else:
-        with show.bars() as bars:
-            outcomes = worker.run(tables, show.table_bars(bars), keep)
+        with display.bars() as bars:
+            outcomes = worker.run(tables, display.table_bars(bars), keep)
     if log_format is LogFormat.json:
         raise typer.Exit(1 if any(outcome.failed for outcome in outcomes) else 0)
-    show.outcomes(outcomes)
+    display.outcomes(outcomes)
     for outcome in outcomes:
         for key, reason in outcome.kept:
-            show.keyed("kept", "yellow", outcome.table, key)
+            display.keyed("kept", "yellow", outcome.table, key)
             out.print(f"  {reason}", soft_wrap=True)
     failed = sum(len(outcome.failed) for outcome in outcomes)
     earlier = len(status.failures(tables)) - failed

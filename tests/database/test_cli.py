@@ -14,7 +14,8 @@ import pytest
 from datajoint.gc import GarbageCollector
 from typer.testing import CliRunner
 
-from populate import cli, show
+from populate import cli
+from populate.cli import display
 from schemas import behavior, connection, ephys, views, wheel
 from schemas.errors import BwmError
 
@@ -375,7 +376,9 @@ class TestDemo:
             table = asked("\n".join(code))
             table = table.reset_index() if table.index.name else table
             assert len(table) > 5
-            shown = [[show.plain(value) for value in row] for row in table.itertuples(index=False)]
+            shown = [
+                [display.plain(value) for value in row] for row in table.itertuples(index=False)
+            ]
             assert cells == shown
 
     @pytest.mark.usefixtures("asked")
