@@ -18,7 +18,7 @@ from populate.cli.base import Modules, app, connect, find_eid
 from populate.cli.display import err, out
 
 if TYPE_CHECKING:
-    from populate.board import Board
+    from populate.cli.status_view import Board
     from populate.status import Kind
 
 STALE_EVERY = 60.0
@@ -47,7 +47,7 @@ def status(
     Example: bwm status --watch
     """
     settings = connect(modules=module or ())
-    from populate import board
+    from populate.cli import status_view
     from schemas.settings import DEMO
 
     eid = find_eid(recording)
@@ -59,7 +59,9 @@ def status(
         found = look()
         if as_json:
             return [json.dumps(_plain(found, look.failures), indent=None if watch else 2)]
-        return list(board.details(found.errors) if by_kind else found.parts(out.width, height))
+        return list(
+            status_view.details(found.errors) if by_kind else found.parts(out.width, height)
+        )
 
     if not watch:
         _print(show())
@@ -86,7 +88,7 @@ class _Look:
     def __call__(self) -> Board:
         from populate import stale
         from populate import status as state
-        from populate.board import Board
+        from populate.cli.status_view import Board
 
         eid = self._eid
         if time.monotonic() - self._stale_at >= STALE_EVERY:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from populate import status
-from populate.board import Board, details, duration
 from populate.cli import status as command
+from populate.cli.status_view import Board, details, duration
 from populate.error_groups import kind_of
 from populate.stale import Stale
 from populate.status import Failure, Running, TableStatus
