@@ -164,7 +164,7 @@ def keyed(state: str, style: str, table: str, key: dict[str, Any]) -> None:
 
 def contents() -> None:
     """Print what is in the database."""
-    from populate.contents import contents
+    from populate.summary import contents
 
     shown = grid("in the database", right("rows"))
     for title, n in contents().items():
