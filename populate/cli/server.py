@@ -105,24 +105,24 @@ def grant(
         return
     password = None if password_file is None else _read_password(password_file)
     connect()
-    from populate import roles
+    from populate import permissions
 
-    roles.statements(
+    permissions.statements(
         settings.server_backend, settings.prefix, role.value, user, where, schema
     )  # refuses names before a password is asked for
-    if password is None and not roles.exists(user, where) and sys.stdin.isatty():
+    if password is None and not permissions.exists(user, where) and sys.stdin.isatty():
         password = typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True)
-    roles.apply(settings.prefix, role.value, user, where, schema, password)
+    permissions.apply(settings.prefix, role.value, user, where, schema, password)
     out.print(f"{user} is {role.value} of {settings.prefix}.", markup=False)
 
 
 def _print_statements(
     settings: Settings, role: str, user: str, host: str, schema: list[str] | None
 ) -> None:
-    from populate import roles
+    from populate import permissions
 
     backend = settings.server_backend
-    for statement in roles.statements(backend, settings.prefix, role, user, host, schema):
+    for statement in permissions.statements(backend, settings.prefix, role, user, host, schema):
         print(f"{statement};")
     if backend == "postgresql":
         err.print(f'A new user has no password yet: in psql, \\password "{user}"', markup=False)

@@ -7,7 +7,7 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, fetch, releases, roles, stale, status, verify
+from populate import catalog, cli, fetch, permissions, releases, stale, status, verify
 from populate.workers import worker
 from schemas import behavior, connection, session, views
 from schemas.errors import BwmError, MissingDataset, ServerError
@@ -171,7 +171,7 @@ TAKEN = {
 
 
 def grants(backend, user="ann", host="10.0.0.1", schema="alice"):
-    return "\n".join(roles.statements(backend, "bwm", "analyst", user, host, [schema]))
+    return "\n".join(permissions.statements(backend, "bwm", "analyst", user, host, [schema]))
 
 
 @pytest.mark.parametrize("backend_name", ["mysql", "postgresql"])

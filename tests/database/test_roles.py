@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from populate import catalog, cli, roles, status
+from populate import catalog, cli, permissions, status
 from populate.workers import worker
 from schemas import MODULES, behavior, connection, subject, views
 from schemas.database.driver_errors import AccessDenied, explain_blocked_deletes
@@ -272,7 +272,7 @@ def test_a_missing_table_is_named_to_a_reader_and_made_by_an_admin(shared):
 def test_granting_again_changes_nothing_but_the_password(shared):
     prefix, user = shared.database.settings.prefix, shared.reader.user
     for password in (None, "another", PASSWORD):
-        roles.apply(prefix, "reader", user, password=password)
+        permissions.apply(prefix, "reader", user, password=password)
     connection.connect(shared.reader)
     denied(lambda: subject.Lab.insert1({"lab": "x"}))
 
@@ -339,8 +339,8 @@ def test_a_schema_of_others_is_not_handed_over(shared):
     dj.conn().query(f"CREATE SCHEMA {quote(name)}")
     try:
         with pytest.raises(ServerError, match=f"{name} is there and is not of"):
-            roles.apply(prefix, "analyst", name, password="x")
-        assert not roles.exists(name)
+            permissions.apply(prefix, "analyst", name, password="x")
+        assert not permissions.exists(name)
     finally:
         dj.conn().query(f"DROP SCHEMA {quote(name)}")
 

@@ -5,7 +5,7 @@ import contextlib
 import datajoint as dj
 from pydantic import SecretStr
 
-from populate import roles
+from populate import permissions
 from schemas import behavior, connection
 
 PASSWORD = 'it\'s 100%s "secret" \\ `too`; --'
@@ -26,7 +26,7 @@ def users(database):
             how = "IDENTIFIED BY" if is_mysql() else "LOGIN PASSWORD"
             dj.conn().query(f"CREATE USER {quoted} {how} %s", (PASSWORD,))
         else:
-            roles.apply(database.settings.prefix, role, user, host, password=PASSWORD, **more)
+            permissions.apply(database.settings.prefix, role, user, host, password=PASSWORD, **more)
         given = {"user": user, "password": SecretStr(PASSWORD)}
         return database.settings.model_copy(update=given)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from typer.testing import CliRunner
 
-from populate import cli, roles
+from populate import cli, permissions
 from schemas import MODULES, connection
 from schemas.errors import ServerError
 from schemas.settings import DEMO
@@ -20,14 +20,14 @@ WRITING = {
 
 
 def text(backend, role, user="ann", **more):
-    return "\n".join(roles.statements(backend, "bwm", role, user, **more))
+    return "\n".join(permissions.statements(backend, "bwm", role, user, **more))
 
 
 def rights_on_ours(backend, role):
     """Words between GRANT and ON, where our schemas are what is granted on."""
     ours = r"`bwm\\_" if backend == "mysql" else r"(?:ALL TABLES IN )?SCHEMA \"bwm_"
     pattern = rf"GRANT ([A-Z, ]+) ON {ours}"
-    lines = roles.statements(backend, "bwm", role, "ann")
+    lines = permissions.statements(backend, "bwm", role, "ann")
     group = f'"bwm_{role}"'
     mine = [line for line in lines if backend == "mysql" or group in line]
     return {word for line in mine for found in re.findall(pattern, line) for word in found.split()}
@@ -45,7 +45,7 @@ def test_a_worker_writes_rows_and_no_tables(backend):
     assert found - {"USAGE"} == {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 
-@pytest.mark.parametrize("role", roles.ROLES)
+@pytest.mark.parametrize("role", permissions.ROLES)
 def test_mysql_grants_on_the_schemas_of_the_prefix_alone(role):
     """MySQL takes `_` for any character and `%` for any number of them."""
     found = set(re.findall(r"ON `([^`]+)`\.\*", text("mysql", role, schemas=None)))
@@ -58,7 +58,7 @@ def test_mysql_grants_on_the_schemas_of_the_prefix_alone(role):
         assert not matches.fullmatch("bwm_demo_1_" + pattern.replace("\\", "")[4:])
 
 
-@pytest.mark.parametrize("role", roles.ROLES)
+@pytest.mark.parametrize("role", permissions.ROLES)
 def test_postgresql_grants_on_the_schemas_of_the_prefix_alone(role):
     listed = re.findall(r"(?:IN|ON) SCHEMA ((?:\"\w+\"(?:, )?)+)", text("postgresql", role))
     named = {name for one in listed for name in re.findall(r'"(\w+)"', one)}
@@ -66,9 +66,9 @@ def test_postgresql_grants_on_the_schemas_of_the_prefix_alone(role):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("role", roles.ROLES)
+@pytest.mark.parametrize("role", permissions.ROLES)
 def test_statements_are_one_each_and_hold_no_password(backend, role):
-    for statement in roles.statements(backend, "bwm", role, "ann"):
+    for statement in permissions.statements(backend, "bwm", role, "ann"):
         assert ";" not in re.sub(r"\$do\$.*\$do\$", "", statement)
         assert not re.search(r"IDENTIFIED BY '|PASSWORD '", statement)
 
@@ -93,7 +93,7 @@ HOSTILE = (
 @pytest.mark.parametrize("user", HOSTILE, ids=ascii)
 def test_names_of_users_that_cannot_be_are_refused(backend, user):
     with pytest.raises(ServerError, match="cannot be the name of a user") as refused:
-        roles.statements(backend, "bwm", "reader", user)
+        permissions.statements(backend, "bwm", "reader", user)
     assert len(str(refused.value)) < 200
 
 
@@ -105,15 +105,15 @@ def test_names_of_users_are_quoted(user):
 
 def test_a_name_that_postgresql_would_cut_off_is_refused():
     with pytest.raises(ServerError, match="up to 63"):
-        roles.statements("postgresql", "bwm", "reader", "ü" * 32)
+        permissions.statements("postgresql", "bwm", "reader", "ü" * 32)
     with pytest.raises(ServerError, match="up to 32"):
-        roles.statements("mysql", "bwm", "reader", "u" * 33)
+        permissions.statements("mysql", "bwm", "reader", "u" * 33)
 
 
 @pytest.mark.parametrize("host", ["", "a b", "'", "`", "a\\", "a\0", "ü", "x" * 256])
 def test_hosts_that_cannot_be_are_refused(host):
     with pytest.raises(ServerError, match="cannot be a host"):
-        roles.statements("mysql", "bwm", "reader", "ann", host)
+        permissions.statements("mysql", "bwm", "reader", "ann", host)
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_hosts_that_cannot_be_are_refused(host):
 @pytest.mark.parametrize("role", ["reader", "analyst", "worker"])
 def test_schemas_that_are_ours_or_the_servers_or_nobodys_are_refused(role, name):
     with pytest.raises(ServerError, match=r"is (ours or the server's|no name of a schema)"):
-        roles.statements("mysql", "bwm", role, "ann", schemas=[name])
+        permissions.statements("mysql", "bwm", role, "ann", schemas=[name])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_schemas_of_an_analyst_are_those_alone_whose_names_are_said(backend):
     """Not `ann_lee`, who is somebody else, nor on MySQL those of the demo beside one's own."""
     for prefix, own in (("bwm", "ann"), (f"bwm_{DEMO}", f"ann_{DEMO}"), (DEMO, f"ann_{DEMO}")):
-        found = "\n".join(roles.statements(backend, prefix, "analyst", "ann"))
+        found = "\n".join(permissions.statements(backend, prefix, "analyst", "ann"))
         named = {
             one.replace("\\", "") for one in re.findall(r"[`\"]([\w\\%]*ann[\w\\%]*)[`\"]", found)
         }
@@ -143,9 +143,9 @@ def test_the_schemas_of_an_analyst_are_those_alone_whose_names_are_said(backend)
 
 def test_a_role_that_there_is_not_is_refused():
     with pytest.raises(ServerError, match="Roles: reader, analyst, worker, admin"):
-        roles.statements("mysql", "bwm", "owner", "ann")
+        permissions.statements("mysql", "bwm", "owner", "ann")
     with pytest.raises(ServerError, match="Leave out --schema"):
-        roles.statements("mysql", "bwm", "admin", "ann", schemas=["ann"])
+        permissions.statements("mysql", "bwm", "admin", "ann", schemas=["ann"])
 
 
 @given(user=some.text(max_size=40), host=some.text(max_size=12), schema=some.text(max_size=12))
@@ -153,11 +153,11 @@ def test_a_role_that_there_is_not_is_refused():
 def test_no_name_leaves_its_quotes(backend, user, host, schema):
     """What is not refused is in the statements as it is, within quotes that it cannot end."""
     try:
-        found = roles.statements(backend, "bwm", "analyst", user, host, [schema])
+        found = permissions.statements(backend, "bwm", "analyst", user, host, [schema])
     except ServerError:
         return
     assert not set(user + host + schema) & set("'\"`\\;\0\n$ ")
-    plain = roles.statements(backend, "bwm", "analyst", "u", "h", ["s"])
+    plain = permissions.statements(backend, "bwm", "analyst", "u", "h", ["s"])
     assert len(found) == len(plain)
 
 
@@ -173,7 +173,7 @@ def bwm(tmp_path, monkeypatch):
 
 def test_the_command_prints_the_statements_without_a_server(bwm):
     printed = bwm("server", "grant", "reader", "ann", "--host", "10.%", DJ_HOST="256.0.0.1")
-    expected = roles.statements("mysql", "bwm", "reader", "ann", "10.%")
+    expected = permissions.statements("mysql", "bwm", "reader", "ann", "10.%")
     assert printed.exit_code == 0
     assert printed.stdout == "".join(f"{line};\n" for line in expected)
     assert "once" in printed.stderr
