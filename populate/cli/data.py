@@ -108,7 +108,7 @@ def fetch(
     Example: bwm fetch 56f2a378-78d2-4132-b3c8-8c1ba82be598 --like 'raw_ephys_data/*lf*'
     """
     connect()
-    from populate import fetch as files
+    from populate import downloads as files
 
     found = files.find(recording, like, revision)
     n_bytes, n_unknown = files.size(found)

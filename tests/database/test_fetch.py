@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from populate import cache, cli, fetch, stale
+from populate import cache, cli, downloads, stale
 from populate.workers import worker
 from schemas import probe, session
 from schemas.errors import MissingDataset, QueryError
@@ -84,31 +84,31 @@ def test_the_size_is_said_first_then_the_files_come(bwm, alyx, little, database)
 def test_of_an_insertion_only_its_own_files(database, little):
     probes = (probe.ProbeInsertion & "pid IS NOT NULL").to_dicts()
     for row in probes:
-        found = fetch.find(row["pid"])
+        found = downloads.find(row["pid"])
         assert {r["eid"] for r in found} == {row["eid"]}
         assert all(f"/{row['probe_name']}" in r["collection"] for r in found)
-    every = fetch.find(probes[0]["eid"])
-    assert len(every) > len(fetch.find(probes[0]["pid"]))
+    every = downloads.find(probes[0]["eid"])
+    assert len(every) > len(downloads.find(probes[0]["pid"]))
 
 
 def test_a_revision_that_is_not_there_names_what_is(database, little):
     times = little.truth.datasets[little.truth.datasets.rel_path.str.endswith("spikes.times.npy")]
     eid = times.eid.iloc[0]
-    found = fetch.find(eid, "*spikes.times.npy", "2024-05-06")
+    found = downloads.find(eid, "*spikes.times.npy", "2024-05-06")
     assert {row["revision"] for row in found} == {"2024-05-06"}
     with pytest.raises(MissingDataset, match=r"revision '2024-05-07'. There are: .*2024-05-06"):
-        fetch.find(eid, "*spikes.times.npy", "2024-05-07")
-    assert {row["revision"] for row in fetch.find(eid, "*spikes.times.npy", "")} == {""}
+        downloads.find(eid, "*spikes.times.npy", "2024-05-07")
+    assert {row["revision"] for row in downloads.find(eid, "*spikes.times.npy", "")} == {""}
 
 
 def test_what_is_not_there_is_an_error_that_says_what_is(database, little):
     eid = little.truth.sessions.eid.iloc[0]
     with pytest.raises(MissingDataset, match=r"no file is like '\*.avi'. There is: alf, alf/probe"):
-        fetch.find(eid, "*.avi")
+        downloads.find(eid, "*.avi")
     with pytest.raises(QueryError, match="is no UUID"):
-        fetch.find("NYU-11")
+        downloads.find("NYU-11")
     with pytest.raises(QueryError, match="is registered"):
-        fetch.find("00000000-0000-4000-8000-000000000000")
+        downloads.find("00000000-0000-4000-8000-000000000000")
 
 
 def cached(database):
@@ -137,7 +137,9 @@ def test_the_cache_stays_below_its_limit_and_the_rows_are_the_same(lend, databas
     # A later need downloads again.
     eid = little.truth.sessions.eid.iloc[0]
     gone = [
-        r for r in fetch.find(eid, "spikes.*") if not list(settings.cache.rglob(r["dataset_path"]))
+        r
+        for r in downloads.find(eid, "spikes.*")
+        if not list(settings.cache.rglob(r["dataset_path"]))
     ]
     assert gone
-    assert all(path.is_file() for path in fetch.fetch(gone))
+    assert all(path.is_file() for path in downloads.fetch(gone))

@@ -7,7 +7,7 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, fetch, permissions, releases, stale, status, verify
+from populate import catalog, cli, downloads, permissions, releases, stale, status, verify
 from populate.workers import worker
 from schemas import behavior, connection, session, views
 from schemas.errors import BwmError, MissingDataset, ServerError
@@ -130,7 +130,7 @@ def test_every_view_that_takes_text_is_tried():
 @pytest.mark.parametrize("text", HOSTILE[:-1], ids=lambda text: ascii(text)[:24])
 def test_nothing_else_that_takes_text_is_led_astray(asked, text):
     tried = (
-        lambda: fetch.find(text),
+        lambda: downloads.find(text),
         lambda: releases.by_lab(text),
         lambda: releases.diff(text, text),
         lambda: releases.describe(text),
@@ -153,13 +153,13 @@ def test_nothing_else_that_takes_text_is_led_astray(asked, text):
 def test_a_file_is_found_by_its_very_name_and_revision(asked, text):
     eid, path, revision = (asked.file[name] for name in ("eid", "dataset_path", "revision"))
     if text == "":
-        assert [row["dataset_path"] for row in fetch.find(eid, like=path)] == [path]
-        assert asked.file in fetch.find(eid, revision=revision)
+        assert [row["dataset_path"] for row in downloads.find(eid, like=path)] == [path]
+        assert asked.file in downloads.find(eid, revision=revision)
         return
     with pytest.raises(MissingDataset, match="no file is like"):
-        fetch.find(eid, like=path + text)
+        downloads.find(eid, like=path + text)
     with pytest.raises(MissingDataset, match=r"no file like .* has the revision"):
-        fetch.find(eid, revision=revision + text)
+        downloads.find(eid, revision=revision + text)
 
 
 TAKEN = {

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, fetch, stale, status
+from populate import catalog, cli, downloads, stale, status
 from populate.workers import worker
 from schemas import activity, behavior, connection, ephys, session
 from schemas.errors import MissingDataset
@@ -160,10 +160,10 @@ def test_a_withdrawn_file_leaves_its_rows_and_says_so(filled, original):
     before = snapshot()["behavior.Trials.Trial"]
     for row in (session.Dataset & key & {"data_kind": "trials"}).to_dicts():
         simulator.withdraw(filled.folder, eid, row["dataset_path"])
-    assert fetch.find(eid, "_ibl_trials*")
+    assert downloads.find(eid, "_ibl_trials*")
     filled.register(filled.folder)
     with pytest.raises(MissingDataset, match="no file is like '_ibl_trials"):
-        fetch.find(eid, "_ibl_trials*")
+        downloads.find(eid, "_ibl_trials*")
     (found,) = stale.find()
     assert (found.table, found.reason) == ("behavior.Trials", "withdrawn")
     (outcome,) = stale.remake()
