@@ -58,12 +58,12 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import cache, catalog, status
+    from populate import cache_eviction, catalog, status
     from populate import stale as replaced
     from populate.workers import log, pool, worker
 
     tables = catalog.find(only)
-    keep = cache.keeper(settings.alyx)
+    keep = cache_eviction.keeper(settings.alyx)
     pool.limit_memory(None if many else settings.worker.memory)
     if many:
         tell = log.teller(log_format or LogFormat.text)

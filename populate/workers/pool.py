@@ -33,7 +33,7 @@ import psutil
 import pyarrow as pa
 from pydantic import ByteSize
 
-from populate import cache, catalog
+from populate import cache_eviction, catalog
 from populate.workers import queue, worker
 from schemas import MODULES, connection
 from schemas.errors import BwmError, ServerError
@@ -307,7 +307,7 @@ def _work(orders: Orders, pipe: Connection, alive: Connection) -> None:
             catalog.find(orders.tables),
             settings.worker,
             patience=orders.patience,
-            keep=cache.keeper(settings.alyx),
+            keep=cache_eviction.keeper(settings.alyx),
             tell=pipe.send,
         )
         limit_memory(settings.worker.memory)

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from populate import cache, cli, downloads, stale
+from populate import cache_eviction, cli, downloads, stale
 from populate.workers import worker
 from schemas import probe, session
 from schemas.errors import MissingDataset, QueryError
@@ -121,7 +121,7 @@ def test_the_cache_stays_below_its_limit_and_the_rows_are_the_same(lend, databas
     settings = database.settings.alyx.model_copy(update={"cache_limit": limit})
     sizes = []
 
-    keep = cache.keeper(settings)
+    keep = cache_eviction.keeper(settings)
     worker.run(keep=lambda: (keep(), sizes.append(cached(database))))
     assert max(sizes) <= limit
     total = little.truth.datasets.file_size.sum()
