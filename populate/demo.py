@@ -13,7 +13,7 @@ import pandas as pd
 
 from populate import register as registration
 from populate.intake import Bar, intake
-from populate.registry import Report
+from populate.registration.upsert import Report
 from populate.workers import worker
 from schemas import __version__
 from schemas.settings import Settings

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from populate import register, releases
-from populate.registry import Report
+from populate.registration.upsert import Report
 from schemas.errors import RegistrationError
 from schemas.sources import base
 from schemas.sources.base import Selection

@@ -15,8 +15,8 @@ from uuid import UUID
 
 import datajoint as dj
 
-from populate import registry
-from populate.registry import Report
+from populate.registration import upsert
+from populate.registration.upsert import Report
 from schemas import probe, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
 from schemas.sources import base
@@ -99,7 +99,7 @@ def register_sessions(
                 state.add(record)
                 good.append(record)
         if good:
-            registry.write(good, location, report)
+            upsert.write(good, location, report)
             accepted.update(record.eid for record in good)
         done += len(batch)
         if progress:
@@ -112,7 +112,7 @@ def _batches(records: Iterable[SessionRecord]) -> Iterator[list[SessionRecord]]:
     size = 0
     for record in records:
         batch.append(record)
-        size += registry.size_of(record)
+        size += upsert.size_of(record)
         if size >= BATCH_ROWS:
             yield batch
             batch, size = [], 0
@@ -143,7 +143,7 @@ class _State:
             dates=days,
             pids={i["pid"]: (i["eid"], i["probe_name"]) for i in insertions if i["pid"]},
             insertions={(i["eid"], i["probe_name"]): i for i in insertions},
-            limits=text_limits(*registry.TABLES),
+            limits=text_limits(*upsert.TABLES),
         )
 
     def problem_with(self, record: SessionRecord) -> BwmError | None:
@@ -166,7 +166,7 @@ class _State:
         if found := next(strange, None):
             what = f"the path of a dataset does not lead into the session: {found[:80]!r}."
             return RegistrationError(what, where, "Rename it in the source, register it again.")
-        long = (too_long(row, self.limits) for row in registry.rows_with_text(record))
+        long = (too_long(row, self.limits) for row in upsert.rows_with_text(record))
         if found := next(filter(None, long), None):
             return RegistrationError(found, where, "Shorten it in the source, register it again.")
         if self.sessions.get(record.eid, day) != day:

@@ -9,7 +9,7 @@ import datajoint as dj
 import pandas as pd
 
 from populate.register import Progress, is_uuid, register_sessions, text_limits, too_long
-from populate.registry import Report
+from populate.registration.upsert import Report
 from schemas import probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, QueryError, RegistrationError
 from schemas.sources.base import Found, InsertionRecord, SessionRecord

@@ -26,7 +26,7 @@ from rich.table import Column, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from populate.registry import Report
+    from populate.registration.upsert import Report
     from populate.workers.worker import Outcome
 
 WIDE = 160

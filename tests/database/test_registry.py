@@ -6,7 +6,7 @@ from datetime import date, datetime
 import pytest
 
 from populate import register
-from populate.registry import Report
+from populate.registration.upsert import Report
 from schemas import ephys, probe, quality, rows, session, subject, video
 from schemas.sources.base import (
     CheckRecord,

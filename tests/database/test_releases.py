@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from populate import cli, intake, register, releases
-from populate.registry import Report
+from populate.registration.upsert import Report
 from schemas import release, rows
 from schemas.errors import Contradiction, QueryError, RegistrationError
 from schemas.sources.base import Found, InsertionRecord, Selection, SessionRecord
