@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from populate import register, releases
+from populate import releases
+from populate.registration import sessions
 from populate.registration.upsert import Report
 from schemas.errors import RegistrationError
 from schemas.sources import base
 from schemas.sources.base import Selection
 
-Bar = Callable[[str], register.Progress]
+Bar = Callable[[str], sessions.Progress]
 """Makes what is called with the numbers of sessions done and of all, for a part by its title."""
 
 
@@ -65,7 +66,7 @@ def intake(
     if location is None:
         return reports
     source, progress = base.open_source(location), bar and bar(_title(location))
-    report, found = register.register_source(source, chosen, progress, eids=eids)
+    report, found = sessions.register_source(source, chosen, progress, eids=eids)
     reports.append(report)
     if found is not None and chosen is not None:
         named = name or chosen.tag

@@ -8,7 +8,13 @@ from pathlib import Path
 import datajoint as dj
 import pandas as pd
 
-from populate.register import Progress, is_uuid, register_sessions, text_limits, too_long
+from populate.registration.sessions import (
+    Progress,
+    is_uuid,
+    register_sessions,
+    text_limits,
+    too_long,
+)
 from populate.registration.upsert import Report
 from schemas import probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, QueryError, RegistrationError

@@ -44,14 +44,15 @@ def load_and_sort(folder):
 
 def measure(settings_text, folder):
     """Import the release in `folder` into the database and read units back; return figures."""
-    from populate import catalog, register
+    from populate import catalog
+    from populate.registration import sessions
     from populate.workers import worker
     from schemas import connection, ephys, rows
     from schemas.settings import Settings
     from schemas.sources import base
 
     connection.connect(Settings.model_validate(json.loads(settings_text)))
-    register.register_source(base.open_source(str(folder)))
+    sessions.register_source(base.open_source(str(folder)))
     fill = {catalog.name_of(table): table for table in catalog.tables()}
     seconds = {}
     for name in ("probe.Channels", "behavior.Trials", "ephys.SpikeSorting"):

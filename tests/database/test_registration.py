@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import register, releases
+from populate import releases
+from populate.registration import sessions
 from populate.workers import worker
 from schemas import behavior, ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError, SourceError
@@ -81,7 +82,7 @@ class Fixed:
 
 
 def offer(*records):
-    report, _ = register.register_source(Fixed(*records))
+    report, _ = sessions.register_source(Fixed(*records))
     return report
 
 

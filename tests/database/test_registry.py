@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import pytest
 
-from populate import register
+from populate.registration import sessions
 from populate.registration.upsert import Report
 from schemas import ephys, probe, quality, rows, session, subject, video
 from schemas.sources.base import (
@@ -43,7 +43,7 @@ def record(n, **facts):
 
 def offer(*records, location="memory"):
     report = Report()
-    register.register_sessions(records, location, report)
+    sessions.register_sessions(records, location, report)
     assert not report.problems
     return report
 

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, intake, register, releases
+from populate import cli, intake, releases
+from populate.registration import sessions
 from populate.registration.upsert import Report
 from schemas import release, rows
 from schemas.errors import Contradiction, QueryError, RegistrationError
@@ -39,7 +40,7 @@ def found(*numbers):
 @pytest.fixture(scope="module")
 def _database(lend):
     with lend() as database:
-        register.register_sessions([record(n, lab) for n, lab in LABS.items()], None, Report())
+        sessions.register_sessions([record(n, lab) for n, lab in LABS.items()], None, Report())
         releases.register_found("old", "tag", "old", found(1, 2, 3), Report())
         releases.register_found("new", "query", "lab=westlab", found(2, 3, 4, 5), Report())
         yield database

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from iblutil.io import parquet
 
-from populate.register import _State
+from populate.registration.sessions import _State
 from schemas import storage
 from schemas.errors import RegistrationError, SourceError, StorageError
 from schemas.sources.base import InsertionRecord, is_dataset_path, is_probe_name
