@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from populate import releases
-from populate.registration import sessions
+from populate.registration import releases, sessions
 from populate.registration.upsert import Report
 from schemas.errors import RegistrationError
 from schemas.sources import base

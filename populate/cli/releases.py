@@ -19,7 +19,7 @@ def list_releases() -> None:
     Example: bwm release list
     """
     connect()
-    from populate import releases
+    from populate.registration import releases
 
     table = releases.summary()
     if table.empty:
@@ -35,7 +35,7 @@ def show_release(name: Annotated[str, typer.Argument(help="Name of the release."
     Example: bwm release show 2022_10_bwm_release
     """
     connect()
-    from populate import releases
+    from populate.registration import releases
 
     table = releases.by_lab(name)
     out.print(f"{name}: {releases.describe(name)}", soft_wrap=True)
@@ -55,7 +55,7 @@ def diff_releases(
     """
     check_format(form, target)
     connect()
-    from populate import releases
+    from populate.registration import releases
 
     table = releases.diff(old, new)
     if form is not Format.table or target is not None:

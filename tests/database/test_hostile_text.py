@@ -7,7 +7,8 @@ import datajoint as dj
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, downloads, permissions, releases, stale, status, verify
+from populate import catalog, cli, downloads, permissions, stale, status, verify
+from populate.registration import releases
 from populate.workers import worker
 from schemas import behavior, connection, session, views
 from schemas.errors import BwmError, MissingDataset, ServerError

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from populate import releases
-from populate.registration import sessions
+from populate.registration import releases, sessions
 from populate.workers import worker
 from schemas import behavior, ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError, SourceError

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, intake, releases
-from populate.registration import sessions
+from populate import cli, intake
+from populate.registration import releases, sessions
 from populate.registration.upsert import Report
 from schemas import release, rows
 from schemas.errors import Contradiction, QueryError, RegistrationError
