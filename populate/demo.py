@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from populate.intake import Bar, intake
 from populate.registration import sessions as registration
+from populate.registration.register import Bar, intake
 from populate.registration.upsert import Report
 from populate.workers import worker
 from schemas import __version__

@@ -80,7 +80,7 @@ def register(
         location = settings.alyx.url
         if location is None:
             raise typer.BadParameter("give --one FOLDER or --alyx URL to select from")
-    from populate.intake import intake
+    from populate.registration.register import intake
 
     with display.bars() as bars:
         reports = intake(location, release, selection, name, lambda title: display.bar(bars, title))

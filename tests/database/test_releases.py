@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import cli, intake
-from populate.registration import releases, sessions
+from populate import cli
+from populate.registration import register, releases, sessions
 from populate.registration.upsert import Report
 from schemas import release, rows
 from schemas.errors import Contradiction, QueryError, RegistrationError
@@ -123,9 +123,9 @@ def test_a_release_without_insertions_is_refused(registered):
 
 
 def test_a_selection_is_written_in_a_line():
-    assert intake.describe(Selection(tag="Brainwidemap")) == "Brainwidemap"
+    assert register.describe(Selection(tag="Brainwidemap")) == "Brainwidemap"
     chosen = Selection(lab="westlab", eids=(uuid(1), uuid(2)), bwm_rule=True)
-    assert intake.describe(chosen) == f"lab=westlab, eids={uuid(1)} {uuid(2)}, bwm_rule=True"
+    assert register.describe(chosen) == f"lab=westlab, eids={uuid(1)} {uuid(2)}, bwm_rule=True"
 
 
 def test_the_real_release_and_a_subset_of_it(database, real, tmp_path):

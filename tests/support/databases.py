@@ -13,7 +13,7 @@ import pandas as pd
 from iblutil.io import parquet
 
 from populate import status
-from populate.intake import intake
+from populate.registration.register import intake
 from populate.workers import worker
 from schemas import MODULES, connection, rows
 from schemas.settings import ENVIRONMENT, Settings
