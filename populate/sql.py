@@ -16,10 +16,21 @@ import datajoint as dj
 Table = type[dj.Table]
 
 
-def fetch(selections: Iterable[str]) -> Sequence[tuple]:
-    """Fetch the rows of several selections in one statement; of none without asking."""
+def fetch(selections: Iterable[str], eid: str | None = None) -> list[tuple[Any, ...]]:
+    """Fetch the rows of several selections in one statement: all are of one moment.
+
+    Parameters
+    ----------
+    selections : iterable of str
+        SELECT statements with the same columns. No statement is sent where there is none.
+    eid : str, optional
+        Value of each `%s` in them.
+    """
     statement = " UNION ALL ".join(selections)
-    return dj.conn().query(statement).fetchall() if statement else ()
+    if not statement:
+        return []
+    values = (eid,) * statement.count("%s") if eid is not None else ()
+    return list(dj.conn().query(statement, values).fetchall())
 
 
 def fetch_keyed(selections: Iterable[tuple[Table, Sequence[str], str]]) -> list[tuple]:
@@ -128,3 +139,35 @@ def undone(table: Table, *states: str) -> str:
         f"NOT EXISTS (SELECT 1 FROM {target.jobs.full_table_name} AS job "
         f"WHERE {where}{same(jobs, 'job', 'able')})"
     )
+
+
+def is_mysql() -> bool:
+    """Whether the server is MySQL."""
+    return dj.conn().adapter.backend == "mysql"
+
+
+def quote(name: str) -> str:
+    """Quote the name of a column."""
+    return dj.conn().adapter.quote_identifier(name)
+
+
+def text(expression: str) -> str:
+    """Write an expression as text."""
+    return f"CAST({expression} AS {'CHAR' if is_mysql() else 'TEXT'})"
+
+
+def as_json(names: Iterable[str], alias: str) -> str:
+    """Write columns of a table as one JSON object."""
+    pairs = ", ".join(f"'{name}', {alias}.{quote(name)}" for name in names)
+    return text(f"{'JSON_OBJECT' if is_mysql() else 'json_build_object'}({pairs})")
+
+
+def read_key(written: str | None, order: Sequence[str]) -> dict[str, Any]:
+    """Read a key that `as_json` has written; the servers have orders of their own."""
+    held = json.loads(written) if written else {}
+    return {name: held[name] for name in order if name in held}
+
+
+def differ(left: str, right: str) -> str:
+    """Write that two values are not equal, null being equal to null alone."""
+    return f"NOT ({left} <=> {right})" if is_mysql() else f"({left}) IS DISTINCT FROM ({right})"

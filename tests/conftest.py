@@ -57,7 +57,9 @@ def pytest_xdist_make_scheduler(config, log):
 def backend(request):
     """A database server of each kind."""
     try:
-        with {"postgresql": servers.embedded, "mysql": servers.mysql}[request.param]() as found:
+        with {"postgresql": servers.embedded_postgresql, "mysql": servers.mysql}[
+            request.param
+        ]() as found:
             yield found
     except servers.NoMySQL as reason:
         if servers.requires_mysql():

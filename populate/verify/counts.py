@@ -9,7 +9,7 @@ from typing import Any
 
 import datajoint as dj
 
-from populate.verify import sql
+from populate import sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of
 from schemas.errors import BwmError

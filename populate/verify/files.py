@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from populate import catalog
-from populate.verify import sql
+from populate import catalog, sql
 from populate.verify.damage import Damage
 from populate.verify.objects import Task
 from schemas import session, storage

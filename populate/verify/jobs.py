@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import datajoint as dj
 
-from populate import catalog
-from populate.verify import sql
+from populate import catalog, sql
 from populate.verify.damage import Damage
 from populate.workers import queue
 from schemas import connection

@@ -12,8 +12,7 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import catalog
-from populate.verify import sql
+from populate import catalog, sql
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
 from schemas import storage

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import datajoint as dj
 
 from populate import catalog, sql
-from populate.verify import files, jobs, objects, sql
+from populate.verify import files, jobs, objects
 from populate.verify.damage import Damage, Key
 from populate.verify.tables import name_of, with_parts
 from populate.workers import queue as queue

@@ -7,8 +7,7 @@ from functools import partial
 import datajoint as dj
 import pandas as pd
 
-from populate import catalog
-from populate.verify import sql
+from populate import catalog, sql
 from populate.verify.counts import Count, Rows, Rule, Total
 from populate.verify.damage import Key
 from schemas import activity, behavior, ephys, passive, probe, quality, video, wheel

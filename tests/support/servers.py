@@ -75,7 +75,7 @@ class Backend:
 
 
 @contextmanager
-def embedded() -> Iterator[Backend]:
+def embedded_postgresql() -> Iterator[Backend]:
     """Run the embedded PostgreSQL in a temporary home folder; durability is switched off."""
     with _temporary_folder() as home:
         try:
@@ -105,6 +105,10 @@ def mysql() -> Iterator[Backend]:
                 return
             reasons.append(found)
     raise NoMySQL(NO_MYSQL.format(reasons="; ".join(reasons)))
+
+
+START = {"postgresql": embedded_postgresql, "mysql": mysql}
+"""What starts a server of each kind."""
 
 
 def _attempt(way: Callable[[ExitStack], Backend], stack: ExitStack) -> Backend | str:
