@@ -15,7 +15,7 @@ ROOM = 0.9
 """Share of the limit that is left filled, so that not every download makes another go."""
 
 
-def keeper(settings: AlyxSettings) -> Callable[[], None] | None:
+def housekeeping(settings: AlyxSettings) -> Callable[[], None] | None:
     """Return what keeps the cache below its limit when it is called; None without a limit.
 
     Files go whose rows are in the database, those used longest ago first: first files that no

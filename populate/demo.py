@@ -91,7 +91,7 @@ def register(settings: Settings, bar: Bar | None = None) -> list[Report]:
     return intake(str(folder(settings)), listing, bar=bar)
 
 
-def populate(progress: worker.Progress | None = None) -> list[worker.Outcome]:
+def populate(progress: worker.Progress | None = None) -> list[worker.TableResult]:
     """Fill every table."""
     return worker.run(progress=progress)
 

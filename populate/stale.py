@@ -109,7 +109,7 @@ def _chosen(table: type[dj.Table], of: Mapping[str, str]) -> str:
 
 
 def _told(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
-    """Tell why a row is stale: a file that came as another of its name went is a revision."""
+    """Explain why a row is stale: a file that came as another of its name went is a revision."""
     reasons = {reason for reason, _ in files}
     if {"added", "withdrawn"} <= reasons:
         return "revised", tuple(sorted(path for reason, path in files if reason != "withdrawn"))
@@ -122,8 +122,8 @@ def _told(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
 def remake(
     tables: Sequence[type[dj.Table]] | None = None,
     progress: worker.Progress | None = None,
-    keep: worker.Keep | None = None,
-) -> list[worker.Outcome]:
+    housekeeping: worker.Housekeeping | None = None,
+) -> list[worker.TableResult]:
     """Make stale rows again, and the rows that depend on them, and nothing else.
 
     A row goes only after what replaces it was computed once: a row whose files cannot be had or
@@ -136,17 +136,17 @@ def remake(
         Imported tables whose stale rows are made again; default all.
     progress : callable, optional
         See `worker.Progress`.
-    keep : callable, optional
-        See `worker.Keep`.
+    housekeeping : callable, optional
+        See `worker.Housekeeping`.
 
     Returns
     -------
-    list of Outcome
+    list of TableResult
         One a table that had something to make, in the order of the plan.
     """
     every = catalog.tables()
     stale: dict[type[dj.Table], list[dict[str, Any]]] = {}
-    outcomes = {table: worker.Outcome(catalog.name_of(table)) for table in every}
+    outcomes = {table: worker.TableResult(catalog.name_of(table)) for table in every}
     for table in tables or every:
         for found in find([table]):
             if problem := _problem(table, found):
@@ -160,14 +160,14 @@ def remake(
                 outcomes[table].kept.append((gone.key or {}, gone.why))
     for table, keys in doomed.items():
         if keys:
-            made = worker.fill(table, progress, keys, keep)
+            made = worker.fill(table, progress, keys, housekeeping)
             outcomes[table].made += made.made
             outcomes[table].failed += made.failed
     return [done for done in outcomes.values() if done.made or done.failed or done.kept]
 
 
 def _problem(table: type[dj.Table], found: Stale) -> str | None:
-    """Tell why a row cannot be made again, having tried everything but to write it."""
+    """Explain why a row cannot be made again, having tried everything but to write it."""
     target = table()
     if not target.key_source & found.key:
         return f"{', '.join(found.paths)}: withdrawn, and nothing is there to replace it."

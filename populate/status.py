@@ -75,9 +75,9 @@ class Running:
         When the worker took it, by the clock of this machine.
     seconds : float
         For how long it has held it.
-    silent : float
+    stalled : float
         Seconds since the worker was last heard from.
-    is_silent : bool
+    is_stalled : bool
         Whether that is longer than `bwm.stale_after`: another worker then takes the job over.
     note : str
         What is known of the job from before, e.g. that a worker died of it.
@@ -89,8 +89,8 @@ class Running:
     pid: int
     since: datetime
     seconds: float
-    silent: float
-    is_silent: bool
+    stalled: float
+    is_stalled: bool
     note: str
 
 
@@ -182,11 +182,11 @@ def running(
             pid=int(pid),
             since=now - timedelta(seconds=float(seconds)),
             seconds=float(seconds),
-            silent=float(silent),
-            is_silent=float(silent) > limit,
+            stalled=float(stalled),
+            is_stalled=float(stalled) > limit,
             note=note,
         )
-        for table, key, host, pid, seconds, silent, note in found
+        for table, key, host, pid, seconds, stalled, note in found
     ]
 
 

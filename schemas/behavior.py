@@ -40,7 +40,7 @@ class TrialEvent(dj.Lookup):
 
 
 @schema
-class Trials(session.FromFiles, dj.Imported):
+class Trials(session.ImportedFromFiles, dj.Imported):
     """The task of a session."""
 
     definition = """

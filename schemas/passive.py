@@ -14,7 +14,7 @@ schema = dj.Schema()
 
 
 @schema
-class PassivePeriods(session.FromFiles, dj.Imported):
+class PassivePeriods(session.ImportedFromFiles, dj.Imported):
     """When each part of the passive protocol ran."""
 
     definition = """
@@ -58,7 +58,7 @@ class PassivePeriods(session.FromFiles, dj.Imported):
 
 
 @schema
-class ReceptiveField(session.FromFiles, dj.Imported):
+class ReceptiveField(session.ImportedFromFiles, dj.Imported):
     """Sparse noise: `time` (s) of each frame, and the grey level of each of its 15 x 15 squares.
 
     The squares are the columns `square_00_00` to `square_14_14` (row, column); where the raw
@@ -134,7 +134,7 @@ class StimulusKind(dj.Lookup):
 
 
 @schema
-class PassiveStimuli(session.FromFiles, dj.Imported):
+class PassiveStimuli(session.ImportedFromFiles, dj.Imported):
     """Valve, tone and noise, replayed."""
 
     definition = """
@@ -179,7 +179,7 @@ class PassiveStimuli(session.FromFiles, dj.Imported):
 
 
 @schema
-class PassiveGabors(session.FromFiles, dj.Imported):
+class PassiveGabors(session.ImportedFromFiles, dj.Imported):
     """Gabor patches, replayed."""
 
     definition = """

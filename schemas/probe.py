@@ -169,7 +169,7 @@ def locate(sites: list[dict[str, Any]]) -> pd.DataFrame | None:
     return table.astype(dict.fromkeys(table.columns[:-1], float) | {"region_id": "Int64"})
 
 
-class FromProbeFiles(session.FromFiles):
+class FromProbeFiles(session.ImportedFromFiles):
     """What the tables have in common that are read from the files of a probe."""
 
     candidates: Any = ProbeInsertion

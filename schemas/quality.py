@@ -46,7 +46,7 @@ class InsertionQC(dj.Manual):
 class FromRawFiles(probe.FromProbeFiles):
     """What the tables have in common that are read from the quality of a raw recording."""
 
-    candidates: Any = session.Crossed(probe.ProbeInsertion, probe.Band)
+    candidates: Any = session.KeyProduct(probe.ProbeInsertion, probe.Band)
 
 
 @schema

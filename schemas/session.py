@@ -107,7 +107,7 @@ source_size = null : int64        # (byte) size of the file that was read; null 
 """Definition of the part `Source` that every imported table has."""
 
 
-class Crossed:
+class KeyProduct:
     """Keys of several tables, crossed.
 
     The query is made when it is asked for: tables know no server while they are defined.
@@ -127,7 +127,7 @@ def listed(*kinds: str) -> dj.expression.QueryExpression:
     return Dataset & {"is_listed": True} & [{"data_kind": kind} for kind in kinds]
 
 
-class FromFiles:
+class ImportedFromFiles:
     """What the tables have in common that are read from the files of a session.
 
     Attributes

@@ -50,10 +50,10 @@ class CameraDataset(dj.Manual):
     """
 
 
-class FromCameraFiles(session.FromFiles):
+class FromCameraFiles(session.ImportedFromFiles):
     """What the tables have in common that are read from the files of a camera."""
 
-    candidates: Any = session.Crossed(session.Session, Camera)
+    candidates: Any = session.KeyProduct(session.Session, Camera)
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
@@ -130,7 +130,7 @@ class Pose(FromCameraFiles, dj.Imported):
         definition = session.SOURCE
 
     kinds = ("pose", "frame_times")
-    candidates = session.Crossed(session.Session, Camera, Tracker)
+    candidates = session.KeyProduct(session.Session, Camera, Tracker)
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
@@ -230,7 +230,7 @@ REGION = ("region_x", "region_y", "region_width", "region_height")
 
 
 @schema
-class Licks(session.FromFiles, dj.Imported):
+class Licks(session.ImportedFromFiles, dj.Imported):
     """Times of licks, told from the tracked tongue: `time` (s)."""
 
     definition = f"""

@@ -16,7 +16,7 @@ schema = dj.Schema()
 
 
 @schema
-class Wheel(session.FromFiles, dj.Imported):
+class Wheel(session.ImportedFromFiles, dj.Imported):
     """The trace of the wheel: `time` (s, uneven), `position` (rad, + counter-clockwise)."""
 
     definition = f"""

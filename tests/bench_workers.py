@@ -70,7 +70,7 @@ def measure_waiting(backend, place, truth):
             database.connect()
             database.drop()
     what = f"trials of {N_ONLINE} sessions, {n_requests} requests that wait {LATENCY} s each"
-    tell(what, paces)
+    on_result(what, paces)
 
 
 def selection():
@@ -113,7 +113,7 @@ def measure_computing(database, place, tables, what):
         for table in catalog.find(tables):
             table().delete()
         paces[n_workers] = run(database, place, n_workers, *tables)
-    tell(what, paces)
+    on_result(what, paces)
 
 
 def measure_own(database, place):
@@ -128,7 +128,7 @@ def measure_own(database, place):
             own.give(*[(kind, seconds)] * n_jobs)
             arguments = ("--module", TROUBLES)
             paces[n_workers] = run(database, place, n_workers, "troubles.Result", more=arguments)
-        tell(f"{n_jobs} jobs that {kind} {seconds} s", paces)
+        on_result(f"{n_jobs} jobs that {kind} {seconds} s", paces)
     own.Task.delete()
     own.schema.drop(prompt=False)
     catalog.use([])
@@ -166,7 +166,7 @@ def run(database, place, n_workers, *tables, more=()):
     return pace.middle_rate(ended), len(ended) / seconds
 
 
-def tell(what, paces):
+def on_result(what, paces):
     print(f"  {what}")
     (one, whole_one) = paces[1]
     for n_workers, (rate, whole) in paces.items():

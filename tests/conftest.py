@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.database)
 
 
-APART = {"test_crew", "test_online"}
+APART = {"test_pool", "test_online"}
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from populate.registration.upsert import Report
-    from populate.workers.worker import Outcome
+    from populate.workers.worker import TableResult
 
 WIDE = 160
 """Columns of what is printed into a file or pipe: nothing is cut there."""
@@ -144,7 +144,7 @@ def report(done: Report) -> None:
     out.print(shown)
 
 
-def outcomes(done: Sequence[Outcome]) -> None:
+def outcomes(done: Sequence[TableResult]) -> None:
     """Print what was made and what failed, by table."""
     busy = [outcome for outcome in done if outcome.made or outcome.failed]
     if not busy:

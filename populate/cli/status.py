@@ -115,7 +115,7 @@ def _patiently(show: Callable[..., list[Any]], height: int | None) -> list[Any]:
     try:
         return show(height)
     except Exception as error:
-        if not queue.is_lost(error):
+        if not queue.is_server_away(error):
             raise
     with suppress(Exception):  # it is still away
         connection.reconnect()

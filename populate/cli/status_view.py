@@ -148,8 +148,8 @@ def _running(running: Sequence[Running]) -> Table:
         cell = Text(job.table)
         cell.append("\n" + " ".join(map(str, job.key.values())), style="dim")
         worker = Text(f"{job.host}:{job.pid}")
-        if job.is_silent:
-            worker.append(f"\nsilent for {duration(job.silent)}", style="bold yellow")
+        if job.is_stalled:
+            worker.append(f"\nstalled for {duration(job.stalled)}", style="bold yellow")
         if job.note:
             worker.append(f"\n{job.note}", style="yellow")
         shown.add_row(cell, worker, duration(job.seconds))

@@ -63,19 +63,19 @@ def populate(
     from populate.workers import log, pool, worker
 
     tables = catalog.find(only)
-    keep = cache_eviction.keeper(settings.alyx)
+    housekeeping = cache_eviction.housekeeping(settings.alyx)
     pool.limit_memory(None if many else settings.worker.memory)
     if many:
-        tell = log.teller(log_format or LogFormat.text)
-        outcomes = pool.run(workers or 1, tables, watch=watch, tell=tell)
+        on_result = log.printer(log_format or LogFormat.text)
+        outcomes = pool.run(workers or 1, tables, watch=watch, on_result=on_result)
     elif stale:
         with display.bars() as bars:
-            outcomes = replaced.remake(tables, display.table_bars(bars), keep)
+            outcomes = replaced.remake(tables, display.table_bars(bars), housekeeping)
     elif log_format is not None:
-        outcomes = worker.run(tables, keep=keep, tell=log.teller(log_format))
+        outcomes = worker.run(tables, housekeeping=housekeeping, on_result=log.printer(log_format))
     else:
         with display.bars() as bars:
-            outcomes = worker.run(tables, display.table_bars(bars), keep)
+            outcomes = worker.run(tables, display.table_bars(bars), housekeeping)
     if log_format is LogFormat.json:
         raise typer.Exit(1 if any(outcome.failed for outcome in outcomes) else 0)
     display.outcomes(outcomes)

@@ -58,13 +58,13 @@ def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
             f"heard from in the last {patience:.0f} s",
             "silent for longer",
         )
-        for holder in queue.holders(tables)
-        if holder.silent > patience
+        for holder in queue.reservations(tables)
+        if holder.stalled > patience
         for key in (_held_by(holder) & of_session).proj().to_dicts()
     ]
 
 
-def _held_by(holder: queue.Holder) -> dj.jobs.Job:
+def _held_by(holder: queue.Reservation) -> dj.jobs.Job:
     return holder.table().jobs.reserved & {"host": holder.host, "pid": holder.pid}
 
 
@@ -96,7 +96,7 @@ def _made(tables: Sequence[Table], eid: str | None) -> list[Damage]:
     ]
 
 
-def take_over(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
+def reclaim(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
     """Give back the jobs of silent workers, as a worker does: how many died of one is counted.
 
     Parameters
@@ -114,7 +114,7 @@ def take_over(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
     if not found:
         return []
     tables = catalog.find([one.table for one in found])
-    poison = queue.take_over(tables, connection.active().worker)
+    poison = queue.reclaim(tables, connection.active().worker)
     failed = [(catalog.name_of(one.table), one.key, one.problem) for one in poison]
     return [
         (one, next((why for *job, why in failed if job == [one.table, one.key]), ""))

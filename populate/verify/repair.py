@@ -51,10 +51,10 @@ class Removed:
         return self.what != "kept"
 
 
-Tell = Callable[[Removed], None]
+OnResult = Callable[[Removed], None]
 
 
-def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
+def repair(damage: Sequence[Damage], on_result: OnResult | None = None) -> list[Removed]:
     """Remove what is damaged, and what depends on it.
 
     Rows go with the rows that refer to them, their objects, and the failures that workers had
@@ -81,8 +81,8 @@ def repair(damage: Sequence[Damage], tell: Tell | None = None) -> list[Removed]:
     done = []
     for removed in _all(damage):
         done.append(removed)
-        if tell:
-            tell(removed)
+        if on_result:
+            on_result(removed)
     return done
 
 
@@ -167,7 +167,7 @@ def _delete(doomed: dj.Table) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def _why(error: Exception, key: Key) -> str:
-    """Tell why a row is kept."""
+    """Explain why a row is kept."""
     if isinstance(error, ServerError):
         return f"{key}: {error.what} {error.remedy}"
     return f"rows that were typed refer to {key}: {error}."
@@ -210,7 +210,7 @@ def _forget_failures(table: Table, keys: list[Key]) -> None:
 
 def _mend_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
     """Give back jobs that silent workers hold, then remove those whose key is made."""
-    for one, why in jobs.take_over([one for one in damage if one.kind == "held"]):
+    for one, why in jobs.reclaim([one for one in damage if one.kind == "held"]):
         kept = Removed("kept", one.table, 1, why, one.key)
         yield kept if why else Removed("returned", one.table, 1)
     found = [(one.table, one.key) for one in damage]

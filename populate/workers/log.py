@@ -10,21 +10,21 @@ from datetime import datetime, timezone
 
 from rich.filesize import decimal
 
-from populate.workers.worker import Done
+from populate.workers.worker import JobResult
 
 
-def teller(form: str) -> Callable[[Done], None]:
+def printer(form: str) -> Callable[[JobResult], None]:
     """Return what prints the line of a job, as `"text"` or `"json"`, at once as it is done."""
     write = {"text": as_text, "json": as_json}[form]
 
-    def tell(done: Done) -> None:
+    def print_result(done: JobResult) -> None:
         sys.stdout.write(f"{write(done)}\n")
         sys.stdout.flush()
 
-    return tell
+    return print_result
 
 
-def as_text(done: Done) -> str:
+def as_text(done: JobResult) -> str:
     """Write a line for people.
 
     Examples
@@ -40,7 +40,7 @@ def as_text(done: Done) -> str:
     return f"{told}, {', '.join(counted)}"
 
 
-def as_json(done: Done) -> str:
+def as_json(done: JobResult) -> str:
     """Write a line for machines: a JSON object.
 
     `time` (UTC), `state` (made or failed), `table`, `key`, `seconds`, `rows`, `bytes_read`,
@@ -52,7 +52,7 @@ def as_json(done: Done) -> str:
     return json.dumps({"time": now, "state": _state(done), **told}, default=str)
 
 
-def _state(done: Done) -> str:
+def _state(done: JobResult) -> str:
     return "made" if done.error is None else "failed"
 
 

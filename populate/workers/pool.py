@@ -55,7 +55,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Orders:
+class WorkerConfig:
     """What a worker is told when it starts.
 
     Attributes
@@ -81,8 +81,8 @@ def run(
     tables: Sequence[type[dj.Table]] | None = None,
     *,
     watch: bool = False,
-    tell: worker.Tell | None = None,
-) -> list[worker.Outcome]:
+    on_result: worker.OnResult | None = None,
+) -> list[worker.TableResult]:
     """Let so many worker processes make every key that can be made.
 
     Parameters
@@ -94,7 +94,7 @@ def run(
     watch : bool
         Go on as new sessions are registered, until asked to stop.
     tell : callable, optional
-        Called with each job that is done, see `worker.Done`.
+        Called with each job that is done, see `worker.JobResult`.
 
     Raises
     ------
@@ -104,14 +104,14 @@ def run(
         Workers die as they start, or the server has been gone for too long.
     """
     with worker.terminable():
-        return _Crew(n_workers, tables or catalog.tables(), watch, tell).run()
+        return _Pool(n_workers, tables or catalog.tables(), watch, on_result).run()
 
 
 # --- the one that looks after them --------------------------------------------------------------
 
 
 @dataclass
-class _Hand:
+class WorkerHandle:
     """A worker as its crew sees it."""
 
     process: BaseProcess
@@ -122,44 +122,44 @@ class _Hand:
     useful: bool = False
 
 
-class _Crew:
+class _Pool:
     def __init__(
         self,
         n_workers: int,
         tables: Sequence[type[dj.Table]],
         watch: bool,
-        tell: worker.Tell | None,
+        on_result: worker.OnResult | None,
     ) -> None:
         settings = connection.active()
         budget = settings.worker.memory or int(0.9 * memory_of_machine() / n_workers)
         shared = settings.worker.model_copy(update={"memory": ByteSize(budget)})
         self._tables = tables
-        self._orders = Orders(
+        self._orders = WorkerConfig(
             settings.model_copy(update={"worker": shared}),
             tuple(catalog.name_of(table) for table in tables),
             max(1, (os.cpu_count() or 1) // n_workers),
             math.inf if watch else worker.PATIENCE,
         )
         self._settings = shared
-        self._n, self._watch, self._tell = n_workers, watch, tell
-        self._outcomes = {name: worker.Outcome(name) for name in self._orders.tables}
-        self._hands: list[_Hand] = []
+        self._n, self._watch, self._on_result = n_workers, watch, on_result
+        self._outcomes = {name: worker.TableResult(name) for name in self._orders.tables}
+        self._hands: list[WorkerHandle] = []
         self._dead: deque[int] = deque()
         self._last_done = 0.0
         self._n_faults = 0
 
-    def run(self) -> list[worker.Outcome]:
+    def run(self) -> list[worker.TableResult]:
         try:
             while not self._is_over():
                 while len(self._hands) < self._n:
                     self._hands.append(self._start())
                 self._listen()
-                self._bury()
+                self._reap()
         finally:
             self._end()
         return list(self._outcomes.values())
 
-    def _start(self) -> _Hand:
+    def _start(self) -> WorkerHandle:
         context = _context()
         ours, theirs = context.Pipe()
         ended, alive = context.Pipe(duplex=False)
@@ -169,7 +169,7 @@ class _Crew:
             process.start()
         theirs.close()
         ended.close()
-        return _Hand(process, ours, alive)
+        return WorkerHandle(process, ours, alive)
 
     def _listen(self) -> None:
         """Wait until a worker says something, or dies, and take it in."""
@@ -186,33 +186,33 @@ class _Crew:
             hand.pipe.close()
             hand.alive.close()
 
-    def _take_in(self, hand: _Hand, said: Any) -> None:
+    def _take_in(self, hand: WorkerHandle, said: Any) -> None:
         if isinstance(said, BwmError):
             raise said
-        if isinstance(said, worker.Done):
+        if isinstance(said, worker.JobResult):
             hand.useful, hand.looked = True, -1.0
             self._n_faults = 0
             self._note(said)
         else:
             hand.looked = said
 
-    def _note(self, done: worker.Done) -> None:
+    def _note(self, done: worker.JobResult) -> None:
         outcome = self._outcomes[done.table]
         if done.error is None:
             outcome.made += 1
         else:
             outcome.failed.append((done.key, done.error))
         self._last_done = time.monotonic()
-        if self._tell:
-            self._tell(done)
+        if self._on_result:
+            self._on_result(done)
         for hand in self._hands:  # what is made may be what another waits for
             if hand.looked >= 0:
                 with contextlib.suppress(OSError):
                     hand.pipe.send("look")
                     hand.looked = -1.0
 
-    def _judge(self, hand: _Hand) -> None:
-        """Tell whether there is a point in starting another worker for one that died."""
+    def _judge(self, hand: WorkerHandle) -> None:
+        """Return whether there is a point in starting another worker for one that died."""
         if hand.useful or time.monotonic() - hand.born > SHORT_LIVED:
             return
         self._n_faults += 1
@@ -225,16 +225,16 @@ class _Crew:
         if code < 0:
             time.sleep(min(1.0, 0.01 * 2**self._n_faults))
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         """Let the jobs be done again that dead workers held; later, if the server is gone."""
         try:
             while self._dead:
                 dead = self._dead[0]
-                for poison in queue.bury(self._tables, platform.node(), dead, self._settings):
-                    self._note(worker.told_of(poison))
+                for poison in queue.reap(self._tables, platform.node(), dead, self._settings):
+                    self._note(worker.result_of(poison))
                 self._dead.popleft()
         except Exception as error:
-            if not queue.is_lost(error):
+            if not queue.is_server_away(error):
                 raise
             with contextlib.suppress(Exception):
                 connection.reconnect()
@@ -257,7 +257,7 @@ class _Crew:
             self._kill_the_slow()
             for hand in self._hands:
                 for told in _all_said(hand.pipe):
-                    if isinstance(told, worker.Done):
+                    if isinstance(told, worker.JobResult):
                         self._note(told)
 
     def _kill_the_slow(self) -> None:
@@ -267,7 +267,7 @@ class _Crew:
             process.join()
         if not slow:
             return
-        worker.give_back(self._tables, [process.pid or 0 for process in slow])
+        worker.requeue(self._tables, [process.pid or 0 for process in slow])
 
 
 def _all_said(pipe: Connection) -> Iterator[Any]:
@@ -295,20 +295,20 @@ def _context() -> SpawnContext | ForkServerContext:
 # --- a worker -----------------------------------------------------------------------------------
 
 
-def _work(orders: Orders, pipe: Connection, alive: Connection) -> None:
+def _work(orders: WorkerConfig, pipe: Connection, alive: Connection) -> None:
     """Work until the crew says that it is over: the main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the crew, which then says so
     _end_with_crew(alive)
     pa.set_cpu_count(orders.n_threads)
     settings = orders.settings
     try:
-        worker.keep_trying(lambda: _connect(settings), orders.patience)
+        worker.wait_for_server(lambda: _connect(settings), orders.patience)
         hand = worker.Worker(
             catalog.find(orders.tables),
             settings.worker,
             patience=orders.patience,
-            keep=cache_eviction.keeper(settings.alyx),
-            tell=pipe.send,
+            housekeeping=cache_eviction.housekeeping(settings.alyx),
+            on_result=pipe.send,
         )
         limit_memory(settings.worker.memory)
         with hand.at_work():

@@ -90,7 +90,7 @@ def next_keys(pending: dj.jobs.Job) -> list[Key]:
 
 
 @dataclass(frozen=True)
-class Holder:
+class Reservation:
     """A process that holds jobs of a table.
 
     Attributes
@@ -101,7 +101,7 @@ class Holder:
         The process.
     held : float
         Seconds since it reserved one of them.
-    silent : float
+    stalled : float
         Seconds since it was last heard from.
     connection_id : int
         Of its connection, as the server numbers it.
@@ -113,7 +113,7 @@ class Holder:
     host: str
     pid: int
     held: float
-    silent: float
+    stalled: float
     connection_id: int
     since: datetime
 
@@ -123,7 +123,7 @@ class Holder:
         return (self.host, self.pid) == (platform.node(), os.getpid())
 
 
-def holders(tables: Sequence[Table]) -> list[Holder]:
+def reservations(tables: Sequence[Table]) -> list[Reservation]:
     """Find who holds jobs of tables, in one statement."""
     if not tables:
         return []
@@ -135,13 +135,13 @@ def holders(tables: Sequence[Table]) -> list[Holder]:
     ]
     found = dj.conn().query(" UNION ALL ".join(each)).fetchall()
     return [
-        Holder(tables[i], host, pid, float(held), float(silent), *connected)
-        for i, host, pid, held, silent, *connected in found
+        Reservation(tables[i], host, pid, float(held), float(stalled), *connected)
+        for i, host, pid, held, stalled, *connected in found
     ]
 
 
 @dataclass(frozen=True)
-class Poison:
+class AbandonedJob:
     """A job that fails because too many workers died of it.
 
     Attributes
@@ -161,7 +161,7 @@ class Poison:
     held: float
 
 
-def take_over(tables: Sequence[Table], settings: WorkerSettings) -> list[Poison]:
+def reclaim(tables: Sequence[Table], settings: WorkerSettings) -> list[AbandonedJob]:
     """Let the jobs be done again whose worker is dead or was silent for too long.
 
     Called while nothing is in hand: what this very process holds, it does not know of. Machines
@@ -169,37 +169,39 @@ def take_over(tables: Sequence[Table], settings: WorkerSettings) -> list[Poison]
 
     Returns
     -------
-    list of Poison
+    list of AbandonedJob
         Those that killed too many, and fail.
     """
     poison = []
-    for found in set(holders(tables)):
-        if found.silent > settings.stale_after or _is_dead(found):
-            poison += _bury(found, settings)
+    for found in set(reservations(tables)):
+        if found.stalled > settings.stale_after or _is_dead(found):
+            poison += _reap(found, settings)
         elif found.is_this_process and (
             found.connection_id == dj.conn().connection_id or not _is_connected(found)
         ):
-            _give_back(found)
+            _requeue(found)
     return poison
 
 
 def release(tables: Sequence[Table], pid: int) -> None:
     """Let the jobs be done again that a process of this host held and gave back."""
     for found in _held_by(tables, platform.node(), pid):
-        _give_back(found)
+        _requeue(found)
 
 
-def bury(tables: Sequence[Table], host: str, pid: int, settings: WorkerSettings) -> list[Poison]:
+def reap(
+    tables: Sequence[Table], host: str, pid: int, settings: WorkerSettings
+) -> list[AbandonedJob]:
     """Let the jobs be done again that a dead process held; return those that fail, as above."""
     held = _held_by(tables, host, pid)
-    return [poison for found in held for poison in _bury(found, settings)]
+    return [poison for found in held for poison in _reap(found, settings)]
 
 
-def _held_by(tables: Sequence[Table], host: str, pid: int) -> set[Holder]:
-    return {found for found in holders(tables) if (found.host, found.pid) == (host, pid)}
+def _held_by(tables: Sequence[Table], host: str, pid: int) -> set[Reservation]:
+    return {found for found in reservations(tables) if (found.host, found.pid) == (host, pid)}
 
 
-def _is_dead(holder: Holder) -> bool:
+def _is_dead(holder: Reservation) -> bool:
     """Whether a process of this machine is no more; another may have its number since.
 
     So it is in a container that was restarted, where numbers are few.
@@ -226,7 +228,7 @@ DYING_SECONDS, DYING_LOOKS = 1.0, 10
 """How long a server is given to notice that a client is dead, and how often it is asked."""
 
 
-def _is_connected(holder: Holder) -> bool:
+def _is_connected(holder: Reservation) -> bool:
     """Whether the connection over which a job was reserved is open."""
     asked = _of_connection(holder.connection_id, holder.since)
     return asked is not None and dj.conn().query(*asked).fetchone() is not None
@@ -249,7 +251,7 @@ def _of_connection(number: int, since: datetime) -> tuple[str, tuple] | None:
     return "SELECT id FROM information_schema.processlist WHERE id = %s", (number,)
 
 
-def _give_back(holder: Holder) -> None:
+def _requeue(holder: Reservation) -> None:
     jobs = holder.table().jobs
     statement = (
         f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL "
@@ -258,7 +260,7 @@ def _give_back(holder: Holder) -> None:
     _update(jobs, statement, (holder.host, holder.pid))
 
 
-def _bury(holder: Holder, settings: WorkerSettings) -> list[Poison]:
+def _reap(holder: Reservation, settings: WorkerSettings) -> list[AbandonedJob]:
     jobs = holder.table().jobs
     poison = []
     for job in (jobs.reserved & {"host": holder.host, "pid": holder.pid}).to_dicts():
@@ -278,7 +280,7 @@ def _bury(holder: Holder, settings: WorkerSettings) -> list[Poison]:
         status = "error" if failed else "pending"
         updated = _update(jobs, statement, (status, told, job["reserved_time"], *values))
         if failed and updated:
-            poison.append(Poison(holder.table, key, told, holder.held))
+            poison.append(AbandonedJob(holder.table, key, told, holder.held))
     return poison
 
 
@@ -327,7 +329,7 @@ def fail(held: dj.jobs.Job, key: Key, problem: str, stack: str) -> None:
 # --- heard from ---------------------------------------------------------------------------------
 
 
-class Pulse(threading.Thread):
+class Heartbeat(threading.Thread):
     """Says now and then that the job in hand is being worked on, over a connection of its own.
 
     Short jobs are over before it first speaks, and cost nothing.
@@ -419,7 +421,7 @@ PASSING = (
 PASSING_MYSQL = {1205, 1213}
 
 
-def is_lost(error: BaseException) -> bool:
+def is_server_away(error: BaseException) -> bool:
     """Whether an error says that the server is gone, or cannot be reached for a while."""
     if isinstance(error, pymysql.err.OperationalError):
         return error.args[0] in LOST_MYSQL
@@ -427,7 +429,7 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, LOST) or type(error) is psycopg2.OperationalError
 
 
-def is_passing(error: BaseException) -> bool:
+def is_deadlock(error: BaseException) -> bool:
     """Whether an error says that two transactions were in each other's way."""
     if isinstance(error, pymysql.err.OperationalError):
         return error.args[0] in PASSING_MYSQL
@@ -448,7 +450,7 @@ def retry(run: Callable[[], T]) -> T:
         try:
             return run()
         except Exception as error:
-            if not is_passing(error):
+            if not is_deadlock(error):
                 raise
         time.sleep(random.uniform(0, 0.2))
     return run()

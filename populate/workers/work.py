@@ -30,7 +30,7 @@ class Work(NamedTuple):
     n_new: int
 
 
-def look(tables: Sequence[type[dj.Table]]) -> list[Work]:
+def count_runnable(tables: Sequence[type[dj.Table]]) -> list[Work]:
     """Count what there is to do for some tables, in their order, in one statement."""
     counts = sql.fetch(
         f"SELECT {i}, ({_due(table)}), ({_new(table)})" for i, table in enumerate(tables)

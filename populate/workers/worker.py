@@ -35,7 +35,7 @@ Key = dict[str, Any]
 
 
 @dataclass
-class Outcome:
+class TableResult:
     """What was done for a table.
 
     Attributes
@@ -57,7 +57,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Done:
+class JobResult:
     """A job that is done.
 
     Attributes
@@ -91,14 +91,14 @@ class Done:
 Progress = Callable[[str, int, int], None]
 """Called with the table, the number of keys tried and the number of keys to try."""
 
-Keep = Callable[[], None]
+Housekeeping = Callable[[], None]
 """Called between jobs, to keep house."""
 
-Tell = Callable[[Done], None]
+OnResult = Callable[[JobResult], None]
 """Called with each job that is done."""
 
-KEEP_SECONDS = 0.5
-"""Time between two calls of `Keep`, where jobs are shorter than that."""
+HOUSEKEEPING_SECONDS = 0.5
+"""Time between two calls of `Housekeeping`, where jobs are shorter than that."""
 
 SLICE_SECONDS = 10.0
 """Time after which a worker turns to the next table, so that a slow one holds up no other."""
@@ -109,7 +109,7 @@ PATIENCE = 300.0
 AT_ONCE_SECONDS = 1.0
 """Time within which a server answers again that was not gone: a job then lost the connection."""
 
-GIVE_BACK_SECONDS = 3.0
+REQUEUE_SECONDS = 3.0
 """Time to give back the job in hand: a server that hangs holds up nobody who wants to stop."""
 
 
@@ -119,9 +119,9 @@ GIVE_BACK_SECONDS = 3.0
 def run(
     tables: Sequence[type[dj.Table]] | None = None,
     progress: Progress | None = None,
-    keep: Keep | None = None,
-    tell: Tell | None = None,
-) -> list[Outcome]:
+    housekeeping: Housekeeping | None = None,
+    on_result: OnResult | None = None,
+) -> list[TableResult]:
     """Make every key that can be made now, in this process.
 
     Jobs that other workers hold are left to them.
@@ -133,9 +133,9 @@ def run(
     progress : callable, optional
         See `Progress`.
     keep : callable, optional
-        See `Keep`.
+        See `Housekeeping`.
     tell : callable, optional
-        See `Tell`.
+        See `OnResult`.
 
     Raises
     ------
@@ -144,7 +144,12 @@ def run(
     ServerError
         The server has been gone for too long.
     """
-    worker = Worker(tables or catalog.tables(), progress=progress, keep=keep, tell=tell)
+    worker = Worker(
+        tables or catalog.tables(),
+        progress=progress,
+        housekeeping=housekeeping,
+        on_result=on_result,
+    )
     with worker.at_work():
         while worker.round():
             pass
@@ -155,10 +160,10 @@ def fill(
     table: type[dj.Table],
     progress: Progress | None = None,
     only: Sequence[Key] | None = None,
-    keep: Keep | None = None,
-) -> Outcome:
+    housekeeping: Housekeeping | None = None,
+) -> TableResult:
     """Make every key of a table that can be made now, or only some of them."""
-    worker = Worker([table], progress=progress, keep=keep)
+    worker = Worker([table], progress=progress, housekeeping=housekeeping)
     with worker.at_work():
         worker.fill(table, only)
     return worker.outcomes[0]
@@ -252,7 +257,7 @@ class Worker:
     patience : float, optional
         Seconds for which a server that is gone is waited for.
     progress, keep, tell : callable, optional
-        See `Progress`, `Keep`, `Tell`.
+        See `Progress`, `Housekeeping`, `OnResult`.
     """
 
     def __init__(
@@ -262,24 +267,24 @@ class Worker:
         *,
         patience: float = PATIENCE,
         progress: Progress | None = None,
-        keep: Keep | None = None,
-        tell: Tell | None = None,
+        housekeeping: Housekeeping | None = None,
+        on_result: OnResult | None = None,
     ) -> None:
         self._tables = tables
         self._settings = settings or connection.active().worker
         self._patience = patience
         self._progress = progress
-        self._keep = keep
-        self._tell = tell
-        self._of = {table: Outcome(catalog.name_of(table)) for table in tables}
+        self._housekeeping = housekeeping
+        self._on_result = on_result
+        self._of = {table: TableResult(catalog.name_of(table)) for table in tables}
         self._tried = dict.fromkeys(tables, 0)
         self._kept_at = time.monotonic()
         self._in_hand = False
         self._longest = 0.0
-        self._pulse = queue.Pulse(self._settings.stale_after / 4)
+        self._heartbeat = queue.Heartbeat(self._settings.stale_after / 4)
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[TableResult]:
         """What was done so far, by table."""
         return list(self._of.values())
 
@@ -295,17 +300,17 @@ class Worker:
             The store is empty, though rows point into it.
         """
         refuse_lost_store()
-        self._pulse.start()
+        self._heartbeat.start()
         try:
             with terminable():
                 yield
         except BaseException as error:
-            self._give_back()
+            self._requeue()
             if (asked := _asked_by(error)) is not None:
                 raise asked from None
             raise
         finally:
-            self._pulse.end()
+            self._heartbeat.end()
 
     def round(self) -> bool:
         """Do what can be done now, table after table; tell whether there was anything.
@@ -314,12 +319,12 @@ class Worker:
         """
         each, self._longest = max(SLICE_SECONDS, self._longest), 0.0
         try:
-            self._note(queue.take_over(self._tables, self._settings))
-            found = work.look(self._tables)
+            self._note(queue.reclaim(self._tables, self._settings))
+            found = work.count_runnable(self._tables)
             todo = [work.table for work in found if work.n_pending or work.n_new]
             return sum([self.fill(table, seconds=each) for table in todo]) > 0
         except Exception as error:
-            if _asked_by(error) or not queue.is_lost(error):
+            if _asked_by(error) or not queue.is_server_away(error):
                 raise
             self._come_back()
             return True
@@ -340,7 +345,7 @@ class Worker:
             for key in keys:
                 self._show(table, tried, total)
                 tried += self._do(table, key)
-                self._keep_house()
+                self._do_housekeeping()
                 if time.monotonic() >= until:
                     break
             if tried == n_before and keys == before:
@@ -363,10 +368,10 @@ class Worker:
         made, problem = 0, None
         self._in_hand = True
         try:
-            with self._pulse.holding(held, key):
+            with self._heartbeat.holding(held, key):
                 made = self._make(table, key)
         except Exception as error:
-            if _asked_by(error) or queue.is_lost(error):
+            if _asked_by(error) or queue.is_server_away(error):
                 raise
             self._in_hand = False
             problem = self._told(error)
@@ -377,9 +382,9 @@ class Worker:
             queue.retry(lambda: held.complete(key))
             self._of[table].made += made
         self._longest = max(self._longest, time.monotonic() - began)
-        if self._tell and (made or problem):
-            self._tell(
-                Done(
+        if self._on_result and (made or problem):
+            self._on_result(
+                JobResult(
                     self._of[table].table,
                     key,
                     seconds=time.monotonic() - began,
@@ -417,16 +422,16 @@ class Worker:
             before = self._tried[table]
             self._progress(self._of[table].table, before + tried, before + max(tried, total))
 
-    def _keep_house(self) -> None:
-        if self._keep and time.monotonic() - self._kept_at > KEEP_SECONDS:
-            self._keep()
+    def _do_housekeeping(self) -> None:
+        if self._housekeeping and time.monotonic() - self._kept_at > HOUSEKEEPING_SECONDS:
+            self._housekeeping()
             self._kept_at = time.monotonic()
 
     # --- what ends or interrupts it -------------------------------------------------------------
 
-    def _give_back(self) -> None:
+    def _requeue(self) -> None:
         """Let the job in hand be done again, over a new connection: the old may be mid-word."""
-        give_back(self._tables, [os.getpid()])
+        requeue(self._tables, [os.getpid()])
 
     def _come_back(self) -> None:
         """Wait for the server, and give back what was in hand when it went.
@@ -441,21 +446,21 @@ class Worker:
             connection.reconnect()
             if is_suspect and time.monotonic() - began < AT_ONCE_SECONDS:
                 own = platform.node(), os.getpid()
-                self._note(queue.bury(self._tables, *own, self._settings))
+                self._note(queue.reap(self._tables, *own, self._settings))
             else:
                 queue.release(self._tables, os.getpid())
 
-        keep_trying(again, self._patience)
+        wait_for_server(again, self._patience)
 
-    def _note(self, poison: Sequence[queue.Poison]) -> None:
+    def _note(self, poison: Sequence[queue.AbandonedJob]) -> None:
         """Take in jobs that fail because too many workers died of them."""
         for one in poison:
             self._of[one.table].failed.append((one.key, one.problem))
-            if self._tell:
-                self._tell(told_of(one))
+            if self._on_result:
+                self._on_result(result_of(one))
 
 
-def give_back(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
+def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
     """Let jobs be done again that processes of this host held, if the server answers soon.
 
     Else they will be taken over, as from dead workers. Only what is ending calls this.
@@ -468,22 +473,22 @@ def give_back(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
             for pid in pids:
                 queue.release(tables, pid)
         except Exception as error:
-            if not queue.is_lost(error):
+            if not queue.is_server_away(error):
                 problems.append(error)
 
     giving = threading.Thread(target=give, daemon=True, name="give back")
     giving.start()
-    giving.join(GIVE_BACK_SECONDS)
+    giving.join(REQUEUE_SECONDS)
     if problems:
         raise problems[0]
 
 
-def told_of(poison: queue.Poison) -> Done:
-    """Tell of a job that fails because too many workers died of it, as of one that is done."""
-    return Done(catalog.name_of(poison.table), poison.key, poison.held, error=poison.problem)
+def result_of(poison: queue.AbandonedJob) -> JobResult:
+    """Report an abandoned job like any other failure."""
+    return JobResult(catalog.name_of(poison.table), poison.key, poison.held, error=poison.problem)
 
 
-def keep_trying(connect: Callable[[], Any], patience: float) -> None:
+def wait_for_server(connect: Callable[[], Any], patience: float) -> None:
     """Connect, for so many seconds if the server is away.
 
     Raises
@@ -508,7 +513,7 @@ def _attempt(connect: Callable[[], Any]) -> Exception | None:
     try:
         connect()
     except Exception as error:
-        if not (queue.is_lost(error) or isinstance(error, ServerAway)):
+        if not (queue.is_server_away(error) or isinstance(error, ServerAway)):
             raise
         return error
     return None

@@ -121,8 +121,8 @@ def test_the_cache_stays_below_its_limit_and_the_rows_are_the_same(lend, databas
     settings = database.settings.alyx.model_copy(update={"cache_limit": limit})
     sizes = []
 
-    keep = cache_eviction.keeper(settings)
-    worker.run(keep=lambda: (keep(), sizes.append(cached(database))))
+    keep = cache_eviction.housekeeping(settings)
+    worker.run(housekeeping=lambda: (keep(), sizes.append(cached(database))))
     assert max(sizes) <= limit
     total = little.truth.datasets.file_size.sum()
     assert total > 2 * limit

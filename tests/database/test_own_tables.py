@@ -179,7 +179,7 @@ def held(schema):
 
 
 def states(output):
-    """Done, pending and failed of the table, as `bwm status --json` says."""
+    """JobResult, pending and failed of the table, as `bwm status --json` says."""
     (found,) = (t for t in json.loads(output)["tables"] if t["table"] == "my_tables.Regularity")
     return found["done"], found["pending"], found["failed"]
 

@@ -206,7 +206,7 @@ def test_a_slow_table_is_looked_at_for_an_hour_while_it_runs(made_at):
 # --- what is running ----------------------------------------------------------------------------
 
 
-def test_what_is_running_names_its_worker_and_whether_it_is_silent(filled, eids):
+def test_what_is_running_names_its_worker_and_whether_it_is_stalled(filled, eids):
     jobs = behavior.Trials().jobs
     held = {"status": "reserved", "priority": 5, "host": "node-2", "pid": 4321}
     jobs.insert1({"eid": eids[0], **held, "duration": 90.0, "error_message": "1 worker died"})
@@ -219,10 +219,10 @@ def test_what_is_running_names_its_worker_and_whether_it_is_silent(filled, eids)
     (job,) = status.running([behavior.Trials], eids[0])
     assert (job.table, job.key) == (TRIALS, {"eid": eids[0]})
     assert (job.host, job.pid, job.note) == ("node-2", 4321, "1 worker died")
-    assert (job.seconds, job.silent) == pytest.approx((100, 10), abs=5)
+    assert (job.seconds, job.stalled) == pytest.approx((100, 10), abs=5)
     assert abs(datetime.now().astimezone() - job.since - timedelta(seconds=100)).seconds < 5
-    assert not job.is_silent
-    assert {eid: job.is_silent for eid, job in found.items()} == {eids[0]: False, eids[1]: True}
+    assert not job.is_stalled
+    assert {eid: job.is_stalled for eid, job in found.items()} == {eids[0]: False, eids[1]: True}
     trials, wheels = status.status([behavior.Trials, wheel.Wheel])
     assert (trials.running, trials.pending, wheels.running) == (2, 1, 0)
     jobs.insert1({"eid": eids[2], "status": "ignore", "priority": 5})
@@ -334,7 +334,7 @@ def asked(monkeypatch):
 
 
 def by_datajoint(table):
-    """Count the same as `look.look` as DataJoint does, in several queries."""
+    """Count the same as `work.count_runnable` as DataJoint does, in several queries."""
     target = table()
     jobs = target.jobs
     due = jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
@@ -354,14 +354,14 @@ def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
     later = "2100-01-01 00:00:00"
     jobs.insert1({**third, "status": "pending", "priority": 5, "scheduled_time": later})
     (wheels & wheels.keys(limit=1)).delete_quick()
-    work.look(tables)  # reads the columns of the tables
+    work.count_runnable(tables)  # reads the columns of the tables
     asked.clear()
-    found = work.look(tables)
+    found = work.count_runnable(tables)
     assert len(asked) == 1
     assert found == [by_datajoint(table) for table in tables]
     states = {catalog.name_of(one.table): (one.n_pending, one.n_new) for one in found}
     assert (states[TRIALS], states[WHEELS], states[TIMES]) == ((1, 0), (1, 1), (0, 0))
     assert sum(n_new for _, _, n_new in found) > 1
-    assert work.look([]) == []
-    assert work.look([wheel.Wheel]) == [(wheel.Wheel, 1, 1)]
+    assert work.count_runnable([]) == []
+    assert work.count_runnable([wheel.Wheel]) == [(wheel.Wheel, 1, 1)]
     jobs.delete_quick()

@@ -18,7 +18,7 @@ from schemas import behavior, rows, wheel
 from schemas.sources import simulator
 from schemas.sources.simulator import behaviour
 from schemas.sources.simulator.plan import SIZES, plan_release
-from schemas.sources.simulator.session import TASK_SHARE, Made
+from schemas.sources.simulator.session import TASK_SHARE, SimulatedSession
 from tests.support.databases import Release
 
 SAMPLE = 0.001
@@ -55,7 +55,7 @@ def planted(release):
 
 def movements_of(plan, size, trials):
     no_go = size.n_trials // 3 if plan.role.odd_events else None
-    rng = Made(plan, size, 1).rng(0)
+    rng = SimulatedSession(plan, size, 1).rng(0)
     again, moves = behaviour.simulate_trials(rng, size.n_trials, TASK_SHARE * size.duration, no_go)
     assert again[list(trials)].equals(trials), "these are not the movements of the release"
     end = moves.onset + moves.duration
@@ -72,7 +72,7 @@ def movements_of(plan, size, trials):
 
 
 def starts(moves, gap):
-    """Tell whether each planted movement is one of its own, or goes on from the one before it.
+    """Return whether each planted movement is one of its own, or goes on from the one before it.
 
     That is tried, sample by sample, where there are 0.3 s or less between them: 0.1 s without
     movement, and the 0.2 s of the window that sees the second one before it starts.

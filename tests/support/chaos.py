@@ -281,7 +281,7 @@ def await_made(look: Look, crew: Crew, n: float, patience: float) -> None:
         time.sleep(LOOK_AGAIN)
 
 
-def tell(deaths: Sequence[Death]) -> str:
+def on_result(deaths: Sequence[Death]) -> str:
     """Say what was hit."""
     tables = Counter(death.job.table for death in deaths)
     writing = sum(death.writing for death in deaths)

@@ -4,9 +4,9 @@ import dataclasses
 
 from schemas.settings import AlyxSettings
 from schemas.sources.one_api.alyx import AlyxSource
-from schemas.sources.one_api.client import Patience
+from schemas.sources.one_api.client import RetryPolicy
 
-QUICK = Patience(first_wait=0.01, reply=20.0, silence=5.0)
+QUICK = RetryPolicy(first_wait=0.01, reply=20.0, silence=5.0)
 
 
 def settings(alyx, cache, **more):

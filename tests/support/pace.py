@@ -43,7 +43,7 @@ def connections(look, backend):
 
 
 def spans(look, names):
-    """When the jobs of tables began and ended (s), as their rows tell: (n,) arrays.
+    """When the jobs of tables began and ended (s), as their rows on_result: (n,) arrays.
 
     The clock is that of the workers.
     """

@@ -18,7 +18,7 @@ import pytest
 from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources.one_api import OneSource
 from schemas.sources.one_api.download import Downloader
-from schemas.sources.one_api.limits import Limits
+from schemas.sources.one_api.limits import RateLimiter
 from tests.support.alyx import AlyxServer
 from tests.support.online import QUICK, impatient, source
 
@@ -385,7 +385,9 @@ def test_a_server_that_does_not_say_how_long_a_file_is(tmp_path):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        downloader = Downloader(tmp_path, Limits(tmp_path / ".bwm", 2, 60), QUICK, lambda _: None)
+        downloader = Downloader(
+            tmp_path, RateLimiter(tmp_path / ".bwm", 2, 60), QUICK, lambda _: None
+        )
         url = f"http://127.0.0.1:{server.server_address[1]}/file"
         with pytest.raises(SourceError, match="does not say how long"):
             downloader.fetch(tmp_path / "lab/file", url)

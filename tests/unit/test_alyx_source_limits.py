@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import SourceError
-from schemas.sources.one_api.limits import MINUTE, Limits, is_at, locked
+from schemas.sources.one_api.limits import MINUTE, RateLimiter, is_at, locked
 from tests.support import online
 from tests.support.alyx import AlyxServer
 
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[2]
 WORKER = """
 import sys, time
 from pathlib import Path
-from schemas.sources.one_api.limits import Limits
+from schemas.sources.one_api.limits import RateLimiter
 folder, n, at_once = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-limits = Limits(folder, at_once, 100_000)
+limits = RateLimiter(folder, at_once, 100_000)
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(n):
@@ -38,8 +38,8 @@ for _ in range(n):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from schemas.sources.one_api.limits import Limits
-limits = Limits(Path(sys.argv[1]), 1, 2)
+from schemas.sources.one_api.limits import RateLimiter
+limits = RateLimiter(Path(sys.argv[1]), 1, 2)
 with limits.request():
     print("holding", flush=True)
     time.sleep(60)
@@ -61,7 +61,7 @@ class Clock:
 
 
 def limits(folder, clock, at_once=2, per_minute=3):
-    return Limits(folder, at_once, per_minute, clock, clock.sleep)
+    return RateLimiter(folder, at_once, per_minute, clock, clock.sleep)
 
 
 def start(code, *arguments):
@@ -148,8 +148,8 @@ def test_files_are_not_counted_but_take_a_place(tmp_path):
         with limits(tmp_path, clock).file():
             pass
     assert clock.now == 1000.0
-    one = Limits(tmp_path, 1, 10)
-    other = Limits(tmp_path, 1, 10)
+    one = RateLimiter(tmp_path, 1, 10)
+    other = RateLimiter(tmp_path, 1, 10)
     entered = threading.Event()
 
     def ask():
@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(SourceError, match="BWM_ALYX_CACHE"),
-        Limits(tmp_path / "file" / "x", 1, 1).request(),
+        RateLimiter(tmp_path / "file" / "x", 1, 1).request(),
     ):
         pass
 

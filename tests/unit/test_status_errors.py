@@ -131,16 +131,16 @@ def test_no_number_is_cut_on_a_narrow_screen(width, n):
     assert n in shown(Board(both, [], [], stale).parts(width), width).split()
 
 
-def test_the_board_says_what_is_running_silent_failed_and_stale():
+def test_the_board_says_what_is_running_stalled_failed_and_stale():
     stale = [Stale("ephys.Spikes", {"eid": EID}, "replaced", (f"{i}.npy",)) for i in range(12)]
     text = shown(Board(TABLES, HELD, BOARD.errors, stale).parts(120), 120)
     assert "13,763 of 15,628 keys done, 4 running, 1,858 pending, 3 failed." in text
     assert f"{EID} p0" in text
     assert "node:12 " in text
-    silent = text[text.index("node-2:34") :].split("\n")
-    assert ("22 min" in silent[0], "silent for 12 min" in silent[1]) == (True, True)
-    assert "1 worker died" in silent[2]
-    assert text.count("silent for") == 1
+    stalled = text[text.index("node-2:34") :].split("\n")
+    assert ("22 min" in stalled[0], "stalled for 12 min" in stalled[1]) == (True, True)
+    assert "1 worker died" in stalled[2]
+    assert text.count("stalled for") == 1
     assert spaced("320 SourceError: <path>: cut at <n>. wheel.Wheel") in spaced(text)
     assert f"failed ephys.Spikes (eid {FAILED[-1].key['eid']})\n  MemoryError\n" in text
     assert "replaced: 9.npy" in text

@@ -25,10 +25,10 @@ from schemas.sources.base import (
     is_subject_name,
 )
 from schemas.sources.one_api import cache, listing, query
-from schemas.sources.one_api.client import Client, NotLetIn, NotThere, Patience, UnstablePages
+from schemas.sources.one_api.client import Client, NotLetIn, NotThere, RetryPolicy, UnstablePages
 from schemas.sources.one_api.download import STATE, Downloader
-from schemas.sources.one_api.limits import Limits, locked
-from schemas.sources.one_api.loads import LazyFiles, Loads
+from schemas.sources.one_api.limits import RateLimiter, locked
+from schemas.sources.one_api.loads import AlfLoader, LazyFiles
 from schemas.sources.one_api.records import session_records
 from schemas.sources.one_api.tables import (
     ALYX_TABLES,
@@ -57,7 +57,7 @@ class _Place(NamedTuple):
     server: str | None
 
 
-class AlyxSource(Loads):
+class AlyxSource(AlfLoader):
     """Recordings that a metadata server lists, with a cache folder for their files.
 
     Parameters
@@ -68,7 +68,7 @@ class AlyxSource(Loads):
         Folder of this project, below which the cache is where none is set.
     settings : AlyxSettings, optional
         Login, limits and cache. The login is used for no other server than `settings.url`.
-    patience : Patience, optional
+    patience : RetryPolicy, optional
         How long the server is waited for.
 
     Attributes
@@ -82,7 +82,7 @@ class AlyxSource(Loads):
         url: str,
         home: str | Path,
         settings: AlyxSettings | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._settings = _for_url(settings or AlyxSettings(), self._url)
@@ -90,9 +90,9 @@ class AlyxSource(Loads):
         self.problems: list[SourceError] = []
         self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
-        patience = patience or Patience()
+        patience = patience or RetryPolicy()
         at_once, per_minute = self._settings.requests_at_once, self._settings.requests_per_minute
-        limits = Limits(self._cache / STATE, at_once, per_minute)
+        limits = RateLimiter(self._cache / STATE, at_once, per_minute)
         self._client = Client(self._url, self._settings, self._cache, limits, patience)
         self._downloader = Downloader(self._cache, limits, patience, self._client.data_login)
 

@@ -27,7 +27,7 @@ import requests
 
 from schemas.errors import SourceError
 from schemas.settings import AlyxSettings
-from schemas.sources.one_api.limits import LONGEST_PAUSE, Limits, locked
+from schemas.sources.one_api.limits import LONGEST_PAUSE, RateLimiter, locked
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ LATER = "Run the command again later: it goes on where it stopped."
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a server is waited for.
 
     Attributes
@@ -106,14 +106,19 @@ class Client:
         Login and page size. The login is sent to `url` alone.
     cache : Path
         Cache folder.
-    limits : Limits
+    limits : RateLimiter
         What all processes may ask together.
-    patience : Patience
+    patience : RetryPolicy
         How long to wait, and how often to try again.
     """
 
     def __init__(
-        self, url: str, settings: AlyxSettings, cache: Path, limits: Limits, patience: Patience
+        self,
+        url: str,
+        settings: AlyxSettings,
+        cache: Path,
+        limits: RateLimiter,
+        patience: RetryPolicy,
     ) -> None:
         self._url, self._settings, self._cache = url, settings, cache
         self._limits, self._patience = limits, patience

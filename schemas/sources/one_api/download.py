@@ -20,8 +20,8 @@ from pathlib import Path
 import requests
 
 from schemas.errors import DamagedFile, MissingDataset, SourceError
-from schemas.sources.one_api.client import LATER, Patience, reason, retry_after
-from schemas.sources.one_api.limits import LONGEST_PAUSE, Limits, locked
+from schemas.sources.one_api.client import LATER, RetryPolicy, reason, retry_after
+from schemas.sources.one_api.limits import LONGEST_PAUSE, RateLimiter, locked
 
 Progress = Callable[[int], None]
 Login = Callable[[str], tuple[str, str] | None]
@@ -53,15 +53,17 @@ class Downloader:
     ----------
     cache : Path
         Cache folder.
-    limits : Limits
+    limits : RateLimiter
         What all processes may ask together.
-    patience : Patience
+    patience : RetryPolicy
         How long to wait, and how often to try again.
     login : callable
         Returns user and password for a URL, or None; asked when the server wants them.
     """
 
-    def __init__(self, cache: Path, limits: Limits, patience: Patience, login: Login) -> None:
+    def __init__(
+        self, cache: Path, limits: RateLimiter, patience: RetryPolicy, login: Login
+    ) -> None:
         self._cache, self._limits, self._patience = cache, limits, patience
         self._login = login
         self._partial = cache / STATE / "partial"

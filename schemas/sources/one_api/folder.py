@@ -26,7 +26,7 @@ from schemas.sources.base import (
     is_dataset_path,
 )
 from schemas.sources.one_api.bare import Known, list_tree, session_folders
-from schemas.sources.one_api.loads import Loads
+from schemas.sources.one_api.loads import AlfLoader
 from schemas.sources.one_api.records import session_records
 from schemas.sources.one_api.selection import select
 from schemas.sources.one_api.tables import (
@@ -39,7 +39,7 @@ from schemas.sources.one_api.tables import (
 )
 
 
-class OneSource(Loads):
+class OneSource(AlfLoader):
     """Recordings in a folder of ONE.
 
     Parameters

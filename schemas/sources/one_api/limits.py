@@ -69,7 +69,7 @@ class _State:
     pause: float
 
 
-class Limits:
+class RateLimiter:
     """Places for requests, and their number in any minute.
 
     Parameters

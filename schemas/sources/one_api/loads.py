@@ -55,7 +55,7 @@ class LazyFiles(Mapping[DatasetRecord, Path]):
         return len(self._datasets)
 
 
-class Loads:
+class AlfLoader:
     """The loaders of a source, given where its files are.
 
     A file is looked for, or downloaded, when its reader asks for it and not before: of all that

@@ -11,7 +11,7 @@ from schemas.sources.simulator.ephys import STIMULUS_WINDOW
 from schemas.sources.simulator.plan import FAULTS, RESORT, SIZES, TRIALS_REVISION, Size
 from schemas.sources.simulator.release import RELEASE_NAME, simulate
 from schemas.sources.simulator.revising import revise, withdraw
-from schemas.sources.simulator.truth import Fault, Oddity, Truth
+from schemas.sources.simulator.truth import EdgeCase, Fault, Truth
 
 __all__ = [
     "FAULTS",
@@ -20,8 +20,8 @@ __all__ = [
     "SIZES",
     "STIMULUS_WINDOW",
     "TRIALS_REVISION",
+    "EdgeCase",
     "Fault",
-    "Oddity",
     "Size",
     "Truth",
     "revise",

@@ -28,7 +28,7 @@ from schemas.sources.simulator.plan import (
     Session,
     identifier,
 )
-from schemas.sources.simulator.session import Made
+from schemas.sources.simulator.session import SimulatedSession
 
 FOLDER = "alyx"
 FAILED_CHECK = "_task_wheel_freeze_during_quiescence"
@@ -106,12 +106,12 @@ class Metadata:
         return pd.DataFrame(rows, columns=["eid", "pid", "name", "json"])
 
 
-def gather_metadata(sessions: Iterable[Made], oddities: bool) -> Metadata:
+def gather_metadata(sessions: Iterable[SimulatedSession], oddities: bool) -> Metadata:
     """Say of the sessions of a release what a database would.
 
     Parameters
     ----------
-    sessions : iterable of Made
+    sessions : iterable of SimulatedSession
         In order of their index.
     oddities : bool
         Whether there is a mouse of which nothing is known.
@@ -173,7 +173,7 @@ def level(content: Mapping[str, Any] | None) -> str | None:
     return "resolved" if content["extended_qc"]["alignment_resolved"] else "aligned"
 
 
-def _subject(made: Made, oddities: bool) -> dict[str, Any]:
+def _subject(made: SimulatedSession, oddities: bool) -> dict[str, Any]:
     """Row of the mouse of a session; it follows from the seed and its number alone."""
     plan, mouse = made.plan, made.plan.index % made.size.n_subjects
     if oddities and mouse == UNKNOWN_MOUSE:
@@ -195,13 +195,13 @@ def _subject(made: Made, oddities: bool) -> dict[str, Any]:
     }
 
 
-def _start(made: Made) -> datetime:
+def _start(made: SimulatedSession) -> datetime:
     """When a session began, on its day."""
     begin = datetime.combine(made.plan.date, time(9))
     return begin + timedelta(microseconds=int(made.rng(8, 1).integers(8 * 3600 * 10**6)))
 
 
-def session_checks(made: Made) -> dict[str, Any] | None:
+def session_checks(made: SimulatedSession) -> dict[str, Any] | None:
     """Judge a session: outcomes, shares of trials, lists and nulls; None where nobody did."""
     role, rng = made.plan.role, made.rng(8)
     if not role.extended:
@@ -231,7 +231,7 @@ def session_checks(made: Made) -> dict[str, Any] | None:
     return checks
 
 
-def insertion_content(made: Made, probe: Probe) -> dict[str, Any] | None:
+def insertion_content(made: SimulatedSession, probe: Probe) -> dict[str, Any] | None:
     """JSON of an insertion: quality, units, picks of the track (um), state of the alignment."""
     role, rng = made.plan.role, made.rng(9, probe.tag)
     if probe.name in role.unknown:
@@ -263,7 +263,7 @@ def insertion_content(made: Made, probe: Probe) -> dict[str, Any] | None:
     }
 
 
-def _units(made: Made, probe: Probe) -> dict[str, Any]:
+def _units(made: SimulatedSession, probe: Probe) -> dict[str, Any]:
     """Tell how many units the last sort of a probe has, and how fast they fire (Hz)."""
     (units,) = (u for u in made.units[::-1] if _is_last_sort(u, probe))
     rates = units["n_spikes"] / made.size.duration
@@ -287,7 +287,7 @@ def _picks(rng: np.random.Generator, channels: pd.DataFrame) -> list[list[int]]:
     return (track + rng.normal(0, 15, track.shape)).round().astype(int).tolist()
 
 
-def _trajectories(made: Made, probe: Probe) -> list[dict[str, Any]]:
+def _trajectories(made: SimulatedSession, probe: Probe) -> list[dict[str, Any]]:
     """Rows of the trajectories of a probe, as far as its alignment goes."""
     rng, channels = made.rng(10, probe.tag), made.channels[probe.name]
     points = channels[["x", "y", "z"]].to_numpy()
@@ -319,7 +319,7 @@ def _trajectories(made: Made, probe: Probe) -> list[dict[str, Any]]:
     return rows
 
 
-def _sites(made: Made, probe: Probe, trajectory: str) -> list[dict[str, Any]]:
+def _sites(made: SimulatedSession, probe: Probe, trajectory: str) -> list[dict[str, Any]]:
     """Rows of the located sites of a probe, in no order, as a server gives them."""
     channels = made.channels[probe.name]
     mixed = channels.iloc[made.rng(11, probe.tag).permutation(ephys.N_SITES)]

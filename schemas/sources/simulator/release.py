@@ -14,7 +14,7 @@ from schemas.sources.simulator import behaviour, ephys, writing
 from schemas.sources.simulator.faults import damage
 from schemas.sources.simulator.metadata import Metadata, gather_metadata, level
 from schemas.sources.simulator.plan import SIZES, Session, Size, plan_release
-from schemas.sources.simulator.session import CAMERA_COLUMNS, Made, make_session
+from schemas.sources.simulator.session import CAMERA_COLUMNS, SimulatedSession, make_session
 from schemas.sources.simulator.truth import Fault, Truth
 
 RELEASE_NAME = "simulated_bwm_release.csv"
@@ -117,7 +117,7 @@ def _size(size: str | Size, changes: dict[str, Any]) -> Size:
 
 def _write(
     folder: Path, plan: Session, size: Size, seed: int
-) -> tuple[Made, Fault | None, pd.DataFrame]:
+) -> tuple[SimulatedSession, Fault | None, pd.DataFrame]:
     """Simulate and write a session; forget its arrays."""
     if plan.fault:
         size = replace(size, n_units=FAULT_UNITS, n_trials=FAULT_TRIALS, duration=FAULT_DURATION)
@@ -129,7 +129,11 @@ def _write(
 
 
 def _truth(
-    folder: Path, made: list[Made], said: Metadata, found: list[Fault], datasets: pd.DataFrame
+    folder: Path,
+    made: list[SimulatedSession],
+    said: Metadata,
+    found: list[Fault],
+    datasets: pd.DataFrame,
 ) -> Truth:
     """Gather what is true of all sessions."""
     units = pd.concat([u for m in made for u in m.units], ignore_index=True)
@@ -178,7 +182,7 @@ def _insertion_truth(plans: list[Session], said: Metadata) -> pd.DataFrame:
     )
 
 
-def _session_truth(made: Made) -> dict[str, object]:
+def _session_truth(made: SimulatedSession) -> dict[str, object]:
     """Row of `Truth.sessions`."""
     plan = made.plan
     return {

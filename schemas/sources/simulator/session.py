@@ -11,7 +11,7 @@ import pandas as pd
 from schemas.sources.base import CAMERAS, TRACKERS
 from schemas.sources.simulator import behaviour, ephys, metrics, passive, raw, video
 from schemas.sources.simulator.plan import TRIALS_REVISION, Probe, Session, Size
-from schemas.sources.simulator.truth import Oddity
+from schemas.sources.simulator.truth import EdgeCase
 from schemas.sources.simulator.writing import Content
 
 # A session ends well before its recording, as passive stimuli follow.
@@ -22,7 +22,7 @@ SILENT_CLUSTER, ONE_SPIKE_CLUSTER = 3, 7
 
 
 @dataclass
-class Made:
+class SimulatedSession:
     """A session in the making: its files, and what is true of them."""
 
     plan: Session
@@ -31,7 +31,7 @@ class Made:
     files: dict[str, Content] = field(default_factory=dict)
     cut: dict[str, bool] = field(default_factory=dict)
     pointers: dict[str, int] = field(default_factory=dict)
-    oddities: list[Oddity] = field(default_factory=list)
+    oddities: list[EdgeCase] = field(default_factory=list)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     movements: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_wheel: int = 0
@@ -56,12 +56,12 @@ class Made:
         rows: tuple[int, ...] = (),
     ) -> None:
         """Note an oddity of this session."""
-        self.oddities.append(Oddity(kind, self.plan.eid, probe, revision, path, rows))
+        self.oddities.append(EdgeCase(kind, self.plan.eid, probe, revision, path, rows))
 
 
-def make_session(plan: Session, size: Size, seed: int) -> Made:
+def make_session(plan: Session, size: Size, seed: int) -> SimulatedSession:
     """Simulate a session, without writing it."""
-    made = Made(plan, size, seed)
+    made = SimulatedSession(plan, size, seed)
     _behave(made)
     _film(made)
     _show_passive_stimuli(made)
@@ -81,7 +81,7 @@ def make_session(plan: Session, size: Size, seed: int) -> Made:
     return made
 
 
-def _behave(made: Made) -> None:
+def _behave(made: SimulatedSession) -> None:
     """Simulate trials and wheel."""
     role, size, rng = made.plan.role, made.size, made.rng(0)
     no_go = size.n_trials // 3 if role.odd_events else None
@@ -104,7 +104,7 @@ def _behave(made: Made) -> None:
     made.n_wheel = len(times)
 
 
-def _trials_files(made: Made, rng: np.random.Generator, trials: pd.DataFrame) -> None:
+def _trials_files(made: SimulatedSession, rng: np.random.Generator, trials: pd.DataFrame) -> None:
     """Write trials as a table and as arrays beside it."""
     role, n = made.plan.role, len(trials)
     table = "alf/_ibl_trials.table.pqt"
@@ -133,7 +133,7 @@ def _trials_files(made: Made, rng: np.random.Generator, trials: pd.DataFrame) ->
         made.odd("iti_length", path=path)
 
 
-def _film(made: Made) -> None:
+def _film(made: SimulatedSession) -> None:
     """Simulate the cameras, and the licks that they show."""
     role, rng = made.plan.role, made.rng(3)
     if not role.cameras:
@@ -153,7 +153,7 @@ def _film(made: Made) -> None:
             made.odd(f"no_{camera}_camera")
 
 
-def _film_with(made: Made, scene: video.Scene, number: int, camera: str) -> None:
+def _film_with(made: SimulatedSession, scene: video.Scene, number: int, camera: str) -> None:
     """Simulate one camera: times, pose by each tracker, pupil and motion energy."""
     role, size, rng = made.plan.role, made.size, made.rng(2, number)
     times = video.frame_times(rng, CAMERAS[camera] * size.frame_rate_factor, size.duration)
@@ -186,7 +186,7 @@ def _film_with(made: Made, scene: video.Scene, number: int, camera: str) -> None
     )
 
 
-def _show_passive_stimuli(made: Made) -> None:
+def _show_passive_stimuli(made: SimulatedSession) -> None:
     """Simulate the passive protocol."""
     role, size, rng = made.plan.role, made.size, made.rng(4)
     if not role.passive:
@@ -211,7 +211,7 @@ def _show_passive_stimuli(made: Made) -> None:
     }
 
 
-def _raw_files(made: Made) -> None:
+def _raw_files(made: SimulatedSession) -> None:
     """Write small files where the raw recordings of probes and cameras are."""
     for number, probe in enumerate(made.plan.probes):
         rng, base = made.rng(6, probe.tag), f"raw_ephys_data/{probe.name}/"
@@ -223,7 +223,7 @@ def _raw_files(made: Made) -> None:
             made.files[path] = raw.video_bytes(made.rng(7, number))
 
 
-def _point_to_raw_files(made: Made) -> None:
+def _point_to_raw_files(made: SimulatedSession) -> None:
     """List raw files that are too large to be here."""
     probe = made.plan.probes[0].name
     made.pointers = {
@@ -234,7 +234,7 @@ def _point_to_raw_files(made: Made) -> None:
         made.odd("absent_raw_file", path=path)
 
 
-def _record(made: Made, probe: Probe) -> None:
+def _record(made: SimulatedSession, probe: Probe) -> None:
     """Simulate the sorts of a probe."""
     role = made.plan.role
     channels = ephys.simulate_channels(probe.tag % len(ephys.CHAINS), probe.model)
@@ -265,7 +265,9 @@ def _collection(probe: Probe, revision: str) -> str:
     return f"alf/{probe.name}/pykilosort/" + (f"#{revision}#/" if revision else "")
 
 
-def _channel_files(made: Made, probe: Probe, revision: str, channels: pd.DataFrame) -> None:
+def _channel_files(
+    made: SimulatedSession, probe: Probe, revision: str, channels: pd.DataFrame
+) -> None:
     base = _collection(probe, revision) + "channels."
     made.files[base + "localCoordinates.npy"] = channels[["lateral", "axial"]].to_numpy()
     made.files[base + "rawInd.npy"] = channels["raw_index"].to_numpy()
@@ -278,7 +280,7 @@ def _channel_files(made: Made, probe: Probe, revision: str, channels: pd.DataFra
         made.files[base + "brainLocationIds_ccf_2017.npy"] = ids
 
 
-def _quality_files(made: Made, probe: Probe, channels: pd.DataFrame) -> None:
+def _quality_files(made: SimulatedSession, probe: Probe, channels: pd.DataFrame) -> None:
     """Simulate the quality of the raw recording of a probe."""
     size = made.size
     files = raw.quality_files(
@@ -293,7 +295,7 @@ def _quality_files(made: Made, probe: Probe, channels: pd.DataFrame) -> None:
 
 
 def _make_sort(
-    made: Made, probe: Probe, revision: str, n_units: int, channels: pd.DataFrame
+    made: SimulatedSession, probe: Probe, revision: str, n_units: int, channels: pd.DataFrame
 ) -> None:
     """Simulate a sort: its units, spikes, metrics, and their files."""
     rng, size = made.rng(1, probe.tag, int(bool(revision))), made.size
@@ -324,7 +326,7 @@ def _make_sort(
     _sort_truth(made, probe, revision, units, frame, missing)
 
 
-def _plant_counts(made: Made, probe: Probe, revision: str, units: pd.DataFrame) -> None:
+def _plant_counts(made: SimulatedSession, probe: Probe, revision: str, units: pd.DataFrame) -> None:
     """Make one unit silent and leave another one spike."""
     units["n_spikes"] = -1
     for kind, cluster, count in (
@@ -342,7 +344,7 @@ def _missing_metrics(frame: pd.DataFrame, units: pd.DataFrame) -> list[int]:
 
 
 def _spike_files(
-    made: Made, base: str, revision: str, spikes: metrics.UnitSpikes, order: np.ndarray
+    made: SimulatedSession, base: str, revision: str, spikes: metrics.UnitSpikes, order: np.ndarray
 ) -> None:
     clusters = spikes.unit[order].astype(np.uint32 if revision else np.uint16)
     made.files[base + "spikes.times.npy"] = spikes.times[order]
@@ -352,7 +354,7 @@ def _spike_files(
 
 
 def _cluster_files(
-    made: Made,
+    made: SimulatedSession,
     base: str,
     rng: np.random.Generator,
     units: pd.DataFrame,
@@ -371,7 +373,7 @@ def _cluster_files(
 
 
 def _sort_truth(
-    made: Made,
+    made: SimulatedSession,
     probe: Probe,
     revision: str,
     units: pd.DataFrame,
@@ -436,7 +438,7 @@ def _passed(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _note_places(made: Made, probe: Probe, revision: str, units: pd.DataFrame) -> None:
+def _note_places(made: SimulatedSession, probe: Probe, revision: str, units: pd.DataFrame) -> None:
     """Note units outside grey matter."""
     white = ("fiber tracts", "scwm", "fa", "sptV", "arb")
     for kind, acronyms in (("root", ("root",)), ("void", ("void",)), ("white_matter", white)):

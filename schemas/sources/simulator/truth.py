@@ -10,7 +10,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Oddity:
+class EdgeCase:
     """Something unusual that must be imported all the same.
 
     Attributes
@@ -117,7 +117,7 @@ class Truth:
         (that follows), nan_fraction.
     psychometric : Mapping of float to Mapping
         By probabilityLeft: bias (% contrast), slope (%), lapse_low, lapse_high.
-    oddities : tuple of Oddity
+    oddities : tuple of EdgeCase
         What is unusual, and where.
     faults : tuple of Fault
         What is wrong, and where; empty unless asked for.
@@ -140,7 +140,7 @@ class Truth:
     checks: pd.DataFrame
     reaction_time: Mapping[str, float]
     psychometric: Mapping[float, Mapping[str, float]]
-    oddities: tuple[Oddity, ...]
+    oddities: tuple[EdgeCase, ...]
     faults: tuple[Fault, ...]
     datasets: pd.DataFrame
 
@@ -167,6 +167,6 @@ class Truth:
     def __repr__(self) -> str:
         return f"Truth({str(self.folder)!r}, {self.counts})"
 
-    def odd(self, kind: str) -> tuple[Oddity, ...]:
+    def odd(self, kind: str) -> tuple[EdgeCase, ...]:
         """All oddities of a kind."""
         return tuple(o for o in self.oddities if o.kind == kind)

@@ -18,7 +18,7 @@ Content
     `reload()` reads the folder again after a change; `tags={"name": pids, "other": None}` says
     which insertions a tag has (None: all); `rest.records` are the records that are served.
     `oddities.shuffle` gives lists without an order another order with each request;
-    `oddities.null_sizes`, `.empty_hashes`, `.personal` are sets of datasets (see `Oddities`).
+    `oddities.null_sizes`, `.empty_hashes`, `.personal` are sets of datasets (see `EdgeCases`).
     `external_url` is what links to pages begin with, as behind a proxy; `cache_tables = False`
     has no tables to download. A filter that Alyx has and this server has not is answered with
     501, one that Alyx does not have is ignored as Alyx does.
@@ -39,7 +39,7 @@ Record
 """
 
 from tests.support.alyx.records import DEFAULT_TAG, UMBRELLA, Records
-from tests.support.alyx.rest import Oddities
+from tests.support.alyx.rest import EdgeCases
 from tests.support.alyx.server import AlyxServer, Fault, Request
 
-__all__ = ["DEFAULT_TAG", "UMBRELLA", "AlyxServer", "Fault", "Oddities", "Records", "Request"]
+__all__ = ["DEFAULT_TAG", "UMBRELLA", "AlyxServer", "EdgeCases", "Fault", "Records", "Request"]

@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 
 @dataclass
-class Oddities:
+class EdgeCases:
     """What may be wrong or unusual with the records; change it at any time.
 
     Attributes
@@ -88,11 +88,11 @@ class Rest:
         What there is to tell.
     url : str
         Of the server itself, without a slash at its end.
-    oddities : Oddities
+    oddities : EdgeCases
         Read with each request.
     """
 
-    def __init__(self, records: Records, url: str, oddities: Oddities):
+    def __init__(self, records: Records, url: str, oddities: EdgeCases):
         self.records = records
         self.url = url
         self.oddities = oddities

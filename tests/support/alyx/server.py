@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from tests.support.alyx.query import BadQuery
 from tests.support.alyx.records import Records
-from tests.support.alyx.rest import ENDPOINTS, UUID_KEYS, Oddities, Refusal, Rest
+from tests.support.alyx.rest import ENDPOINTS, UUID_KEYS, EdgeCases, Refusal, Rest
 
 LOOPBACK = "127.0.0.1"
 USER, PASSWORD = "intbrainlab", "international"
@@ -162,7 +162,7 @@ class AlyxServer:
     log : Path, optional
         Where to write a line of JSON for each request that has ended.
     **oddities
-        Attributes of `Oddities`.
+        Attributes of `EdgeCases`.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class AlyxServer:
     ):
         self.folder = Path(folder)
         self.tags = tags
-        self.oddities = Oddities(**oddities)
+        self.oddities = EdgeCases(**oddities)
         self.user, self.password = USER, PASSWORD
         self.token = _new_token()
         self.refuse_tokens = False

@@ -159,7 +159,7 @@ CASES = {
 def test_a_job_is_taken_over_from_who_is_dead_or_silent_and_from_nobody_else(registered, case):
     host, pid, ago, heard, expected = CASES[case]
     hold(behavior.Trials, host, pid or a_dead_process(), ago, heard)
-    queue.take_over(TWO, WorkerSettings())
+    queue.reclaim(TWO, WorkerSettings())
     assert states(behavior.Trials) == [expected] * 2
 
 
@@ -167,13 +167,13 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     settings = WorkerSettings(deaths_allowed=3)
     for n in (1, 2):
         hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
-        queue.take_over(TWO, settings)
+        queue.reclaim(TWO, settings)
         told = set(behavior.Trials().jobs.to_arrays("error_message"))
         assert told == {f"{n} worker{'s' * (n > 1)} died, or lost the server, while making it"}
     assert status.failures() == []
     hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
     told = []
-    of_trials, of_wheel = worker.run(TWO, tell=told.append)
+    of_trials, of_wheel = worker.run(TWO, on_result=told.append)
     assert (of_trials.made, of_wheel.made) == (0, 2)
     failures = status.failures()
     assert len(failures) == 2
@@ -203,10 +203,10 @@ def test_whose_connection_is_open_is_alive_under_whatever_number(registered, ano
     """Containers may share a name, and each counts its processes from 1."""
     pid = a_dead_process() if pid == "dead" else os.getpid()
     hold(behavior.Trials, platform.node(), pid, 0.0, None, another.connection_id)
-    queue.take_over(TWO, WorkerSettings())
+    queue.reclaim(TWO, WorkerSettings())
     assert states(behavior.Trials) == ["reserved"] * 2
     another.close()
-    queue.take_over(TWO, WorkerSettings())
+    queue.reclaim(TWO, WorkerSettings())
     assert states(behavior.Trials) == ["pending"] * 2
 
 
@@ -215,7 +215,7 @@ def test_the_connection_of_who_is_silent_is_ended_with_its_locks(registered, ano
     another.start_transaction()
     another.query(f"UPDATE {session.Session.full_table_name} SET session_number = session_number")
     time.sleep(1.1)
-    queue.take_over(TWO, WorkerSettings(stale_after=1))
+    queue.reclaim(TWO, WorkerSettings(stale_after=1))
     assert states(behavior.Trials) == ["pending"] * 2
     # It waits for no lock, and the other is gone.
     held.connection.query(
@@ -266,7 +266,7 @@ def test_a_table_of_long_jobs_gets_no_more_time_than_others(registered, monkeypa
 
 def test_a_death_counts_also_if_the_next_process_has_the_same_number(registered):
     hold(behavior.Trials, platform.node(), os.getpid(), 1e7, 1e7)
-    queue.take_over(TWO, WorkerSettings())
+    queue.reclaim(TWO, WorkerSettings())
     told = set(behavior.Trials().jobs.to_arrays("error_message"))
     assert told == {"1 worker died, or lost the server, while making it"}
 
@@ -392,7 +392,7 @@ def test_what_needs_too_much_memory_fails_with_what_to_do(registered, monkeypatc
 
 def test_each_job_that_is_done_is_told_with_what_it_read_and_wrote(registered):
     told = []
-    worker.run(TWO, tell=told.append)
+    worker.run(TWO, on_result=told.append)
     made = {(done.table, done.key["eid"]): done for done in told}
     assert len(made) == len(told) == 4
     sizes = rows.frame(session.Dataset()).set_index(["eid", "dataset_path"]).file_size

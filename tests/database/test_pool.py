@@ -154,7 +154,7 @@ def test_killed_workers_and_a_restarted_server_lose_nothing(
                 time.sleep(SERVER_AWAY)
                 server.start()
             assert crew.wait(PATIENCE) == 0, crew.said()
-        print(chaos.tell(deaths))  # noqa: T201
+        print(chaos.on_result(deaths))  # noqa: T201
         assert len({death.job.table for death in deaths}) > 4
         assert_nothing_lost(database, expected)
 

@@ -7,11 +7,11 @@ from datetime import datetime, timezone
 import pytest
 
 from populate.workers import log
-from populate.workers.worker import Done
+from populate.workers.worker import JobResult
 
 KEY = {"eid": "4b7fbad4-f6de-43b4-9b15-c7c7ef44db4b", "probe_name": "probe00"}
-MADE = Done("ephys.Spikes", KEY, 1.234, rows=1043, read=1_200_000, stored=860_000, pid=7)
-FAILED = Done("ephys.Spikes", KEY, 0.5, error="DamagedFile: one line\nand another", pid=7)
+MADE = JobResult("ephys.Spikes", KEY, 1.234, rows=1043, read=1_200_000, stored=860_000, pid=7)
+FAILED = JobResult("ephys.Spikes", KEY, 0.5, error="DamagedFile: one line\nand another", pid=7)
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
@@ -34,7 +34,7 @@ def test_a_failure_is_one_line_too():
 
 
 def test_bytes_are_told_where_there_are_any():
-    assert log.as_text(Done("behavior.ReactionTime", {"eid": "x"}, 0.1, rows=3)).endswith(
+    assert log.as_text(JobResult("behavior.ReactionTime", {"eid": "x"}, 0.1, rows=3)).endswith(
         " 0.10 s, 3 rows"
     )
 
@@ -60,8 +60,8 @@ def test_a_line_for_machines_is_an_object_with_everything(done, state):
 
 
 def test_lines_are_printed_as_jobs_are_done(capsys):
-    tell = log.teller("json")
-    tell(MADE)
-    tell(FAILED)
+    on_result = log.printer("json")
+    on_result(MADE)
+    on_result(FAILED)
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["state"] for line in lines] == ["made", "failed"]
