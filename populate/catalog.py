@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections import Counter
@@ -16,6 +15,7 @@ import datajoint as dj
 from datajoint.dependencies import Dependencies
 
 from schemas import MODULES, connection
+from schemas.database.declared import FILLED, tables_of, with_parts
 from schemas.errors import BwmError, QueryError, SettingsError
 
 _own: list[type[dj.Table]] = []
@@ -27,13 +27,14 @@ def tables() -> list[type[dj.Table]]:
     Connected to another database, `use` is to be called again.
     """
     modules = (importlib.import_module(f"schemas.{name}") for name in MODULES)
-    ours = [table for module in modules for table in _made(module)]
+    ours = [table for module in modules for table in _filled(module)]
     return ours + [table for table in _own if _is_connected(table)]
 
 
 def name_of(table: type[dj.Table]) -> str:
-    """Name of a table as users write it, e.g. `behavior.Trials`."""
-    return f"{table.__module__.rpartition('.')[2]}.{table.__name__}"
+    """Name of a table or part table as users write it, e.g. `ephys.Spikes.Unit`."""
+    name = table.__qualname__.rpartition("<locals>.")[2]
+    return f"{table.__module__.rpartition('.')[2]}.{name}"
 
 
 def find(names: Sequence[str] | None) -> list[type[dj.Table]]:
@@ -109,7 +110,7 @@ def use(modules: Sequence[str]) -> None:
         for name in modules:
             module = _imported(name)
             _check(module)
-            found |= dict.fromkeys(_made(module))
+            found |= dict.fromkeys(_filled(module))
         for table in found:
             # Declares the job table: DataJoint would at first use, by several workers at once.
             getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
@@ -117,15 +118,9 @@ def use(modules: Sequence[str]) -> None:
     _own.extend(_in_order(list(found)))
 
 
-def _made(module: ModuleType) -> list[type[dj.Table]]:
-    """List the tables of a module that are filled, those of modules within it included."""
-    own = (module.__name__, f"{module.__name__}.")
-    return [
-        table
-        for table in dict.fromkeys(filter(inspect.isclass, vars(module).values()))
-        if issubclass(table, (dj.Imported, dj.Computed))
-        and (table.__module__ == own[0] or table.__module__.startswith(own[1]))
-    ]
+def _filled(module: ModuleType) -> list[type[dj.Table]]:
+    """List the tables of a module that workers fill."""
+    return [table for table in tables_of(module) if issubclass(table, FILLED)]
 
 
 def _imported(name: str) -> ModuleType:
@@ -139,7 +134,7 @@ def _imported(name: str) -> ModuleType:
     importlib.invalidate_caches()
     there = sys.modules.get(dotted)
     try:
-        if there and not all(_is_there(table) for table in _made(there)):
+        if there and not all(_is_there(table) for table in _filled(there)):
             for inner in [one for one in sys.modules if one.startswith(f"{dotted}.")]:
                 del sys.modules[inner]
             module = importlib.reload(there)
@@ -198,10 +193,10 @@ def _is_own(step: traceback.FrameSummary) -> bool:
 def _check(module: ModuleType) -> None:
     """Refuse a module that has nothing to fill, or tables that are in no schema or older ones."""
     place = module.__file__ or module.__name__
-    if not _made(module):
+    if not _filled(module):
         remedy = "Workers fill classes of dj.Imported and dj.Computed."
         raise SettingsError("it has no table to fill.", place, remedy)
-    for table in _made(module):
+    for table in _filled(module):
         where = f"{place}, {table.__name__}"
         if table.database is None:
             raise SettingsError(
@@ -209,8 +204,7 @@ def _check(module: ModuleType) -> None:
                 where,
                 'Write `schema = connection.schema("NAME")`, and `@schema` above each class.',
             )
-        parts = [one for one in vars(table).values() if inspect.isclass(one)]
-        for one in [table, *(part for part in parts if issubclass(part, dj.Part))]:
+        for one in with_parts(table):
             if missing := connection.missing_columns(one):
                 raise SettingsError(
                     f"{one.__qualname__} on the server lacks {', '.join(sorted(missing))}: its "

@@ -6,11 +6,11 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import datajoint as dj
 
 from schemas import MODULES
+from schemas.database.declared import parts_of, tables_of
 from schemas.errors import BwmError
 
 BEGIN, END = "<!-- diagram: begin -->", "<!-- diagram: end -->"
@@ -31,15 +31,15 @@ REFERENCE = re.compile(r"-> *(?:\[nullable\] *)?([\w.]+)")
 
 
 def mermaid() -> str:
-    """Draw every table but the parts; an arrow points from a table to one that refers to it.
+    """Draw every table without its part tables; arrows point from parents to children.
 
-    Solid arrows are keys: one row of the first is what rows of the second are about.
+    A solid arrow is a foreign key in the primary key of the child.
     """
     lines = ["```mermaid", "flowchart LR"]
     edges: list[str] = []
     for name in MODULES:
         lines.append(f"  subgraph {name}")
-        for table in _tables(name):
+        for table in tables_of(importlib.import_module(f"schemas.{name}")):
             left, right, tier = next(s for t, s in SHAPES.items() if issubclass(table, t))
             node = f"{name}_{table.__name__}"
             lines.append(f"    {node}{left}{table.__name__}{right}:::{tier}")
@@ -68,22 +68,10 @@ def write(path: Path) -> bool:
     return drawn != text
 
 
-def _tables(name: str) -> Iterator[type[dj.Table]]:
-    module = importlib.import_module(f"schemas.{name}")
-    for table in vars(module).values():
-        ours = getattr(table, "__module__", None) == module.__name__
-        if ours and isinstance(table, type) and issubclass(table, tuple(SHAPES)):
-            yield table
-
-
 def _edges(name: str, table: type[dj.Table]) -> Iterator[str]:
     node = f"{name}_{table.__name__}"
     key, _, rest = table.definition.partition("---")
-    parts: list[Any] = [
-        part
-        for part in vars(table).values()
-        if isinstance(part, type) and issubclass(part, dj.Part) and part.__name__ != "Source"
-    ]
+    parts = (part for part in parts_of(table) if part.__name__ != "Source")
     rest += "".join(part.definition for part in parts)
     held = set()
     for text, arrow in ((key, "-->"), (rest, "-.->")):

@@ -10,7 +10,6 @@ Examples
 from __future__ import annotations
 
 import importlib
-import inspect
 import logging
 import os
 import re
@@ -18,6 +17,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +27,7 @@ from datajoint.dependencies import Dependencies
 from schemas import MODULES, storage
 from schemas import settings as settings_module
 from schemas.database import embedded, upstream
+from schemas.database.declared import FILLED, tables_of, with_parts
 from schemas.database.driver_errors import AccessDenied, explain_denials
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
@@ -172,8 +173,8 @@ def _attach(connection: dj.Connection, prefix: str, create: bool) -> None:
             # Names and acronyms are exact, as on PostgreSQL: the default collation ignores case.
             connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
         module.schema.activate(name, connection=connection, create_tables=create)
-        for table in _tables_of(module):
-            if create and issubclass(table, MADE):
+        for table in tables_of(module):
+            if create and issubclass(table, FILLED):
                 # Declares the job table: DataJoint would at first use, by several workers at once.
                 getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
     atlas = importlib.import_module("schemas.atlas")
@@ -223,9 +224,9 @@ def _wanted_tables(prefix: str) -> set[tuple[str, str]]:
     wanted = set()
     for module in _table_modules():
         schema = schema_name(module.__name__.rpartition(".")[2], prefix)
-        for table in _tables_of(module):
-            wanted.add((schema, table.table_name))
-            if issubclass(table, MADE):
+        for table in tables_of(module):
+            wanted |= {(schema, one.table_name) for one in with_parts(table)}
+            if issubclass(table, FILLED):
                 wanted.add((schema, f"~~{table.table_name.lstrip('_')}"))
     return wanted
 
@@ -234,32 +235,12 @@ def _refuse_older_tables(held: dict[tuple[str, str], set[str]], prefix: str) -> 
     """Look for columns that definitions have and tables have not: DataJoint would not."""
     for module in _table_modules():
         schema = schema_name(module.__name__.rpartition(".")[2], prefix)
-        for table in _tables_of(module):
+        for table in chain.from_iterable(map(with_parts, tables_of(module))):
             there = held.get((schema, table.table_name), set())
             missing = _columns(table.definition) - there
             if there and missing:
                 what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
                 raise ServerError(f"{what}: it is of an older version.", prefix, OLDER)
-
-
-def _tables_of(module: ModuleType) -> Iterator[type[dj.Table]]:
-    """Yield the tables of a module and their parts."""
-    for table in vars(module).values():
-        if (
-            inspect.isclass(table)
-            and issubclass(table, dj.Table)
-            and table.__module__ == module.__name__
-        ):
-            yield table
-            for part in vars(table).values():
-                if inspect.isclass(part) and issubclass(part, dj.Part):
-                    # Without it a part has no name until DataJoint has declared its table.
-                    part._master = table  # type: ignore[attr-defined]
-                    yield part
-
-
-MADE = (dj.Imported, dj.Computed)
-"""Tables that workers fill, each with a table of its jobs."""
 
 
 def _columns(definition: str) -> set[str]:

@@ -9,9 +9,8 @@ from typing import Any
 
 import datajoint as dj
 
-from populate import sql
+from populate import catalog, sql
 from populate.verify.damage import Damage, Key
-from populate.verify.tables import name_of
 from schemas.errors import BwmError
 
 Table = type[dj.Table]
@@ -175,7 +174,9 @@ def _damage(rule: Rule, key: Key, rows: list[tuple[Key, Any, Any]]) -> Damage:
     if isinstance(rule, Rows) and rule.files:
         kind, more = _compare_files(rule.files, key, rows)
         found += more
-    return Damage(rule.check, kind, name_of(rule.table), key, what, str(expected), found, of_rows)
+    return Damage(
+        rule.check, kind, catalog.name_of(rule.table), key, what, str(expected), found, of_rows
+    )
 
 
 def _compare_files(
@@ -200,7 +201,7 @@ def _explains(damage: Damage, tables: tuple[Table, ...], key: Key) -> bool:
     """Whether damage is of a row of one of these tables that a key is about."""
     return (
         damage.kind == "rows"
-        and any(damage.table == name_of(table) for table in tables)
+        and any(damage.table == catalog.name_of(table) for table in tables)
         and all(damage.key.get(name, value) == value for name, value in key.items())
     )
 

@@ -14,8 +14,8 @@ import datajoint as dj
 
 from populate import catalog, sql
 from populate.verify.damage import Damage, Key
-from populate.verify.tables import name_of, with_parts
 from schemas import storage
+from schemas.database.declared import with_parts
 from schemas.errors import StorageError
 
 OBJECTS = "objects"
@@ -38,7 +38,7 @@ class Holder:
     @property
     def name(self) -> str:
         """Name of the table."""
-        return name_of(self.table)
+        return catalog.name_of(self.table)
 
     @property
     def files(self) -> re.Pattern[str]:

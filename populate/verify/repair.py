@@ -12,9 +12,9 @@ import datajoint as dj
 from populate import catalog, sql
 from populate.verify import files, jobs, objects
 from populate.verify.damage import Damage, Key
-from populate.verify.tables import name_of, with_parts
 from populate.workers import queue as queue
 from schemas import storage
+from schemas.database.declared import with_parts
 from schemas.database.driver_errors import explain_blocked_deletes
 from schemas.errors import ServerError
 
@@ -136,7 +136,7 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
         return
     _forget_failures(table, keys)
     names = {
-        one.full_table_name: name_of(one)
+        one.full_table_name: catalog.name_of(one)
         for master in catalog.tables()
         for one in with_parts(master)
     }

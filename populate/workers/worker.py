@@ -28,6 +28,7 @@ from populate.verify.objects import refuse_lost_store
 from populate.workers import queue, work
 from schemas import connection
 from schemas.database import io_counters
+from schemas.database.declared import with_parts
 from schemas.errors import ServerAway, ServerError
 from schemas.settings import WorkerSettings
 
@@ -69,7 +70,7 @@ class JobResult:
     seconds : float
         From the reservation to the end.
     rows : int
-        Rows inserted, those of parts included.
+        Rows inserted, those of part tables included.
     read, stored : int
         Bytes of the files that were read, and of the objects that were written.
     error : str or None
@@ -527,11 +528,10 @@ def _asked_by(error: BaseException | None) -> BaseException | None:
 
 
 def _count_rows(table: type[dj.Table], key: Key) -> int:
-    """Count the rows of a key, those of parts included, in one statement."""
-    parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
+    """Count the rows of a key, those of part tables included, in one statement."""
     counts = [
         f"(SELECT count(*) FROM {one().full_table_name}{(one() & key).where_clause()})"
-        for one in (table, *parts)
+        for one in with_parts(table)
     ]
     found = table().connection.query(f"SELECT {' + '.join(counts)}").fetchone()
     return int(found[0])

@@ -17,6 +17,7 @@ from iblutil.io import parquet
 from populate import catalog, status
 from populate.workers import worker
 from schemas import activity, behavior, connection, ephys, probe, rows, session, wheel
+from schemas.database.declared import parts_of
 from schemas.errors import BwmError, ServerError, StorageError
 from schemas.sources import simulator
 from schemas.sources.simulator import release as simulated
@@ -69,10 +70,6 @@ class State:
 
     def eids(self, table):
         return set(self.frames[table].eid)
-
-
-def parts_of(table):
-    return [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
 
 
 def observe(database):

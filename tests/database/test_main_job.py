@@ -3,7 +3,6 @@
 import os
 import pickle
 
-import datajoint as dj
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +21,7 @@ from schemas import (
     views,
     wheel,
 )
+from schemas.database.declared import with_parts
 from schemas.errors import QueryError
 
 NAMES = {"": "pykilosort", "2024-05-06": "pykilosort@2024-05-06"}
@@ -362,8 +362,7 @@ def test_the_two_servers_hold_the_same_rows(populated, backend, tmp_path_factory
     """Every plain column of every made table; the server that comes second compares."""
     frames = {}
     for table in catalog.tables():
-        parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
-        for one in [table, *parts]:
+        for one in with_parts(table):
             frames[f"{catalog.name_of(table)}.{one.__name__}"] = rows.frame(one())
     assert sum(map(len, frames.values())) > 10_000
     shared = tmp_path_factory.getbasetemp()

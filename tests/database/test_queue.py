@@ -15,6 +15,7 @@ import pytest
 from populate import catalog, sql, status
 from populate.workers import queue, worker
 from schemas import behavior, connection, rows, session, wheel
+from schemas.database.declared import parts_of
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
 from schemas.sources import simulator
@@ -399,8 +400,7 @@ def test_each_job_that_is_done_is_told_with_what_it_read_and_wrote(registered):
     for (name, eid), done in made.items():
         table = {"behavior.Trials": behavior.Trials, "wheel.Wheel": wheel.Wheel}[name]
         key = {"eid": eid}
-        parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
-        assert done.rows == 1 + sum(len(part & key) for part in parts)
+        assert done.rows == 1 + sum(len(part & key) for part in parts_of(table))
         read = rows.frame(table.Source & key).dropna(subset="source_md5").dataset_path
         assert done.read == sum(sizes[eid, path] for path in read)
         assert 0 < done.seconds < 60

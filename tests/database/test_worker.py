@@ -14,6 +14,7 @@ import pytest
 from populate import catalog, status
 from populate.workers import worker
 from schemas import behavior, ephys, rows, session, wheel
+from schemas.database.declared import with_parts
 from schemas.errors import QueryError
 from schemas.sources import simulator
 from schemas.sources.one_api import OneSource
@@ -78,8 +79,7 @@ def count_rows(tables=None):
     counts = {}
     for table in tables or TABLES.values():
         name = catalog.name_of(table)
-        parts = [p for p in vars(table).values() if isinstance(p, type) and issubclass(p, dj.Part)]
-        counts |= {f"{name} {one.__name__}": len(one()) for one in [table, *parts]}
+        counts |= {f"{name} {one.__name__}": len(one()) for one in with_parts(table)}
     return counts
 
 

