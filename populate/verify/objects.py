@@ -15,7 +15,6 @@ import datajoint as dj
 from populate import catalog, sql
 from populate.verify.damage import Damage, Key
 from schemas import storage
-from schemas.database.declared import with_parts
 from schemas.errors import StorageError
 
 OBJECTS = "objects"
@@ -108,12 +107,11 @@ class Reference:
 
 def holders() -> list[Holder]:
     """Find the columns of all tables whose objects are in a store."""
-    found = []
-    for master in catalog.tables():
-        for table in with_parts(master):
-            for column, store in OBJECT.findall(table().definition):
-                found.append(Holder(table, column, store))
-    return found
+    return [
+        Holder(table, column, store)
+        for table in catalog.all_with_parts()
+        for column, store in OBJECT.findall(table().definition)
+    ]
 
 
 OBJECT = re.compile(r"^\s*(\w+)[^:\n]*:\s*<parquet@(\w+)>", re.MULTILINE)

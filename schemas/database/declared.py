@@ -39,3 +39,8 @@ def parts_of(master: type[dj.Table]) -> list[type[dj.Part]]:
 def with_parts(master: type[dj.Table]) -> list[type[dj.Table]]:
     """List a table and its part tables."""
     return [master, *parts_of(master)]
+
+
+def filled_tables_of(module: ModuleType) -> list[type[dj.Table]]:
+    """List the tables of a module that workers fill."""
+    return [table for table in tables_of(module) if issubclass(table, FILLED)]

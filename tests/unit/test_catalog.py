@@ -1,4 +1,4 @@
-"""The plan: which tables are found by which name, and which modules of a user are refused."""
+"""The catalog: which tables are found by which name, and which modules of a user are rejected."""
 
 import sys
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ def named(module, name):
 
 @pytest.fixture
 def own(monkeypatch):
-    """Let the plan know tables without a server."""
+    """Let the catalog know tables without a server."""
 
     def known(*tables):
         monkeypatch.setattr(catalog, "_own", list(tables))
@@ -29,7 +29,7 @@ def own(monkeypatch):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Write a module into the working directory; the plan takes it for connected."""
+    """Write a module into the working directory; the catalog takes it for connected."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setattr(connection, "making_tables", nullcontext)
@@ -72,7 +72,7 @@ def test_tables_of_a_user_come_after_ours_and_are_found_by_name(own):
 
 def test_a_name_that_two_tables_have_needs_its_module(own):
     (mine,) = own(named("my_tables", "Trials"))
-    with pytest.raises(QueryError, match=r"'trials' is that of behavior.Trials and my_tables.Tri"):
+    with pytest.raises(QueryError, match=r"'trials' can be behavior.Trials and my_tables.Tri"):
         catalog.find(["trials"])
     assert catalog.find(["my_tables.trials"]) == [mine]
     assert [catalog.name_of(table) for table in catalog.find(["behavior.Trials"])] == [
@@ -103,7 +103,7 @@ def test_modules_are_used_when_there_is_a_connection(tmp_path, monkeypatch):
 def test_a_module_that_is_not_there_is_said_with_where_it_was_looked_for(module, tmp_path, name):
     module("")
     said = refused(name)
-    assert said.startswith(f"{name}: no such module in {tmp_path}, nor where Python looks")
+    assert said.startswith(f"{name}: no such module in {tmp_path} or on Python's path")
 
 
 def test_a_file_that_is_not_there_is_said(module):
