@@ -109,13 +109,13 @@ class _Look:
 
 def _patiently(show: Callable[..., list[Any]], height: int | None) -> list[Any]:
     """Show it; while the server is away, say so instead."""
-    from populate.workers import queue
     from schemas import connection
+    from schemas.database.driver_errors import is_server_away
 
     try:
         return show(height)
     except Exception as error:
-        if not queue.is_server_away(error):
+        if not is_server_away(error):
             raise
     with suppress(Exception):  # it is still away
         connection.reconnect()

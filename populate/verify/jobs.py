@@ -11,6 +11,7 @@ from populate import catalog, sql
 from populate.verify.damage import Damage
 from populate.workers import queue
 from schemas import connection
+from schemas.database.driver_errors import retry_on_deadlock
 
 JOBS = "jobs"
 PROMISE = "every job that is held is worked on, and none is of a key that is made"
@@ -114,8 +115,8 @@ def reclaim(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
     if not found:
         return []
     tables = catalog.find([one.table for one in found])
-    poison = queue.reclaim(tables, connection.active().worker)
-    failed = [(catalog.name_of(one.table), one.key, one.problem) for one in poison]
+    abandoned = queue.reclaim(tables, connection.active().worker)
+    failed = [(catalog.name_of(one.table), one.key, one.error) for one in abandoned]
     return [
         (one, next((why for *job, why in failed if job == [one.table, one.key]), ""))
         for one in found
@@ -126,4 +127,4 @@ def remove(one: Damage) -> bool:
     """Remove a job unless a worker has it in hand since; tell whether it was removed."""
     (table,) = catalog.find([one.table])
     job = table().jobs & one.key & {"status": one.found}
-    return bool(queue.retry(lambda: job.delete_quick(get_count=True)))
+    return bool(retry_on_deadlock(lambda: job.delete_quick(get_count=True)))

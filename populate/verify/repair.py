@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import datajoint as dj
 
-from populate import catalog, sql
-from populate.verify import files, jobs, objects
+from populate import catalog, sql, stored_objects
+from populate.verify import files, jobs
 from populate.verify.damage import Damage, Key
 from populate.workers import queue as queue
 from schemas import storage
 from schemas.database.declared import with_parts
-from schemas.database.driver_errors import explain_blocked_deletes
+from schemas.database.driver_errors import explain_blocked_deletes, retry_on_deadlock
 from schemas.errors import ServerError
 
 Table = type[dj.Table]
@@ -184,8 +184,8 @@ def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
     DataJoint's own fetch fails where what a row holds leads to no object.
     """
     columns = defaultdict(list)
-    for holder in objects.holders():
-        columns[holder.table.full_table_name].append(sql.text(sql.quote(holder.column)))
+    for one in stored_objects.object_columns():
+        columns[one.table.full_table_name].append(sql.text(sql.quote(one.column)))
     found = sql.fetch(
         f"SELECT {column} FROM {table.full_table_name}{table.where_clause()}"
         for table in cascade
@@ -202,7 +202,7 @@ def _forget_failures(table: Table, keys: list[Key]) -> None:
         shared = [name for name in keys[0] if name in failed.primary_key]
         if shared and table.full_table_name in below().ancestors():
             doomed = failed & [{name: key[name] for name in shared} for key in keys]
-            queue.retry(doomed.delete_quick)
+            retry_on_deadlock(doomed.delete_quick)
 
 
 # --- jobs ---------------------------------------------------------------------------------------
@@ -224,7 +224,8 @@ def _mend_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
 
 def _remove_orphans(damage: Sequence[Damage]) -> Iterator[Removed]:
     """Remove files of the store that still no row points to, and that are as they were."""
-    pointed = {ref.place for ref in objects.references(objects.holders())} if damage else set()
+    columns = stored_objects.object_columns() if damage else []
+    pointed = {ref.place for ref in stored_objects.fetch_references(columns)}
     for one in damage:
         held = storage.look_up(one.path, one.store)
         if held and held.written == one.written and (one.store, one.path) not in pointed:

@@ -1,4 +1,4 @@
-"""The log of workers: one line a job, for people or for machines."""
+"""The log of workers: one line per job, for people or for machines."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from populate.workers.worker import JobResult
 
 
 def printer(form: str) -> Callable[[JobResult], None]:
-    """Return what prints the line of a job, as `"text"` or `"json"`, at once as it is done."""
+    """Return a function that prints a result at once as a line, in the form "text" or "json"."""
     write = {"text": as_text, "json": as_json}[form]
 
-    def print_result(done: JobResult) -> None:
-        sys.stdout.write(f"{write(done)}\n")
+    def print_result(result: JobResult) -> None:
+        sys.stdout.write(f"{write(result)}\n")
         sys.stdout.flush()
 
     return print_result
 
 
-def as_text(done: JobResult) -> str:
-    """Write a line for people.
+def as_text(result: JobResult) -> str:
+    """Return the line of a result for people.
 
     Examples
     --------
     `2026-11-24 09:30:00 made behavior.Trials (eid 4b7f...) 0.52 s, 421 rows, read 1.2 MB`
     """
-    key = ", ".join(f"{name} {value}" for name, value in done.key.items())
-    told = f"{_now():%Y-%m-%d %H:%M:%S} {_state(done)} {done.table} ({key}) {done.seconds:.2f} s"
-    if done.error is not None:
-        return f"{told}: {' '.join(done.error.split())}"
-    n_bytes = ((what, n) for what, n in (("read", done.read), ("stored", done.stored)) if n)
-    counted = [f"{done.rows:,} rows", *(f"{what} {decimal(n)}" for what, n in n_bytes)]
-    return f"{told}, {', '.join(counted)}"
+    key = ", ".join(f"{name} {value}" for name, value in result.key.items())
+    state, seconds = _state(result), f"{result.seconds:.2f} s"
+    line = f"{_now():%Y-%m-%d %H:%M:%S} {state} {result.table} ({key}) {seconds}"
+    if result.error is not None:
+        return f"{line}: {' '.join(result.error.split())}"
+    sizes = [(verb, n) for verb, n in (("read", result.read), ("stored", result.stored)) if n]
+    counts = [f"{result.rows:,} rows", *(f"{verb} {decimal(n)}" for verb, n in sizes)]
+    return f"{line}, {', '.join(counts)}"
 
 
-def as_json(done: JobResult) -> str:
-    """Write a line for machines: a JSON object.
+def as_json(result: JobResult) -> str:
+    """Return the line of a result for machines: a JSON object.
 
-    `time` (UTC), `state` (made or failed), `table`, `key`, `seconds`, `rows`, `bytes_read`,
-    `bytes_stored`, `error` and `pid`.
+    Its names are `time` (UTC), `state` (made or failed), `table`, `key`, `seconds`, `rows`,
+    `bytes_read`, `bytes_stored`, `error` and `pid`.
     """
-    told = asdict(done)
-    told["bytes_read"], told["bytes_stored"] = told.pop("read"), told.pop("stored")
+    values = asdict(result)
+    values["bytes_read"], values["bytes_stored"] = values.pop("read"), values.pop("stored")
     now = _now().astimezone(timezone.utc).isoformat(timespec="milliseconds")
-    return json.dumps({"time": now, "state": _state(done), **told}, default=str)
+    return json.dumps({"time": now, "state": _state(result), **values}, default=str)
 
 
-def _state(done: JobResult) -> str:
-    return "made" if done.error is None else "failed"
+def _state(result: JobResult) -> str:
+    return "made" if result.error is None else "failed"
 
 
 def _now() -> datetime:

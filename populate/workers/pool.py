@@ -1,7 +1,7 @@
-"""A crew: worker processes of this machine, and the one that looks after them.
+"""A pool: worker processes of this machine, and the process that supervises them.
 
-Workers share the work through the database and know nothing of each other. This module starts
-them, replaces those that die, lets them look again when there may be something new, and ends them.
+Workers share the work through the database and do not know of each other. The pool starts the
+workers, replaces those that die, wakes idle workers when there may be new jobs, and stops all.
 """
 
 from __future__ import annotations
@@ -36,44 +36,45 @@ from pydantic import ByteSize
 from populate import cache_eviction, catalog
 from populate.workers import queue, worker
 from schemas import MODULES, connection
+from schemas.database.driver_errors import is_server_away
 from schemas.errors import BwmError, ServerError
 from schemas.settings import Settings
 
 GRACE_SECONDS = 8.0
-"""Time that a worker has to give back its job, before it is killed."""
+"""Time that a worker has to return its job to the queue before it is killed."""
 
-AT_LEAST = 0.5
-"""Seconds between two looks of a worker with nothing to do."""
+IDLE_SECONDS = 0.5
+"""Least time between two queries of an idle worker for jobs."""
 
-SHORT_LIVED = 10.0
-"""Seconds; a worker that dies younger than that, without having done anything, has a fault."""
+EARLY_SECONDS = 10.0
+"""A worker that dies before this age, without a job done, has failed to start."""
 
-FAULTS, KILLED = 3, 10
-"""Workers with a fault, or killed, in a row after which there is no point in starting another."""
+MAX_FAILED_STARTS, MAX_KILLED_STARTS = 3, 10
+"""Failed starts in a row after which the pool gives up: by error, and by a signal."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker is told when it starts.
+    """What the pool passes to a worker process.
 
     Attributes
     ----------
     settings : Settings
-        Of the connection, with the budget of one worker.
+        Settings of the connection, with the memory budget of one worker.
     tables : tuple of str
         Names of the tables to fill.
     n_threads : int
-        Threads of computations.
-    patience : float
-        Seconds for which a server that is gone is waited for.
+        Number of threads for computations.
+    away_seconds : float
+        Time for which the worker waits for a server that is away.
     """
 
     settings: Settings
     tables: tuple[str, ...]
     n_threads: int
-    patience: float
+    away_seconds: float
 
 
 def run(
@@ -83,7 +84,7 @@ def run(
     watch: bool = False,
     on_result: worker.OnResult | None = None,
 ) -> list[worker.TableResult]:
-    """Let so many worker processes make every key that can be made.
+    """Run all jobs that can run, in several worker processes.
 
     Parameters
     ----------
@@ -92,34 +93,49 @@ def run(
     tables : sequence of tables, optional
         Default: all.
     watch : bool
-        Go on as new sessions are registered, until asked to stop.
-    tell : callable, optional
-        Called with each job that is done, see `worker.JobResult`.
+        Wait for new sessions when no job is left, until Ctrl-C or SIGTERM.
+    on_result : callable, optional
+        See `worker.OnResult`.
 
     Raises
     ------
     KeyboardInterrupt, SystemExit
-        Asked to stop. Within ten seconds all workers have ended and given back their jobs.
+        On Ctrl-C or SIGTERM. All workers stop within 10 s; unfinished jobs return to the queue.
     ServerError
-        Workers die as they start, or the server has been gone for too long.
+        Workers die while they start, or the server has been away for too long.
     """
     with worker.terminable():
         return _Pool(n_workers, tables or catalog.tables(), watch, on_result).run()
 
 
-# --- the one that looks after them --------------------------------------------------------------
+# --- the supervising process --------------------------------------------------------------------
 
 
 @dataclass
 class WorkerHandle:
-    """A worker as its crew sees it."""
+    """A worker process as the pool sees it.
+
+    Attributes
+    ----------
+    process : multiprocessing.Process
+    pipe : Connection
+        The worker sends results and errors through it, and receives wake-ups.
+    lifeline : Connection
+        Never used to send. It closes when the pool ends, and then the worker ends too.
+    started : float
+        Time of the start.
+    idle_since : float
+        Time at which the worker last began to look for jobs and found none; -1 while it works.
+    has_results : bool
+        Whether a job of this worker has ended.
+    """
 
     process: BaseProcess
     pipe: Connection
-    alive: Connection  # closed by nobody: with this process it ends
-    born: float = field(default_factory=time.monotonic)
-    looked: float = -1.0  # when it began the last look that found nothing; -1 while at work
-    useful: bool = False
+    lifeline: Connection
+    started: float = field(default_factory=time.monotonic)
+    idle_since: float = -1.0
+    has_results: bool = False
 
 
 class _Pool:
@@ -134,154 +150,157 @@ class _Pool:
         budget = settings.worker.memory or int(0.9 * memory_of_machine() / n_workers)
         shared = settings.worker.model_copy(update={"memory": ByteSize(budget)})
         self._tables = tables
-        self._orders = WorkerConfig(
+        self._config = WorkerConfig(
             settings.model_copy(update={"worker": shared}),
             tuple(catalog.name_of(table) for table in tables),
             max(1, (os.cpu_count() or 1) // n_workers),
-            math.inf if watch else worker.PATIENCE,
+            math.inf if watch else worker.AWAY_SECONDS,
         )
         self._settings = shared
-        self._n, self._watch, self._on_result = n_workers, watch, on_result
-        self._outcomes = {name: worker.TableResult(name) for name in self._orders.tables}
-        self._hands: list[WorkerHandle] = []
-        self._dead: deque[int] = deque()
-        self._last_done = 0.0
-        self._n_faults = 0
+        self._n_workers, self._watch, self._on_result = n_workers, watch, on_result
+        self._results = {name: worker.TableResult(name) for name in self._config.tables}
+        self._workers: list[WorkerHandle] = []
+        self._dead_pids: deque[int] = deque()
+        self._last_result = 0.0
+        self._n_failed_starts = 0
 
     def run(self) -> list[worker.TableResult]:
         try:
-            while not self._is_over():
-                while len(self._hands) < self._n:
-                    self._hands.append(self._start())
-                self._listen()
+            while not self._is_finished():
+                while len(self._workers) < self._n_workers:
+                    self._workers.append(self._start_worker())
+                self._receive()
                 self._reap()
         finally:
-            self._end()
-        return list(self._outcomes.values())
+            self._stop()
+        return list(self._results.values())
 
-    def _start(self) -> WorkerHandle:
+    def _start_worker(self) -> WorkerHandle:
         context = _context()
-        ours, theirs = context.Pipe()
-        ended, alive = context.Pipe(duplex=False)
-        threads = {name: str(self._orders.n_threads) for name in THREADS}
-        with _environment(threads), _deaf_to_ctrl_c():
-            process = context.Process(target=_work, args=(self._orders, theirs, ended))
+        pipe, worker_pipe = context.Pipe()
+        worker_lifeline, lifeline = context.Pipe(duplex=False)
+        threads = {name: str(self._config.n_threads) for name in THREADS}
+        with _environment(threads), _ctrl_c_blocked():
+            arguments = (self._config, worker_pipe, worker_lifeline)
+            process = context.Process(target=_main, args=arguments)
             process.start()
-        theirs.close()
-        ended.close()
-        return WorkerHandle(process, ours, alive)
+        worker_pipe.close()
+        worker_lifeline.close()
+        return WorkerHandle(process, pipe, lifeline)
 
-    def _listen(self) -> None:
-        """Wait until a worker says something, or dies, and take it in."""
-        by_pipe = {hand.pipe: hand for hand in self._hands}
-        said = wait([*by_pipe, *(hand.process.sentinel for hand in self._hands)], timeout=1.0)
-        dead = [hand for hand in self._hands if not hand.process.is_alive()]
-        for hand in [by_pipe[one] for one in said if one in by_pipe] + dead:
-            for told in _all_said(hand.pipe):
-                self._take_in(hand, told)
-        for hand in dead:
-            self._hands.remove(hand)
-            self._dead.append(hand.process.pid or 0)
-            self._judge(hand)
-            hand.pipe.close()
-            hand.alive.close()
+    def _receive(self) -> None:
+        """Wait until a worker sends a message or dies, and process all messages."""
+        by_pipe = {handle.pipe: handle for handle in self._workers}
+        sentinels = [handle.process.sentinel for handle in self._workers]
+        ready = wait([*by_pipe, *sentinels], timeout=1.0)
+        dead = [handle for handle in self._workers if not handle.process.is_alive()]
+        for handle in [by_pipe[one] for one in ready if one in by_pipe] + dead:
+            for message in _messages(handle.pipe):
+                self._process_message(handle, message)
+        for handle in dead:
+            self._workers.remove(handle)
+            self._dead_pids.append(handle.process.pid or 0)
+            self._check_start(handle)
+            handle.pipe.close()
+            handle.lifeline.close()
 
-    def _take_in(self, hand: WorkerHandle, said: Any) -> None:
-        if isinstance(said, BwmError):
-            raise said
-        if isinstance(said, worker.JobResult):
-            hand.useful, hand.looked = True, -1.0
-            self._n_faults = 0
-            self._note(said)
+    def _process_message(self, handle: WorkerHandle, message: Any) -> None:
+        if isinstance(message, BwmError):
+            raise message
+        if isinstance(message, worker.JobResult):
+            handle.has_results, handle.idle_since = True, -1.0
+            self._n_failed_starts = 0
+            self._record(message)
         else:
-            hand.looked = said
+            handle.idle_since = message
 
-    def _note(self, done: worker.JobResult) -> None:
-        outcome = self._outcomes[done.table]
-        if done.error is None:
-            outcome.made += 1
+    def _record(self, result: worker.JobResult) -> None:
+        of_table = self._results[result.table]
+        if result.error is None:
+            of_table.made += 1
         else:
-            outcome.failed.append((done.key, done.error))
-        self._last_done = time.monotonic()
+            of_table.failed.append((result.key, result.error))
+        self._last_result = time.monotonic()
         if self._on_result:
-            self._on_result(done)
-        for hand in self._hands:  # what is made may be what another waits for
-            if hand.looked >= 0:
+            self._on_result(result)
+        for handle in self._workers:  # the new rows may be what an idle worker waits for
+            if handle.idle_since >= 0:
                 with contextlib.suppress(OSError):
-                    hand.pipe.send("look")
-                    hand.looked = -1.0
+                    handle.pipe.send("wake up")
+                    handle.idle_since = -1.0
 
-    def _judge(self, hand: WorkerHandle) -> None:
-        """Return whether there is a point in starting another worker for one that died."""
-        if hand.useful or time.monotonic() - hand.born > SHORT_LIVED:
+    def _check_start(self, handle: WorkerHandle) -> None:
+        """Raise an error if too many workers in a row died while they started."""
+        if handle.has_results or time.monotonic() - handle.started > EARLY_SECONDS:
             return
-        self._n_faults += 1
-        code = hand.process.exitcode or 0
-        # Whoever kills them may soon have done.
-        if self._n_faults >= (KILLED if code < 0 else FAULTS):
+        self._n_failed_starts += 1
+        code = handle.process.exitcode or 0
+        # More starts are allowed after a signal: whatever kills the workers may soon be over.
+        if self._n_failed_starts >= (MAX_KILLED_STARTS if code < 0 else MAX_FAILED_STARTS):
             ended = f"by signal {-code}" if code < 0 else f"with exit code {code}"
             what = f"workers end as they start (the last {ended})."
-            raise ServerError(what, None, "What they printed, or the log of the system, says why.")
+            remedy = "See what the workers printed, or the system's log, for the reason."
+            raise ServerError(what, None, remedy)
         if code < 0:
-            time.sleep(min(1.0, 0.01 * 2**self._n_faults))
+            time.sleep(min(1.0, 0.01 * 2**self._n_failed_starts))
 
     def _reap(self) -> None:
-        """Let the jobs be done again that dead workers held; later, if the server is gone."""
+        """Return the jobs of dead workers to the queue; later, if the server is away."""
         try:
-            while self._dead:
-                dead = self._dead[0]
-                for poison in queue.reap(self._tables, platform.node(), dead, self._settings):
-                    self._note(worker.result_of(poison))
-                self._dead.popleft()
+            while self._dead_pids:
+                pid = self._dead_pids[0]
+                for job in queue.reap(self._tables, platform.node(), pid, self._settings):
+                    self._record(worker.result_of(job))
+                self._dead_pids.popleft()
         except Exception as error:
-            if not queue.is_server_away(error):
+            if not is_server_away(error):
                 raise
             with contextlib.suppress(Exception):
                 connection.reconnect()
 
-    def _is_over(self) -> bool:
-        """Whether every worker has looked since the last job was done, and found nothing."""
-        if self._watch or self._dead or len(self._hands) < self._n:
+    def _is_finished(self) -> bool:
+        """Return whether every worker has found no job since the last result."""
+        if self._watch or self._dead_pids or len(self._workers) < self._n_workers:
             return False
-        return all(hand.looked > self._last_done for hand in self._hands)
+        return all(handle.idle_since > self._last_result for handle in self._workers)
 
-    def _end(self) -> None:
-        """End the workers; those that do not end by themselves are killed."""
+    def _stop(self) -> None:
+        """Terminate all workers, and kill those that do not end in time."""
         until = time.monotonic() + GRACE_SECONDS
-        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # asked again: no more waiting
-            for hand in self._hands:
-                hand.process.terminate()
-            for hand in self._hands:
-                hand.process.join(max(0.0, until - time.monotonic()))
-        with _undisturbed():
-            self._kill_the_slow()
-            for hand in self._hands:
-                for told in _all_said(hand.pipe):
-                    if isinstance(told, worker.JobResult):
-                        self._note(told)
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # a second request: do not wait
+            for handle in self._workers:
+                handle.process.terminate()
+            for handle in self._workers:
+                handle.process.join(max(0.0, until - time.monotonic()))
+        with _signals_ignored():
+            self._kill_remaining()
+            for handle in self._workers:
+                for message in _messages(handle.pipe):
+                    if isinstance(message, worker.JobResult):
+                        self._record(message)
 
-    def _kill_the_slow(self) -> None:
-        slow = [hand.process for hand in self._hands if hand.process.is_alive()]
-        for process in slow:
+    def _kill_remaining(self) -> None:
+        alive = [handle.process for handle in self._workers if handle.process.is_alive()]
+        for process in alive:
             process.kill()
             process.join()
-        if not slow:
-            return
-        worker.requeue(self._tables, [process.pid or 0 for process in slow])
+        if alive:
+            worker.requeue(self._tables, [process.pid or 0 for process in alive])
 
 
-def _all_said(pipe: Connection) -> Iterator[Any]:
-    """Yield what a worker has said, and may have left behind."""
+def _messages(pipe: Connection) -> Iterator[Any]:
+    """Yield the messages that a worker has sent, even if the worker has died since."""
     with contextlib.suppress(EOFError, OSError):
         while pipe.poll():
             yield pipe.recv()
 
 
 def _context() -> SpawnContext | ForkServerContext:
-    """Choose how workers are started.
+    """Return the multiprocessing context that starts workers.
 
-    On Linux they are forked from a process that has imported everything, and is as new: in
-    milliseconds instead of seconds. Elsewhere forking is not safe beside the system's libraries.
+    On Linux, workers are forked from a server process that has imported all modules: this takes
+    milliseconds, where a new interpreter takes seconds. Elsewhere, forking is not safe beside
+    the system's libraries.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
@@ -292,32 +311,32 @@ def _context() -> SpawnContext | ForkServerContext:
     return context
 
 
-# --- a worker -----------------------------------------------------------------------------------
+# --- the worker process -------------------------------------------------------------------------
 
 
-def _work(orders: WorkerConfig, pipe: Connection, alive: Connection) -> None:
-    """Work until the crew says that it is over: the main function of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the crew, which then says so
-    _end_with_crew(alive)
-    pa.set_cpu_count(orders.n_threads)
-    settings = orders.settings
+def _main(config: WorkerConfig, pipe: Connection, lifeline: Connection) -> None:
+    """Run jobs until the pool stops this process: the main function of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool receives Ctrl-C and stops its workers
+    _end_with_pool(lifeline)
+    pa.set_cpu_count(config.n_threads)
+    settings = config.settings
     try:
-        worker.wait_for_server(lambda: _connect(settings), orders.patience)
-        hand = worker.Worker(
-            catalog.find(orders.tables),
+        worker.wait_for_server(lambda: _connect(settings), config.away_seconds)
+        this_worker = worker.Worker(
+            catalog.find(config.tables),
             settings.worker,
-            patience=orders.patience,
+            away_seconds=config.away_seconds,
             housekeeping=cache_eviction.housekeeping(settings.alyx),
             on_result=pipe.send,
         )
         limit_memory(settings.worker.memory)
-        with hand.at_work():
+        with this_worker.working():
             while True:
                 began = time.monotonic()
-                if not hand.round():
+                if not this_worker.run_slices():
                     pipe.send(began)
                     pipe.poll(settings.worker.watch_every)
-                    time.sleep(max(0.0, began + AT_LEAST - time.monotonic()))
+                    time.sleep(max(0.0, began + IDLE_SECONDS - time.monotonic()))
                     while pipe.poll():
                         pipe.recv()
     except BwmError as error:
@@ -329,47 +348,44 @@ def _connect(settings: Settings) -> None:
     catalog.use(settings.modules)
 
 
-def _end_with_crew(alive: Connection) -> None:
-    """See to it that this worker ends when its crew is gone, however that ended.
-
-    `alive` is the end of a pipe on which nothing is ever said: it closes as the crew ends.
-    """
+def _end_with_pool(lifeline: Connection) -> None:
+    """Make this worker end when its pool is gone, however the pool ended."""
     if sys.platform == "linux":
-        # The kernel then sends SIGIO, which ends a process whatever it is in.
-        fcntl.fcntl(alive.fileno(), fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(alive.fileno(), fcntl.F_SETFL, os.O_ASYNC)
-    threading.Thread(target=_end_after, args=(alive,), daemon=True).start()
+        # The kernel sends SIGIO when the pipe closes, which ends a process even inside C code.
+        fcntl.fcntl(lifeline.fileno(), fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline.fileno(), fcntl.F_SETFL, os.O_ASYNC)
+    threading.Thread(target=_end_after, args=(lifeline,), daemon=True).start()
 
 
-def _end_after(alive: Connection) -> None:
-    wait([alive])
+def _end_after(lifeline: Connection) -> None:
+    wait([lifeline])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(1)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal interrupt the block, where Python delivers signals."""
+def _signals_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM within the block, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_IGN) for number in asked]
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in zip(asked, before, strict=True):
+        for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let processes that are started within the block not hear Ctrl-C, even as they import.
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Block Ctrl-C for processes that start within the block, even while they import.
 
-    This process hears it when the block ends.
+    This process receives a Ctrl-C when the block ends.
     """
-    resource_tracker.ensure_running()  # when that starts by itself, it lets all hear again
+    resource_tracker.ensure_running()  # its own start would unblock Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -379,38 +395,43 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables that are not set, for a process that is started within the block."""
-    own = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(own)
+    """Set variables that are not set yet, for processes that start within the block."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name in own:
+        for name in added:
             del os.environ[name]
 
 
 # --- memory -------------------------------------------------------------------------------------
 
-LIMITS_OF_CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def memory_of_machine() -> int:
-    """Return the memory of this machine, or of the container if it has less, in bytes."""
+    """Return the memory of this machine, or of its container if that is less, in bytes."""
     found = [psutil.virtual_memory().total]
-    for path in map(Path, LIMITS_OF_CONTAINERS):
-        with contextlib.suppress(OSError, ValueError):  # another kind of machine; or "max"
+    for path in map(Path, CONTAINER_LIMITS):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             found.append(int(path.read_text()))
     return min(found)
 
 
 def limit_memory(budget: int | None) -> None:
-    """Let this process hold so many bytes of data beside what it holds; more is a MemoryError.
+    """Limit the data that this process may allocate from now on; more is a MemoryError.
 
-    Only where the system counts them (Linux): elsewhere nothing is limited.
+    Only Linux counts this data; elsewhere nothing is limited.
+
+    Parameters
+    ----------
+    budget : int or None
+        Bytes; None for no limit.
     """
-    held = getattr(psutil.Process().memory_info(), "data", None)
-    if budget is not None and held is not None:
+    used = getattr(psutil.Process().memory_info(), "data", None)
+    if budget is not None and used is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        wanted = held + budget
+        wanted = used + budget
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -1,8 +1,8 @@
-"""A worker: reserves jobs, makes them, records what fails, stops cleanly.
+"""A worker: reserves jobs, runs them, records failures, and stops cleanly.
 
-Any number of workers on any number of machines share the work through the job tables of the
-database that they are connected to. Whatever ends a worker, and however often the server goes
-away, a key is made whole or not at all, and no job stays reserved for ever.
+Any number of workers on any number of machines share the work through the job tables of one
+database. However a worker ends, and however often the server goes away, the rows of a key are
+inserted completely or not at all, and no job stays reserved for ever.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import Any
 import datajoint as dj
 import psycopg2
 
-from populate import catalog
-from populate.verify.objects import refuse_lost_store
-from populate.workers import queue, work
+from populate import catalog, sql, stored_objects
+from populate.workers import queue
+from populate.workers.heartbeat import Heartbeat
 from schemas import connection
-from schemas.database import io_counters
+from schemas.database import io_counters, upstream
 from schemas.database.declared import with_parts
+from schemas.database.driver_errors import is_server_away, retry_on_deadlock
 from schemas.errors import ServerAway, ServerError
 from schemas.settings import WorkerSettings
 
@@ -37,18 +38,18 @@ Key = dict[str, Any]
 
 @dataclass
 class TableResult:
-    """What was done for a table.
+    """What workers did for one table.
 
     Attributes
     ----------
     table : str
         Name, e.g. `behavior.Trials`.
     made : int
-        Number of keys made.
+        Number of jobs done.
     failed : list of tuple
-        Keys that failed, with why.
+        Keys of failed jobs, each with its error message.
     kept : list of tuple
-        Keys that were to be made again and stay as they are, with why.
+        Keys whose stale rows could not be recomputed and were kept, each with the reason.
     """
 
     table: str
@@ -59,24 +60,24 @@ class TableResult:
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job that is done.
+    """What one job did.
 
     Attributes
     ----------
     table : str
         Name, e.g. `behavior.Trials`.
     key : dict
-        What was made.
+        Primary key of the job.
     seconds : float
-        From the reservation to the end.
+        Time from the reservation to the end.
     rows : int
-        Rows inserted, those of part tables included.
+        Number of inserted rows, part tables included.
     read, stored : int
-        Bytes of the files that were read, and of the objects that were written.
+        Bytes read from files, and bytes written to the object store.
     error : str or None
-        Why it failed.
+        Error message of a failed job.
     pid : int
-        The process that did it.
+        Number of the process that ran the job.
     """
 
     table: str
@@ -90,31 +91,31 @@ class JobResult:
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with the table, the number of keys tried and the number of keys to try."""
+"""Called with the name of a table, the number of jobs tried, and the number of jobs to try."""
 
 Housekeeping = Callable[[], None]
-"""Called between jobs, to keep house."""
+"""Housekeeping callback, called between jobs."""
 
 OnResult = Callable[[JobResult], None]
-"""Called with each job that is done."""
+"""Called with the result of each job."""
 
 HOUSEKEEPING_SECONDS = 0.5
-"""Time between two calls of `Housekeeping`, where jobs are shorter than that."""
+"""Least time between two calls of `Housekeeping`."""
 
 SLICE_SECONDS = 10.0
-"""Time after which a worker turns to the next table, so that a slow one holds up no other."""
+"""Time that a worker spends on one table before it turns to the next."""
 
-PATIENCE = 300.0
-"""Seconds for which a server that is gone is waited for."""
+AWAY_SECONDS = 300.0
+"""Time for which a worker waits for a server that is away."""
 
-AT_ONCE_SECONDS = 1.0
-"""Time within which a server answers again that was not gone: a job then lost the connection."""
+INSTANT_SECONDS = 1.0
+"""A server that answers again within this time was not away: the job lost the connection."""
 
 REQUEUE_SECONDS = 3.0
-"""Time to give back the job in hand: a server that hangs holds up nobody who wants to stop."""
+"""Time to return the current job to the queue when the worker stops; a server may hang."""
 
 
-# --- what people call ---------------------------------------------------------------------------
+# --- functions to call --------------------------------------------------------------------------
 
 
 def run(
@@ -123,27 +124,23 @@ def run(
     housekeeping: Housekeeping | None = None,
     on_result: OnResult | None = None,
 ) -> list[TableResult]:
-    """Make every key that can be made now, in this process.
+    """Run all jobs that can run now, in this process.
 
-    Jobs that other workers hold are left to them.
+    Jobs that other workers have reserved are left to them.
 
     Parameters
     ----------
     tables : sequence of tables, optional
-        Default: all, in the order of the plan.
-    progress : callable, optional
-        See `Progress`.
-    keep : callable, optional
-        See `Housekeeping`.
-    tell : callable, optional
-        See `OnResult`.
+        Default: all, parents first.
+    progress, housekeeping, on_result : callable, optional
+        See `Progress`, `Housekeeping`, `OnResult`.
 
     Raises
     ------
     KeyboardInterrupt, SystemExit
-        Asked to stop. What is made stays, the job in hand is released.
+        On Ctrl-C or SIGTERM. Inserted rows stay; the current job returns to the queue.
     ServerError
-        The server has been gone for too long.
+        The server has been away for too long.
     """
     worker = Worker(
         tables or catalog.tables(),
@@ -151,10 +148,10 @@ def run(
         housekeeping=housekeeping,
         on_result=on_result,
     )
-    with worker.at_work():
-        while worker.round():
+    with worker.working():
+        while worker.run_slices():
             pass
-    return worker.outcomes
+    return worker.results
 
 
 def fill(
@@ -163,39 +160,39 @@ def fill(
     only: Sequence[Key] | None = None,
     housekeeping: Housekeeping | None = None,
 ) -> TableResult:
-    """Make every key of a table that can be made now, or only some of them."""
+    """Run all jobs of a table that can run now, or only those of some keys."""
     worker = Worker([table], progress=progress, housekeeping=housekeeping)
-    with worker.at_work():
+    with worker.working():
         worker.fill(table, only)
-    return worker.outcomes[0]
+    return worker.results[0]
 
 
 def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None) -> int:
-    """Forget recorded failures, so that the next run tries their keys again.
+    """Delete recorded failures, so that the next run tries their jobs again.
 
     Parameters
     ----------
     tables : sequence of tables, optional
         Default: all.
     eid : str, optional
-        Only those of one session.
+        Only failures of this session.
 
     Returns
     -------
     int
-        Number of failures forgotten.
+        Number of deleted failures.
     """
-    forgotten = 0
+    n_deleted = 0
     for table in catalog.of_session(tables, eid):
         failed = table().jobs.errors & ({"eid": eid} if eid is not None else {})
-        forgotten += len(failed)
-        queue.retry(failed.delete_quick)
-    return forgotten
+        n_deleted += len(failed)
+        retry_on_deadlock(failed.delete_quick)
+    return n_deleted
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, where Python delivers signals."""
+    """Make SIGTERM end the block as Ctrl-C does, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -205,45 +202,44 @@ def terminable() -> Iterator[None]:
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        with _ending_queries():
+        with _interruptible_queries():
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
-def _ending_queries() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a query: psycopg2 lets Python hear nothing while one runs."""
-    heard, rung = socket.socketpair()
-    rung.setblocking(False)
-    before = signal.set_wakeup_fd(rung.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_end_query, args=(heard,), daemon=True, name="end query").start()
+def _interruptible_queries() -> Iterator[None]:
+    """Make Ctrl-C and SIGTERM end a running query: psycopg2 delays Python's signal handlers."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_cut_connection, args=(receiver,), daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        rung.close()
+        sender.close()
 
 
-def _end_query(heard: socket.socket) -> None:
-    """Cut the connection on which a query runs when a signal is heard.
+def _cut_connection(receiver: socket.socket) -> None:
+    """Shut down the connection of this process when a signal arrives.
 
-    To cancel the query, psycopg2 would ask the server, and hold up all threads until it answers.
+    Cancelling the query instead would send a request to the server, and block all threads until
+    the server answers.
     """
-    with heard:
-        while number := heard.recv(1):
-            if number[0] in (signal.SIGINT, signal.SIGTERM) and _is_postgresql():
-                with suppress(AttributeError, psycopg2.Error, OSError):  # it is closed
-                    link = os.dup(dj.conn()._conn.fileno())
-                    with socket.socket(fileno=link) as own:
-                        own.shutdown(socket.SHUT_RDWR)
+    with receiver:
+        while number := receiver.recv(1):
+            if number[0] not in (signal.SIGINT, signal.SIGTERM):
+                continue
+            if dj.conn().adapter.backend == "postgresql":
+                with suppress(AttributeError, psycopg2.Error, OSError):  # closed already
+                    descriptor = os.dup(upstream.driver_connection(dj.conn()).fileno())
+                    with socket.socket(fileno=descriptor) as link:
+                        link.shutdown(socket.SHUT_RDWR)
 
 
-def _is_postgresql() -> bool:
-    return dj.conn().adapter.backend == "postgresql"
-
-
-# --- at work ------------------------------------------------------------------------------------
+# --- the worker ---------------------------------------------------------------------------------
 
 
 class Worker:
@@ -252,12 +248,12 @@ class Worker:
     Parameters
     ----------
     tables : sequence of tables
-        To fill, in this order.
+        Tables to fill, in this order.
     settings : WorkerSettings, optional
-        How workers share the work.
-    patience : float, optional
-        Seconds for which a server that is gone is waited for.
-    progress, keep, tell : callable, optional
+        Default: those of the active connection.
+    away_seconds : float, optional
+        Time for which the worker waits for a server that is away.
+    progress, housekeeping, on_result : callable, optional
         See `Progress`, `Housekeeping`, `OnResult`.
     """
 
@@ -266,68 +262,69 @@ class Worker:
         tables: Sequence[type[dj.Table]],
         settings: WorkerSettings | None = None,
         *,
-        patience: float = PATIENCE,
+        away_seconds: float = AWAY_SECONDS,
         progress: Progress | None = None,
         housekeeping: Housekeeping | None = None,
         on_result: OnResult | None = None,
     ) -> None:
         self._tables = tables
         self._settings = settings or connection.active().worker
-        self._patience = patience
+        self._away_seconds = away_seconds
         self._progress = progress
         self._housekeeping = housekeeping
         self._on_result = on_result
-        self._of = {table: TableResult(catalog.name_of(table)) for table in tables}
-        self._tried = dict.fromkeys(tables, 0)
-        self._kept_at = time.monotonic()
-        self._in_hand = False
-        self._longest = 0.0
-        self._heartbeat = queue.Heartbeat(self._settings.stale_after / 4)
+        self._results = {table: TableResult(catalog.name_of(table)) for table in tables}
+        self._n_tried = dict.fromkeys(tables, 0)
+        self._last_housekeeping = time.monotonic()
+        self._has_job = False
+        self._longest_job = 0.0
+        self._heartbeat = Heartbeat(self._settings.stale_after / 4)
 
     @property
-    def outcomes(self) -> list[TableResult]:
-        """What was done so far, by table."""
-        return list(self._of.values())
+    def results(self) -> list[TableResult]:
+        """What the worker has done so far, by table."""
+        return list(self._results.values())
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Hold jobs only within this block: whatever ends it, they are given back.
+    def working(self) -> Iterator[None]:
+        """Reserve jobs only within this block: however it ends, its jobs return to the queue.
 
         Raises
         ------
         KeyboardInterrupt, SystemExit
-            Asked to stop, by Ctrl-C or SIGTERM.
+            On Ctrl-C or SIGTERM.
         StorageError
-            The store is empty, though rows point into it.
+            The object store is empty, though rows point to objects in it.
         """
-        refuse_lost_store()
+        stored_objects.require_store()
         self._heartbeat.start()
         try:
             with terminable():
                 yield
         except BaseException as error:
-            self._requeue()
-            if (asked := _asked_by(error)) is not None:
-                raise asked from None
+            requeue(self._tables, [os.getpid()])
+            if (request := _stop_request(error)) is not None:
+                raise request from None
             raise
         finally:
-            self._heartbeat.end()
+            self._heartbeat.stop()
 
-    def round(self) -> bool:
-        """Do what can be done now, table after table; tell whether there was anything.
+    def run_slices(self) -> bool:
+        """Work once on each table that has jobs; return whether there were any.
 
-        A table whose jobs are long gets one of them in the time that every other gets.
+        Each table gets a slice of time that is at least as long as the longest job, so that
+        tables with long jobs do not hold up the others.
         """
-        each, self._longest = max(SLICE_SECONDS, self._longest), 0.0
+        seconds, self._longest_job = max(SLICE_SECONDS, self._longest_job), 0.0
         try:
-            self._note(queue.reclaim(self._tables, self._settings))
-            found = work.count_runnable(self._tables)
-            todo = [work.table for work in found if work.n_pending or work.n_new]
-            return sum([self.fill(table, seconds=each) for table in todo]) > 0
+            self._record(queue.reclaim(self._tables, self._settings))
+            runnable = queue.count_runnable(self._tables)
+            busy = [work.table for work in runnable if work.n_pending or work.n_new]
+            return sum([self.fill(table, seconds=seconds) for table in busy]) > 0
         except Exception as error:
-            if _asked_by(error) or not queue.is_server_away(error):
+            if _stop_request(error) or not is_server_away(error):
                 raise
-            self._come_back()
+            self._reconnect()
             return True
 
     def fill(
@@ -336,79 +333,62 @@ class Worker:
         only: Sequence[Key] | None = None,
         seconds: float = math.inf,
     ) -> int:
-        """Make keys of a table for so many seconds; return how many were tried."""
+        """Run jobs of a table for some seconds; return the number of jobs tried."""
         queue.refresh(table, only)
-        pending = queue.due(table, only)
-        tried, total, until = 0, len(pending), time.monotonic() + seconds
-        before: list[Key] = []
+        pending = queue.runnable(table, only)
+        n_tried, n_total, until = 0, len(pending), time.monotonic() + seconds
+        earlier_keys: list[Key] = []
         while time.monotonic() < until:
-            n_before, keys = tried, queue.next_keys(pending)
+            n_before, keys = n_tried, queue.next_keys(pending)
             for key in keys:
-                self._show(table, tried, total)
-                tried += self._do(table, key)
+                self._show_progress(table, n_tried, n_total)
+                n_tried += self._run_job(table, key)
                 self._do_housekeeping()
                 if time.monotonic() >= until:
                     break
-            if tried == n_before and keys == before:
-                break  # nothing is left, or nothing that this worker can have
-            before = keys
-        if total:
-            self._show(table, total, total)
-        self._tried[table] += tried
-        return tried
+            if n_tried == n_before and keys == earlier_keys:
+                break  # no job is left, or other workers have reserved all of them
+            earlier_keys = keys
+        if n_total:
+            self._show_progress(table, n_total, n_total)
+        self._n_tried[table] += n_tried
+        return n_tried
 
-    def _do(self, table: type[dj.Table], key: Key) -> bool:
-        """Make a key, or record why it cannot be made; False if another worker is at it."""
-        held = table().jobs
-        link = held.connection.connection_id
-        if not queue.retry(lambda: held.reserve(key)):
+    def _run_job(self, table: type[dj.Table], key: Key) -> bool:
+        """Run a job or record its error; return False if another worker has reserved it."""
+        jobs = table().jobs
+        connection_id = jobs.connection.connection_id
+        if not retry_on_deadlock(lambda: jobs.reserve(key)):
             return False
-        if link != held.connection.connection_id:
+        if connection_id != jobs.connection.connection_id:
             raise dj.errors.LostConnectionError("The connection was lost as a job was reserved.")
         began, read, stored = time.monotonic(), io_counters.total.read, io_counters.total.stored
-        made, problem = 0, None
-        self._in_hand = True
+        made, message = 0, None
+        self._has_job = True
         try:
-            with self._heartbeat.holding(held, key):
-                made = self._make(table, key)
+            with self._heartbeat.during(jobs, key):
+                made = _populate(table, key)
         except Exception as error:
-            if _asked_by(error) or queue.is_server_away(error):
+            if _stop_request(error) or is_server_away(error):
                 raise
-            self._in_hand = False
-            problem = self._told(error)
-            queue.fail(held, key, problem, traceback.format_exc())
-            self._of[table].failed.append((key, problem))
+            self._has_job = False
+            message = self._describe(error)
+            queue.fail(jobs, key, message, traceback.format_exc())
+            self._results[table].failed.append((key, message))
         else:
-            self._in_hand = False
-            queue.retry(lambda: held.complete(key))
-            self._of[table].made += made
-        self._longest = max(self._longest, time.monotonic() - began)
-        if self._on_result and (made or problem):
-            self._on_result(
-                JobResult(
-                    self._of[table].table,
-                    key,
-                    seconds=time.monotonic() - began,
-                    rows=_count_rows(table, key) if made else 0,
-                    read=io_counters.total.read - read,
-                    stored=io_counters.total.stored - stored,
-                    error=problem,
-                )
-            )
+            self._has_job = False
+            retry_on_deadlock(lambda: jobs.complete(key))
+            self._results[table].made += made
+        seconds = time.monotonic() - began
+        self._longest_job = max(self._longest_job, seconds)
+        if self._on_result and (made or message):
+            n_rows = _count_rows(table, key) if made else 0
+            n_read, n_stored = io_counters.total.read - read, io_counters.total.stored - stored
+            name = self._results[table].table
+            self._on_result(JobResult(name, key, seconds, n_rows, n_read, n_stored, message))
         return True
 
-    def _make(self, table: type[dj.Table], key: Key) -> int:
-        """Make a key; return 0 if it is there already, or can be made no more."""
-        # As `populate(key)` in the end does. That would build and ask `key_source` once more.
-        alone = {"suppress_errors": False, "return_exception_objects": False}
-        try:
-            return int(queue.retry(lambda: table()._populate1(key, None, **alone)))
-        except dj.errors.DuplicateError:
-            if not table & key:
-                raise
-            return 0  # another worker, which had been taken for dead, was quicker
-
-    def _told(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if not isinstance(error, MemoryError):
             return text
@@ -416,122 +396,129 @@ class Worker:
         budget = f"the {limit.human_readable(decimal=True)} of bwm.memory" if limit else "memory"
         return f"{text}. It needs more than {budget}: allow more, with fewer workers, and retry."
 
-    # --- progress -------------------------------------------------------------------------------
-
-    def _show(self, table: type[dj.Table], tried: int, total: int) -> None:
+    def _show_progress(self, table: type[dj.Table], n_tried: int, n_total: int) -> None:
         if self._progress:
-            before = self._tried[table]
-            self._progress(self._of[table].table, before + tried, before + max(tried, total))
+            before = self._n_tried[table]
+            self._progress(
+                self._results[table].table, before + n_tried, before + max(n_tried, n_total)
+            )
 
     def _do_housekeeping(self) -> None:
-        if self._housekeeping and time.monotonic() - self._kept_at > HOUSEKEEPING_SECONDS:
+        waited = time.monotonic() - self._last_housekeeping
+        if self._housekeeping and waited > HOUSEKEEPING_SECONDS:
             self._housekeeping()
-            self._kept_at = time.monotonic()
+            self._last_housekeeping = time.monotonic()
 
-    # --- what ends or interrupts it -------------------------------------------------------------
+    def _reconnect(self) -> None:
+        """Wait for the server, and return the current job to the queue.
 
-    def _requeue(self) -> None:
-        """Let the job in hand be done again, over a new connection: the old may be mid-word."""
-        requeue(self._tables, [os.getpid()])
-
-    def _come_back(self) -> None:
-        """Wait for the server, and give back what was in hand when it went.
-
-        A server that was not gone lost the connection to the job: if that is so each time, the
-        job is to blame, as one that kills its workers.
+        If the server answers at once, it was not away: the job itself broke the connection. Such
+        a job counts as one that its worker died of, so that it cannot be tried for ever.
         """
-        is_suspect, self._in_hand = self._in_hand, False
+        is_suspect, self._has_job = self._has_job, False
         began = time.monotonic()
 
-        def again() -> None:
+        def reconnect() -> None:
             connection.reconnect()
-            if is_suspect and time.monotonic() - began < AT_ONCE_SECONDS:
+            if is_suspect and time.monotonic() - began < INSTANT_SECONDS:
                 own = platform.node(), os.getpid()
-                self._note(queue.reap(self._tables, *own, self._settings))
+                self._record(queue.reap(self._tables, *own, self._settings))
             else:
-                queue.release(self._tables, os.getpid())
+                queue.requeue(self._tables, os.getpid())
 
-        wait_for_server(again, self._patience)
+        wait_for_server(reconnect, self._away_seconds)
 
-    def _note(self, poison: Sequence[queue.AbandonedJob]) -> None:
-        """Take in jobs that fail because too many workers died of them."""
-        for one in poison:
-            self._of[one.table].failed.append((one.key, one.problem))
+    def _record(self, abandoned: Sequence[queue.AbandonedJob]) -> None:
+        """Record abandoned jobs as failed."""
+        for job in abandoned:
+            self._results[job.table].failed.append((job.key, job.error))
             if self._on_result:
-                self._on_result(result_of(one))
+                self._on_result(result_of(job))
+
+
+def result_of(job: queue.AbandonedJob) -> JobResult:
+    """Return the result of an abandoned job, which is reported like any other failure."""
+    return JobResult(catalog.name_of(job.table), job.key, job.held, error=job.error)
 
 
 def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
-    """Let jobs be done again that processes of this host held, if the server answers soon.
+    """Return the jobs of processes of this host to the queue, if the server answers in time.
 
-    Else they will be taken over, as from dead workers. Only what is ending calls this.
+    If the server does not answer, another worker will reclaim them. Only a process that is about
+    to end calls this function. It opens a new connection, because the old connection may be in
+    the middle of a query.
     """
-    problems: list[BaseException] = []
+    errors: list[BaseException] = []
 
-    def give() -> None:
+    def requeue_all() -> None:
         try:
             connection.reconnect()
             for pid in pids:
-                queue.release(tables, pid)
+                queue.requeue(tables, pid)
         except Exception as error:
-            if not queue.is_server_away(error):
-                problems.append(error)
+            if not is_server_away(error):
+                errors.append(error)
 
-    giving = threading.Thread(target=give, daemon=True, name="give back")
-    giving.start()
-    giving.join(REQUEUE_SECONDS)
-    if problems:
-        raise problems[0]
-
-
-def result_of(poison: queue.AbandonedJob) -> JobResult:
-    """Report an abandoned job like any other failure."""
-    return JobResult(catalog.name_of(poison.table), poison.key, poison.held, error=poison.problem)
+    thread = threading.Thread(target=requeue_all, daemon=True, name="requeue")
+    thread.start()
+    thread.join(REQUEUE_SECONDS)
+    if errors:
+        raise errors[0]
 
 
-def wait_for_server(connect: Callable[[], Any], patience: float) -> None:
-    """Connect, for so many seconds if the server is away.
+def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
+    """Call a function that connects, and call it again while the server is away.
+
+    Parameters
+    ----------
+    connect : callable
+        Without arguments.
+    seconds : float
+        Time after which to give up.
 
     Raises
     ------
     ServerError
-        It stayed away, or is there and refuses to be used.
+        The server stayed away, or refuses the connection.
     """
-    until, pause = time.monotonic() + patience, 0.1
+    until, pause = time.monotonic() + seconds, 0.1
     while True:
-        problem = _attempt(connect)
-        if problem is None:
+        try:
+            connect()
             return
-        if time.monotonic() > until:
-            what = f"the server has been gone for {patience:.0f} s ({problem})."
-            raise ServerError(what, None, "Start it; the same command goes on.") from problem
+        except Exception as error:
+            if not (is_server_away(error) or isinstance(error, ServerAway)):
+                raise
+            if time.monotonic() > until:
+                what = f"the server has been away for {seconds:.0f} s ({error})."
+                remedy = "Start the server and run the same command again: it continues."
+                raise ServerError(what, None, remedy) from error
         time.sleep(pause)
         pause = min(2 * pause, 10.0)
 
 
-def _attempt(connect: Callable[[], Any]) -> Exception | None:
-    """Connect; return why the server is away, if it is."""
+def _populate(table: type[dj.Table], key: Key) -> int:
+    """Insert the rows of a key; return 0 if they exist already or the key no longer exists."""
     try:
-        connect()
-    except Exception as error:
-        if not (queue.is_server_away(error) or isinstance(error, ServerAway)):
+        return retry_on_deadlock(lambda: upstream.populate_key(table(), key))
+    except dj.errors.DuplicateError:
+        if not table & key:
             raise
-        return error
-    return None
+        return 0  # this worker was believed dead, and another worker was faster
 
 
-def _asked_by(error: BaseException | None) -> BaseException | None:
-    """Return what asked to stop, if anything: cleaning up after it may have failed in turn."""
+def _stop_request(error: BaseException | None) -> BaseException | None:
+    """Return the Ctrl-C or SIGTERM that led to an error, if any: clean-up may fail after it."""
     while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
         error = error.__context__
     return error
 
 
 def _count_rows(table: type[dj.Table], key: Key) -> int:
-    """Count the rows of a key, those of part tables included, in one statement."""
+    """Count the rows of a key, part tables included, by one statement."""
     counts = [
         f"(SELECT count(*) FROM {one().full_table_name}{(one() & key).where_clause()})"
         for one in with_parts(table)
     ]
-    found = table().connection.query(f"SELECT {' + '.join(counts)}").fetchone()
-    return int(found[0])
+    ((count,),) = sql.fetch([f"SELECT {' + '.join(counts)}"])
+    return int(count)

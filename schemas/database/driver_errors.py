@@ -1,18 +1,44 @@
-"""Rights that the server denies, as one error that says whose, which, and what to do."""
+"""Errors of the two drivers: denied rights, deadlocks, a server that is away.
+
+PyMySQL and psycopg2 raise classes of their own. This module alone knows their codes.
+"""
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import psycopg2
+import pymysql
 from datajoint import errors
 
 from schemas.errors import QueryError, ServerError
 
 DENIED_BY_MYSQL = (1044, 1045, 1142, 1143, 1227, 1370, 1410)
 DENIED_BY_POSTGRESQL = ("42501", "0LP01")
+AWAY = (
+    errors.LostConnectionError,
+    pymysql.err.InterfaceError,
+    psycopg2.InterfaceError,
+    psycopg2.errors.AdminShutdown,
+    psycopg2.errors.CrashShutdown,
+    psycopg2.errors.CannotConnectNow,
+    psycopg2.errors.TooManyConnections,
+)
+AWAY_MYSQL = {1040, 1053, 1152, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
+DEADLOCK = (
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.SerializationFailure,
+)
+DEADLOCK_MYSQL = {1205, 1213}
+TRIES = 5
+"""How often a statement or transaction runs that the server ends because of a deadlock."""
+
 QUOTES = str.maketrans("", "", '`"')
 
 ROLE_NEEDED = (
@@ -21,30 +47,69 @@ ROLE_NEEDED = (
 )
 
 
+T = TypeVar("T")
+
+
+def is_server_away(error: BaseException) -> bool:
+    """Return whether an error means that the server is stopped or cannot be reached."""
+    if isinstance(error, pymysql.err.OperationalError):
+        return error.args[0] in AWAY_MYSQL
+    # psycopg2 raises this very class, without a code, where no server answered.
+    return isinstance(error, AWAY) or type(error) is psycopg2.OperationalError
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Return whether the server ended a transaction in favour of another one."""
+    if isinstance(error, pymysql.err.OperationalError):
+        return error.args[0] in DEADLOCK_MYSQL
+    return isinstance(error, DEADLOCK)
+
+
+def retry_on_deadlock(run: Callable[[], T]) -> T:
+    """Run a statement or transaction, and run it again after a deadlock.
+
+    Deadlocks, lock time-outs and serialization failures are ordinary where several workers write
+    to the same tables. The pause is random, so that two workers do not collide again.
+
+    Parameters
+    ----------
+    run : callable
+        Without arguments. It runs up to `TRIES` times; the last error is raised.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return run()
+        except Exception as error:
+            if not is_deadlock(error):
+                raise
+        time.sleep(random.uniform(0, 0.2))
+    return run()
+
+
 class AccessDenied(ServerError, errors.AccessError):
-    """The server denies a user a right: an error of ours, and the one that DataJoint expects."""
+    """A right that the server denies: our error, and the class that DataJoint expects."""
 
 
 def explain_denials(adapter: Any, user: str) -> None:
-    """Let a connection raise `AccessDenied` where its server denies a right.
+    """Make a connection raise `AccessDenied` where its server denies a right.
 
     Parameters
     ----------
     adapter : datajoint.adapters.DatabaseAdapter
-        That of the connection.
+        Adapter of the connection.
     user : str
-        Who is connected.
+        Name of the connected user.
     """
     translate = type(adapter).translate_error
 
     def explained(error: Exception, query: str = "") -> Exception:
-        if _is_no_text(query) or _found_no_text(error):
-            what = "a name holds a character that no text has, as NUL."
-            return QueryError(what, "the question", "Leave it out.")
-        if not _is_denial(error):
+        if _has_forbidden_text(query) or _failed_on_text(error):
+            what = "a name holds a character that databases cannot store, such as NUL."
+            return QueryError(what, "the query", "Remove that character.")
+        if not _is_denied(error):
             return translate(adapter, error, query)
         said = " ".join(str(error.args[-1]).split("\n")[0].split()) if error.args else "denied"
-        what = f"user {user!r} may not {_asked(query)} ({said})."
+        what = f"user {user!r} may not {_describe(query)} ({said})."
         return AccessDenied(what, "the server", ROLE_NEEDED)
 
     adapter.translate_error = explained
@@ -52,10 +117,10 @@ def explain_denials(adapter: Any, user: str) -> None:
 
 @contextmanager
 def explain_blocked_deletes() -> Iterator[None]:
-    """Say what to do where rows cannot be deleted because tables of others refer to them.
+    """Explain why rows cannot be deleted to which tables of other users refer.
 
-    DataJoint deletes what refers to a row before the row, and has no words for tables that the
-    user may not even see.
+    DataJoint first deletes the rows that refer to a row. Its own error does not name tables that
+    the user may not see.
 
     Raises
     ------
@@ -70,7 +135,7 @@ def explain_blocked_deletes() -> Iterator[None]:
         if not hidden and "Delete blocked" not in text:
             raise
         table = hidden[1] if hidden else "a table of another schema"
-        what = f"rows are not deleted, because {table} refers to them, which is not yours to change"
+        what = f"rows are not deleted: {table} refers to them, and you may not change that table"
         raise ServerError(f"{what}.", "the server", BLOCKED) from error
 
 
@@ -80,26 +145,26 @@ BLOCKED = (
 )
 
 
-def _is_denial(error: Exception) -> bool:
+def _is_denied(error: Exception) -> bool:
     if getattr(error, "pgcode", None) in DENIED_BY_POSTGRESQL:
         return True
     return bool(error.args) and error.args[0] in DENIED_BY_MYSQL
 
 
-def _is_no_text(query: str) -> bool:
-    """Whether a server cannot take a text: PostgreSQL no NUL, and neither half a character."""
+def _has_forbidden_text(query: str) -> bool:
+    """Return whether a query has text that PostgreSQL refuses: NUL or a lone surrogate."""
     return re.search("[\0\ud800-\udfff]", query) is not None
 
 
-def _found_no_text(error: Exception) -> bool:
-    """Whether a driver found such a text among values: psycopg2 takes NUL for their end."""
+def _failed_on_text(error: Exception) -> bool:
+    """Return whether a driver refused such text among the values of a query."""
     return isinstance(error, UnicodeEncodeError) or (
         isinstance(error, ValueError) and "NUL" in str(error)
     )
 
 
-def _asked(query: str) -> str:
-    """Name what a query does, and where, without its values."""
+def _describe(query: str) -> str:
+    """Describe a query by its verb and table, without its values."""
     words = re.match(r"\s*(\w+(?: USER| ROLE)?)", query)
     verb = words[1].upper() if words else "QUERY"
     names = r'[`"][^`"]+[`"](?:\.[`"][^`"]+[`"])?'

@@ -266,3 +266,20 @@ def stamp_by_server() -> None:
         )
 
     AutoPopulate._update_job_metadata = update
+
+
+# --- DataJoint's private names ------------------------------------------------------------------
+
+
+def populate_key(table: datajoint.Table, key: dict[str, Any]) -> int:
+    """Compute and insert the rows of one key; return 0 if there is nothing to do.
+
+    `populate(key)` does the same in the end, but first evaluates `key_source` for one key.
+    """
+    options = {"suppress_errors": False, "return_exception_objects": False}
+    return int(table._populate1(key, None, **options))
+
+
+def driver_connection(connection: datajoint.Connection) -> Any:
+    """Return the connection of the driver, PyMySQL or psycopg2."""
+    return connection._conn

@@ -15,6 +15,7 @@ import pytest
 from populate import catalog, sql, status
 from populate.workers import queue, worker
 from schemas import behavior, connection, rows, session, wheel
+from schemas.database import driver_errors
 from schemas.database.declared import parts_of
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
@@ -103,7 +104,7 @@ def test_what_waits_or_failed_is_forgotten_once_it_is_made(registered, monkeypat
     held.delete()
     rows.insert(held, [first, second], {"status": "error", "priority": 5})
     behavior.Trials.populate()
-    monkeypatch.setattr(queue, "FORGOTTEN_AT_ONCE", 1)
+    monkeypatch.setattr(queue, "KEYS_PER_DELETE", 1)
     queue.refresh(behavior.Trials)
     assert not held
 
@@ -170,7 +171,7 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
         hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
         queue.reclaim(TWO, settings)
         told = set(behavior.Trials().jobs.to_arrays("error_message"))
-        assert told == {f"{n} worker{'s' * (n > 1)} died, or lost the server, while making it"}
+        assert told == {f"{n} worker{'s' * (n > 1)} died, or lost the server, while running it"}
     assert status.failures() == []
     hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
     told = []
@@ -179,7 +180,7 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     failures = status.failures()
     assert len(failures) == 2
     assert failures[0].error.startswith(
-        "WorkerDied: 3 workers died, or lost the server, while making it. "
+        "WorkerDied: 3 workers died, or lost the server, while running it. "
     )
     # Who takes them over says so: else they were failed by nobody, and in no log.
     recorded = {failure.key["eid"]: failure.error for failure in failures}
@@ -256,25 +257,25 @@ def test_a_table_of_long_jobs_gets_no_more_time_than_others(registered, monkeypa
     monkeypatch.setattr(OneSource, "load_trials", lambda *a: time.sleep(0.4) or load(*a))
     monkeypatch.setattr(worker, "SLICE_SECONDS", 0.1)
     slow = Clocked(TWO)
-    with slow.at_work():
-        while slow.round():
+    with slow.working():
+        while slow.run_slices():
             pass
     assert slices[:2] == [(behavior.Trials, 0.1), (wheel.Wheel, 0.1)]
     (_, first), *_ = [found for found in slices[2:] if found[0] is behavior.Trials]
     assert 0.4 < first < 2
-    assert [outcome.made for outcome in slow.outcomes] == [2, 2]
+    assert [outcome.made for outcome in slow.results] == [2, 2]
 
 
 def test_a_death_counts_also_if_the_next_process_has_the_same_number(registered):
     hold(behavior.Trials, platform.node(), os.getpid(), 1e7, 1e7)
     queue.reclaim(TWO, WorkerSettings())
     told = set(behavior.Trials().jobs.to_arrays("error_message"))
-    assert told == {"1 worker died, or lost the server, while making it"}
+    assert told == {"1 worker died, or lost the server, while running it"}
 
 
 def test_what_is_given_back_is_no_death(registered):
     hold(behavior.Trials, platform.node(), os.getpid())
-    queue.release(TWO, os.getpid())
+    queue.requeue(TWO, os.getpid())
     assert states(behavior.Trials) == ["pending"] * 2
     assert set(behavior.Trials().jobs.to_arrays("error_message")) == {""}
 
@@ -291,7 +292,7 @@ def test_a_worker_at_work_is_heard_from(registered, monkeypatch):
     original = OneSource.load_trials
     monkeypatch.setattr(OneSource, "load_trials", load)
     quick = worker.Worker([behavior.Trials], WorkerSettings(stale_after=1.0))
-    with quick.at_work():
+    with quick.working():
         quick.fill(behavior.Trials)
     assert heard[0] is None  # short jobs are not spoken of
     assert 0.2 <= heard[-1] < 30
@@ -356,16 +357,19 @@ def test_a_server_that_stays_away_ends_the_work_with_one_error(registered, backe
     with monkeypatch.context() as patch:
         patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
         patch.setattr(connection, "reconnect", away)
-        impatient = worker.Worker(TWO, patience=0.2)
-        with impatient.at_work(), pytest.raises(ServerError, match=r"gone for 0 s .*Start it"):
-            impatient.round()
+        impatient = worker.Worker(TWO, away_seconds=0.2)
+        with (
+            impatient.working(),
+            pytest.raises(ServerError, match=r"away for 0 s .*Start the server"),
+        ):
+            impatient.run_slices()
     assert away.n_calls > 2
     assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
 
 
 def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backend, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda *_: 0.0)
-    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (queue.TRIES - 1))
+    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (driver_errors.TRIES - 1))
     with monkeypatch.context() as patch:
         patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
         (outcome,) = worker.run([behavior.Trials])
@@ -374,7 +378,7 @@ def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backen
     with monkeypatch.context() as patch:
         patch.setattr(OneSource, "load_wheel", lambda *given: for_ever(*given))
         (outcome,) = worker.run([wheel.Wheel])
-    assert for_ever.n_calls == 2 * queue.TRIES
+    assert for_ever.n_calls == 2 * driver_errors.TRIES
     assert (outcome.made, len(outcome.failed)) == (0, 2)
 
 
@@ -383,9 +387,9 @@ def test_what_needs_too_much_memory_fails_with_what_to_do(registered, monkeypatc
     monkeypatch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
     settings = WorkerSettings(memory="2GB")
     tight = worker.Worker([behavior.Trials], settings)
-    with tight.at_work():
+    with tight.working():
         tight.fill(behavior.Trials)
-    (outcome,) = tight.outcomes
+    (outcome,) = tight.results
     ((_, problem),) = outcome.failed
     assert problem.startswith("MemoryError: Unable to allocate 9 GiB. It needs more than the 2.0GB")
     assert outcome.made == 1

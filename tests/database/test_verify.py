@@ -590,7 +590,7 @@ def test_rows_stay_whose_objects_cannot_be_removed(filled, monkeypatch):
 
 def test_what_comes_between_two_looks_is_no_damage(made, monkeypatch):
     _, ref = first(ephys.Spikes, "spikes")
-    listing, asking = storage.list_schema, objects.references
+    listing, asking = storage.list_schema, objects.fetch_references
 
     def before(schema, store):
         return {p: held for p, held in listing(schema, store).items() if p != ref.path}
@@ -721,7 +721,7 @@ def hold(table, key, ago, status_="reserved"):
 def test_a_job_of_a_silent_worker_is_given_back_until_too_many_died_of_it(filled):
     key = key_of(wheel.Wheel)
     (wheel.Wheel & key).delete()
-    died = "died, or lost the server, while making it"
+    died = "died, or lost the server, while running it"
     for told in (f"1 worker {died}", f"2 workers {died}"):
         job = hold(wheel.Wheel, key, 1000)
         assert [one.what for one in verify.repair(verify.verify().damage)] == ["returned"]

