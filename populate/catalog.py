@@ -75,6 +75,11 @@ def of_session(chosen: Sequence[Table] | None, eid: str | None) -> list[Table]:
     return [table for table in every if eid is None or "eid" in table().jobs.primary_key]
 
 
+def session_key(eid: str | None) -> dict[str, str]:
+    """Return the restriction by a session; None restricts nothing."""
+    return {} if eid is None else {"eid": eid}
+
+
 def _find(name: str, every: list[Table]) -> Table:
     wanted = name.lower()
     exact = [table for table in every if name_of(table).lower() == wanted]
@@ -83,7 +88,7 @@ def _find(name: str, every: list[Table]) -> Table:
         raise QueryError(f"no table {name!r}.", None, f"Tables: {', '.join(map(name_of, every))}.")
     if len(found) > 1:
         both = " and ".join(map(name_of, found))
-        raise QueryError(f"{name!r} can be {both}.", None, "Give the module too.")
+        raise QueryError(f"{both} have the name {name!r}.", None, "Give the module too.")
     return found[0]
 
 

@@ -1,7 +1,7 @@
-"""SQL that asks the server of all tables at once.
+"""SQL over many tables in one statement.
 
-DataJoint asks of one table at a time, in several queries. Here a selection is written for each
-table from DataJoint's own expressions, and all of them go to the server as one statement.
+DataJoint queries one table at a time. Here each table has a SELECT, written from DataJoint's own
+expressions, and the server gets all of them as one UNION ALL.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Table = type[dj.Table]
 
 
 def fetch(selections: Iterable[str], eid: str | None = None) -> list[tuple[Any, ...]]:
-    """Fetch the rows of several selections in one statement: all are of one moment.
+    """Fetch the rows of several selections in one statement, which sees one snapshot.
 
     Parameters
     ----------
     selections : iterable of str
-        SELECT statements with the same columns. No statement is sent where there is none.
+        SELECT statements with the same columns. Without any, nothing is sent.
     eid : str, optional
         Value of each `%s` in them.
     """
@@ -39,74 +39,94 @@ def fetch_keyed(selections: Iterable[tuple[Table, Sequence[str], str]]) -> list[
     Parameters
     ----------
     selections : iterable of tuple
-        For a table: the names of its key, and what to select beside them and from where. What is
-        selected has the same columns for every table.
+        Table, names of its key, and the rest of the selection: further columns and FROM. The
+        further columns are the same for every table.
 
     Returns
     -------
     list of tuple
         The table, the key as dict, and the columns; in the order of the selections and their keys.
-        Days and times of a key are text.
+        Dates and times in a key are text.
     """
     each = list(selections)
     found = fetch(
-        f"SELECT {i}, {_packed(table, names)}, {rest}"
+        f"SELECT {i}, {pack_key(table, names)}, {rest}"
         for i, (table, names, rest) in enumerate(each)
     )
-    rows = [(i, _unpacked(packed, *each[i][:2]), *columns) for i, packed, *columns in found]
+    rows = [(i, unpack_key(packed, *each[i][:2]), *columns) for i, packed, *columns in found]
     rows.sort(key=lambda row: (row[0], *row[1].values()))
     return [(each[i][0], *values) for i, *values in rows]
 
 
-def _packed(table: Table, names: Sequence[str]) -> str:
-    """Write a key as one column, which keys of all tables share: JSON."""
-    adapter = dj.conn().adapter
-    mysql = adapter.backend == "mysql"
+def count(expressions: Iterable[dj.expression.QueryExpression]) -> list[int]:
+    """Count the rows of several tables, each with its restriction, in one statement."""
+    found = fetch(
+        f"SELECT {i}, COUNT(*) FROM {one.full_table_name}{one.where_clause()}"
+        for i, one in enumerate(expressions)
+    )
+    return [int(n) for _, n in sorted(found)]
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+def pack_key(table: Table, names: Sequence[str], alias: str | None = None) -> str:
+    """Write columns of a table as one column of JSON text, whose type all tables share."""
+    heading = table().heading
+    prefix = f"{alias}." if alias else ""
     pairs = []
     for name in names:
-        column = adapter.quote_identifier(name)
-        # MySQL keeps a UUID as bytes.
-        pairs += [f"'{name}'", f"hex({column})" if mysql and table().heading[name].uuid else column]
-    return f"{'json_object' if mysql else 'json_build_object'}({', '.join(pairs)})"
+        column = f"{prefix}{quote(name)}"
+        # MySQL stores a UUID as bytes.
+        pairs += [f"'{name}'", f"hex({column})" if is_mysql() and heading[name].uuid else column]
+    return text(f"{'JSON_OBJECT' if is_mysql() else 'json_build_object'}({', '.join(pairs)})")
 
 
-def _unpacked(packed: Any, table: Table, names: Sequence[str]) -> dict[str, Any]:
-    values = json.loads(packed) if isinstance(packed, str) else packed
+def unpack_key(packed: str | None, table: Table, names: Sequence[str]) -> dict[str, Any]:
+    """Read a key that `pack_key` wrote, in the order of the names; NULL is an empty key."""
+    values = json.loads(packed) if packed else {}
     heading = table().heading
-    return {n: uuid.UUID(values[n]) if heading[n].uuid else values[n] for n in names}
+    return {
+        name: uuid.UUID(values[name]) if heading[name].uuid else values[name]
+        for name in names
+        if name in values
+    }
 
 
-# --- parts of statements ------------------------------------------------------------------------
+# --- fragments of statements ----------------------------------------------------------------------
 
 
 def columns(names: Iterable[str], alias: str | None = None) -> str:
     """Write names of columns as the server quotes them."""
-    quote = dj.conn().adapter.quote_identifier
     prefix = f"{alias}." if alias else ""
     return ", ".join(f"{prefix}{quote(name)}" for name in names)
 
 
-def same(names: Iterable[str], one: str, other: str) -> str:
-    """Write the condition that columns of two aliases are the same."""
-    quote = dj.conn().adapter.quote_identifier
-    return " AND ".join(f"{one}.{quote(n)} = {other}.{quote(n)}" for n in names) or "TRUE"
+def same(names: Iterable[str], left: str, right: str) -> str:
+    """Write the condition that columns of two aliases are equal."""
+    return " AND ".join(f"{left}.{quote(n)} = {right}.{quote(n)}" for n in names) or "TRUE"
+
+
+def differ(left: str, right: str) -> str:
+    """Write the condition that two values differ; two NULLs do not."""
+    return f"NOT ({left} <=> {right})" if is_mysql() else f"({left}) IS DISTINCT FROM ({right})"
 
 
 def seconds_since(column: str) -> str:
-    """Write how many seconds ago a time was, by the clock of the server."""
-    if dj.conn().adapter.backend == "mysql":
+    """Write the number of seconds since a time, by the clock of the server."""
+    if is_mysql():
         return f"(TIMESTAMPDIFF(MICROSECOND, {column}, CURRENT_TIMESTAMP(3)) / 1000000)"
     return f"EXTRACT(EPOCH FROM LOCALTIMESTAMP(3) - {column})"
 
 
 def able(table: Table, of: Mapping[str, Any] | None = None) -> dj.expression.QueryExpression:
-    """Return the keys of a table that can be made, whether they are or not."""
-    # The instance that is kept with the jobs has read the columns of its parents already.
+    """Return the keys that a table can be populated with, computed or not."""
+    # DataJoint keeps this instance with the jobs: it has the headings of its parents already.
     return table().jobs.target.key_source.proj() & dict(of or {})
 
 
 def done(table: Table) -> str:
-    """Write the condition that the key of a job is made. The alias of the jobs is `job`."""
+    """Write the condition that the row of a job is there. The alias of the jobs is `job`."""
     target = table().jobs.target
     names = target.jobs.primary_key
     return (
@@ -116,17 +136,17 @@ def done(table: Table) -> str:
 
 
 def undone(table: Table, *states: str) -> str:
-    """Write the condition that a key is not made, and has no job, or none in one of some states.
+    """Write the condition that a key has no row, and no job in one of some states.
 
-    `key_source - table` is NOT IN, which PostgreSQL answers by comparing all with all where the
-    keys do not fit its working memory.
+    `key_source - table` would be NOT IN: PostgreSQL compares every key with every row if the keys
+    do not fit into its working memory.
 
     Parameters
     ----------
     table : table
-        Imported or computed. The alias of its keys, as of `able`, is `able`.
+        Imported or computed. The alias of its keys, those of `able`, is `able`.
     states : str
-        Of jobs.
+        States of jobs; without any, the key has no job at all.
     """
     target = table().jobs.target
     keys = [name for name in target.key_source.primary_key if name in target.heading]
@@ -152,22 +172,5 @@ def quote(name: str) -> str:
 
 
 def text(expression: str) -> str:
-    """Write an expression as text."""
+    """Write the conversion of an expression to text."""
     return f"CAST({expression} AS {'CHAR' if is_mysql() else 'TEXT'})"
-
-
-def as_json(names: Iterable[str], alias: str) -> str:
-    """Write columns of a table as one JSON object."""
-    pairs = ", ".join(f"'{name}', {alias}.{quote(name)}" for name in names)
-    return text(f"{'JSON_OBJECT' if is_mysql() else 'json_build_object'}({pairs})")
-
-
-def read_key(written: str | None, order: Sequence[str]) -> dict[str, Any]:
-    """Read a key that `as_json` has written; the servers have orders of their own."""
-    held = json.loads(written) if written else {}
-    return {name: held[name] for name in order if name in held}
-
-
-def differ(left: str, right: str) -> str:
-    """Write that two values are not equal, null being equal to null alone."""
-    return f"NOT ({left} <=> {right})" if is_mysql() else f"({left}) IS DISTINCT FROM ({right})"

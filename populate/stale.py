@@ -15,7 +15,7 @@ from typing import Any
 import datajoint as dj
 
 from populate import catalog, sql
-from populate.verify.repair import remove_rows
+from populate.removal import remove_rows
 from populate.workers import worker
 from schemas.errors import BwmError
 

@@ -1,7 +1,7 @@
-"""Whether everything is whole: files, stored objects, counts across tables, and jobs.
+"""Verification of files, stored objects, counts across tables, and jobs.
 
-Nothing is locked, and workers may run meanwhile: what looks damaged is looked at once more before
-it is told.
+Nothing is locked, and workers may run meanwhile, so apparent damage is checked again before it is
+reported.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from populate.removal import Removed
 from populate.verify import counts, files, jobs, objects, rules
 from populate.verify.damage import Damage, Report
 from populate.verify.objects import Task
-from populate.verify.repair import Removed, repair
+from populate.verify.repair import repair
 
 __all__ = ["OLDER_THAN", "Damage", "Removed", "Report", "repair", "verify"]
 
 OLDER_THAN = 600.0
-"""Age (s) from which a file that no row points to is an orphan: workers write it before the row."""
+"""Age (s) at which a file without a row is an orphan: workers write the file before the row."""
 
 Progress = Callable[[int, int], None]
-"""Called with the number of bytes that were read, and of all that are to be read."""
+"""Called with the number of bytes that were read, and the number of bytes to read in total."""
 
 
 def verify(
@@ -32,20 +33,20 @@ def verify(
     progress: Progress | None = None,
     is_lost: bool = False,
 ) -> Report:
-    """Look whether everything is whole.
+    """Check files, stored objects, counts and jobs, and report what is damaged.
 
     Parameters
     ----------
     deep : bool
-        Read every object and file, and compare what they hold; else their size.
+        Read and hash every object and file; otherwise only their sizes are compared.
     eid : str, optional
-        Only what is of one session.
+        Only one session.
     older_than : float
-        Seconds; a file that no row points to is an orphan when it is older.
+        Seconds; a file without a row is an orphan if it is older.
     progress : callable, optional
         See `Progress`.
     is_lost : bool
-        Take an empty store for one that was lost: its rows are damaged then.
+        An empty store was lost: all rows that refer to it are damaged.
 
     Raises
     ------
@@ -73,16 +74,16 @@ def verify(
 
 def _compare_counts(report: Report, eid: str | None) -> None:
     every = rules.rules()
-    looked = counts.count_rows(every, eid)
+    n_rows = counts.count_rows(every, eid)
     found = counts.find(every, eid, report.damage)
     for check, promise in rules.PROMISES.items():
         tables = {rule.table for rule in every if rule.check == check}
-        n_rows = sum(looked.get(table, 0) for table in tables)
-        report.add(check, promise, n_rows, [damage for damage in found if damage.check == check])
+        n_checked = sum(n_rows.get(table, 0) for table in tables)
+        report.add(check, promise, n_checked, [one for one in found if one.check == check])
 
 
 def _run(tasks: Sequence[Task], progress: Progress | None) -> list[Damage]:
-    """Read what is to be read, some at a time: hashing leaves other threads to run."""
+    """Run tasks in threads: hashing releases the interpreter lock."""
     total, done, lock = sum(task.n_bytes for task in tasks), 0, threading.Lock()
 
     def advance(n_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""What is damaged, and what was looked at."""
+"""Records of what verify checked, and what it found damaged."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 Key = dict[str, Any]
 
 REMEDIES = {
-    "rows": "Repair removes the row and what depends on it; `bwm populate` makes them again.",
+    "rows": "Repair removes the row and all that depends on it; `bwm populate` computes it again.",
     "object": "Repair removes the file.",
-    "download": "Repair removes the download; it comes again when it is needed.",
-    "job": "Repair removes the job; `bwm populate` makes its key if it is still to be made.",
-    "held": "Repair gives the job back, as workers do; `bwm populate` makes its key.",
-    "source": "The rows are as their files say, which disagree: ask those who released them.",
-    "file": "The rows are as they were. Put the file back, or register its folder again.",
-    "unread": "It cannot be told. See that its disk or server works, and look again.",
-    "store": "The store is empty, or it is another database's: see bwm.store. Nothing is removed.",
+    "download": "Repair removes the download; it is downloaded again when it is needed.",
+    "job": "Repair removes the job; `bwm populate` runs it again if its row is missing.",
+    "held": "Repair requeues the job, as workers do; `bwm populate` runs it.",
+    "source": "The rows agree with their files, which contradict each other: ask their publisher.",
+    "file": "The rows are unchanged. Put the file back, or register its folder again.",
+    "unread": "It cannot be checked. Make sure that its disk or server works, and verify again.",
+    "store": "The store is empty, or another database's: see bwm.store. Nothing is removed.",
 }
-"""What is done about damage, by its kind; nothing about the last four."""
+"""What repair does, by the kind of damage; nothing for the last four."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as it must be.
+    """A row, object, file or job that is damaged.
 
     Attributes
     ----------
@@ -34,15 +34,15 @@ class Damage:
     table : str
         Name, e.g. `ephys.Spikes`.
     key : dict
-        Primary key of the row, empty where there is none.
+        Primary key of the row; empty if there is no row.
     what : str
-        What of it: a column or part, the place of an object, or that of a file.
+        The damaged column or part table, or the place of the object or file.
     expected, found : str
-        What must be there, and what is.
+        What must be there, and what is there.
     rows : tuple of dict
-        Rows of a part that are wrong, by what of their key the row's own has not.
+        Wrong rows of a part table: their keys without the columns of `key`.
     path, store : str
-        Of an object, its path and the store that it is in; of a file, its path below the session.
+        Of an object, its path and its store; of a file, its path below the session and its source.
     written : float
         When an orphan was written (s since 1970).
     """
@@ -61,22 +61,22 @@ class Damage:
 
     @property
     def remedy(self) -> str:
-        """What is done about it."""
+        """What repair does, or what the user can do."""
         return REMEDIES[self.kind]
 
     @property
     def can_be_repaired(self) -> bool:
-        """Whether anything is done about it."""
+        """Whether repair removes or requeues it."""
         return self.kind not in ("source", "file", "unread", "store")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+        """Return all attributes as plain values, for JSON."""
         return {**asdict(self), "remedy": self.remedy}
 
 
 @dataclass
 class Checked:
-    """A check: what must hold, how much was looked at, and what was found damaged."""
+    """A check: what must hold, the number of things checked, and of damaged ones."""
 
     check: str
     promise: str
@@ -86,14 +86,14 @@ class Checked:
 
 @dataclass
 class Report:
-    """Everything that was looked at.
+    """The result of all checks.
 
     Attributes
     ----------
     checks : list of Checked
         In the order in which they were made.
     damage : list of Damage
-        Empty where everything is whole.
+        Empty if nothing is damaged.
     read : int
         Bytes that were read and hashed.
     """
@@ -103,6 +103,6 @@ class Report:
     read: int = 0
 
     def add(self, check: str, promise: str, looked: int, found: list[Damage]) -> None:
-        """Add a check and what it found."""
+        """Add a check and the damage that it found."""
         self.checks.append(Checked(check, promise, looked, len(found)))
         self.damage += found

@@ -1,4 +1,4 @@
-"""Files that rows were read from, where they are on this machine."""
+"""Check of the files that rows were read from, if they are on this machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from schemas.errors import SourceError
 from schemas.sources import base
 
 FILES = "files"
-SIZES = "files that rows were read from have the size that was listed or read"
-HASHES = "files that rows were read from have the md5 that was listed or read"
+SIZES = "each file that rows were read from has its listed size, or that when it was read"
+HASHES = "each file that rows were read from has its listed md5, or that when it was read"
 
 
 @dataclass
@@ -27,14 +27,16 @@ class File:
     Attributes
     ----------
     source, eid, dataset_path : str
-        Where it is listed.
+        Location of its source, its session, and its path below the session.
     md5, sizes : set
-        As it is listed, and as it was when rows were read from it. They differ after the source
-        replaced it: then the old one is as good as the new one, and the rows are stale.
+        As listed, and as they were when rows were read from it. They differ after the source
+        replaced the file: then both are valid, and the rows are stale.
     tables : set of str
         Tables with rows that were read from it.
     path : Path or None
-        Its place, if it is there.
+        Its path on this machine, if it is there.
+    n_bytes : int
+        Its size on this machine.
     """
 
     source: str
@@ -47,7 +49,7 @@ class File:
     n_bytes: int = 0
 
     def damage(self, expected: str, found: str, cached: bool) -> Damage:
-        """Tell that it is not what was listed or read."""
+        """Report that the file differs from what was listed or read."""
         return Damage(
             FILES,
             "download" if cached else "file",
@@ -84,7 +86,7 @@ def read_files(eid: str | None = None) -> list[File]:
 
 
 class Files:
-    """The files that rows were read from, as far as they are here.
+    """The files that rows were read from, as far as they are on this machine.
 
     Parameters
     ----------
@@ -96,14 +98,14 @@ class Files:
         self._eid = eid
         read = read_files(eid)
         self.here = list(_locate(read))
-        self._misled = _misled(read)
+        self._outside = _find_outside(read)
 
     def suspects(self) -> list[Damage]:
-        """Compare sizes, and find paths that lead elsewhere."""
-        return [*self._misled, *(damage for file in self.here if (damage := _compare(file)))]
+        """Compare sizes, and find paths that lead out of their session."""
+        return [*self._outside, *(damage for file in self.here if (damage := _compare(file)))]
 
     def tasks(self, known: list[Damage]) -> list[Task]:
-        """Return what is to be read to compare hashes, but for files that are damaged anyway."""
+        """Return the files to read and hash, without those known as damaged."""
         bad = {(damage.key["eid"], damage.path) for damage in known}
         return [
             Task(file.n_bytes, partial(_compare_bytes, file))
@@ -112,7 +114,7 @@ class Files:
         ]
 
     def confirm(self, suspected: list[Damage], deep: bool) -> list[Damage]:
-        """Look again: a file may have come or been replaced meanwhile, and its rows made anew."""
+        """Check suspected files again: they may have been replaced or downloaded meanwhile."""
         if not suspected:
             return []
         bad = {(damage.key["eid"], damage.path) for damage in suspected}
@@ -121,11 +123,11 @@ class Files:
             _compare(file) or (_compare_bytes(file, lambda _: None) if deep else None)
             for file in _locate(again)
         )
-        return [*_misled(again), *(damage for damage in found if damage)]
+        return [*_find_outside(again), *(damage for damage in found if damage)]
 
 
-def _misled(files: list[File]) -> list[Damage]:
-    """Find files whose path leads out of their session: no source says where those are."""
+def _find_outside(files: list[File]) -> list[Damage]:
+    """Find files whose path leads out of their session; no source can locate them."""
     return [
         file.damage("a path below the session", "one that leads elsewhere", False)
         for file in files
@@ -134,7 +136,7 @@ def _misled(files: list[File]) -> list[Damage]:
 
 
 def _locate(files: list[File]) -> Iterator[File]:
-    """Find the files that are here: others may be elsewhere, not yet fetched, or evicted."""
+    """Yield the files that are on this machine: others were not downloaded, or were evicted."""
     by_source = defaultdict(list)
     for file in files:
         if base.is_dataset_path(file.dataset_path):
@@ -169,7 +171,7 @@ def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
     try:
         found = storage.hash_file(file.path, "md5", advance)
     except FileNotFoundError:
-        return None  # evicted meanwhile
+        return None  # it was evicted meanwhile
     except OSError as error:
         what = f"one that cannot be read ({error.strerror})"
         return replace(file.damage("a file that can be read", what, False), kind="unread")
@@ -180,7 +182,7 @@ def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
 
 
 def remove_download(damage: Damage) -> bool:
-    """Remove a damaged file from the cache of its source; tell whether it is gone."""
+    """Remove a damaged file from the cache of its source; return whether it was removed."""
     source = base.open_source(damage.store)
     return isinstance(source, base.Cached) and bool(
         source.evict(0, [(damage.key["eid"], damage.path)])

@@ -1,4 +1,4 @@
-"""Jobs that nobody will finish, and those that are done already."""
+"""Check of the jobs: none is held by a dead worker, and none is of a row that is there."""
 
 from __future__ import annotations
 
@@ -14,109 +14,99 @@ from schemas import connection
 from schemas.database.driver_errors import retry_on_deadlock
 
 JOBS = "jobs"
-PROMISE = "every job that is held is worked on, and none is of a key that is made"
+PROMISE = "every reserved job has a live worker, and no job is of a row that is there"
 PAUSE = 1.0
-"""Seconds between two looks: a worker adds, makes and removes jobs all the time."""
+"""Seconds between two searches: workers add, run and delete jobs all the time."""
 
 Table = type[dj.Table]
 
 
 def count(eid: str | None) -> int:
     """Count the jobs of all tables."""
-    tables = catalog.of_session(None, eid)
-    session = " WHERE eid = %s" if eid is not None else ""
-    selects = [f"SELECT COUNT(*) FROM {t().jobs.full_table_name}{session}" for t in tables]
-    return sum(int(n) for (n,) in sql.fetch(selects, eid))
+    key = catalog.session_key(eid)
+    return sum(sql.count(table().jobs & key for table in catalog.of_session(None, eid)))
 
 
 def find(eid: str | None) -> list[Damage]:
-    """Find jobs that nobody will finish, or that are done, and still are after a while."""
-    found = look(eid)
+    """Find jobs that are damaged, and still are after a pause."""
+    found = find_once(eid)
     if not found:
         return []
     time.sleep(PAUSE)
-    again = look(eid)
+    again = find_once(eid)
     return [one for one in found if one in again]
 
 
-def look(eid: str | None) -> list[Damage]:
-    """Find them by one look."""
+def find_once(eid: str | None) -> list[Damage]:
+    """Find jobs of stalled workers, and jobs of rows that are there."""
     tables = catalog.of_session(None, eid)
-    return [*_silent(tables, eid), *_made(tables, eid)]
+    return [*_find_stalled(tables, eid), *_find_done(tables, eid)]
 
 
-def _silent(tables: Sequence[Table], eid: str | None) -> list[Damage]:
-    """Find jobs whose worker was not heard from for too long."""
-    patience = connection.active().worker.stale_after
-    of_session = {"eid": eid} if eid is not None else {}
+def _find_stalled(tables: Sequence[Table], eid: str | None) -> list[Damage]:
+    """Find jobs whose worker sent no heartbeat for too long."""
+    stale_after = connection.active().worker.stale_after
     return [
         Damage(
             JOBS,
             "held",
-            catalog.name_of(holder.table),
+            catalog.name_of(found.table),
             key,
-            f"reserved by process {holder.pid} of {holder.host}",
-            f"heard from in the last {patience:.0f} s",
-            "silent for longer",
+            f"reserved by process {found.pid} of {found.host}",
+            f"a heartbeat in the last {stale_after:.0f} s",
+            "none",
         )
-        for holder in queue.reservations(tables)
-        if holder.stalled > patience
-        for key in (_held_by(holder) & of_session).proj().to_dicts()
+        for found in queue.reservations(tables)
+        if found.stalled > stale_after
+        for key in (_jobs_of(found) & catalog.session_key(eid)).proj().to_dicts()
     ]
 
 
-def _held_by(holder: queue.Reservation) -> dj.jobs.Job:
-    return holder.table().jobs.reserved & {"host": holder.host, "pid": holder.pid}
+def _jobs_of(found: queue.Reservation) -> dj.jobs.Job:
+    return found.table().jobs.reserved & {"host": found.host, "pid": found.pid}
 
 
-def _made(tables: Sequence[Table], eid: str | None) -> list[Damage]:
-    """Find jobs of keys that are made, and that no worker has in hand."""
-    session = " AND m.eid = %s" if eid is not None else ""
-    selects = []
-    for i, table in enumerate(tables):
-        held = table().jobs
-        same = " AND ".join(
-            f"t.{sql.quote(name)} = m.{sql.quote(name)}" for name in held.primary_key
-        )
-        selects.append(
-            f"SELECT {i}, {sql.as_json(held.primary_key, 'm')}, {sql.text('m.status')} "
-            f"FROM {held.full_table_name} m WHERE m.status IN ('pending', 'error'){session} "
-            f"AND EXISTS (SELECT 1 FROM {table.full_table_name} t WHERE {same})"
-        )
+def _find_done(tables: Sequence[Table], eid: str | None) -> list[Damage]:
+    """Find pending and failed jobs whose row is there."""
+    selections = []
+    for table in tables:
+        idle = table().jobs & "status IN ('pending', 'error')" & catalog.session_key(eid)
+        rest = f"status FROM {idle.full_table_name} AS job{idle.where_clause()}"
+        selections.append((table, idle.primary_key, f"{rest} AND {sql.done(table)}"))
     return [
         Damage(
             JOBS,
             "job",
-            catalog.name_of(tables[i]),
-            sql.read_key(key, tables[i]().jobs.primary_key),
+            catalog.name_of(table),
+            key,
             f"job with status {status}",
             "none: the row is there",
             status,
         )
-        for i, key, status in sql.fetch(selects, eid)
+        for table, key, status in sql.fetch_keyed(selections)
     ]
 
 
 def reclaim(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
-    """Give back the jobs of silent workers, as a worker does: how many died of one is counted.
+    """Requeue the jobs of stalled workers, as a worker does; their crashes are counted.
 
     Parameters
     ----------
     damage : sequence of Damage
-        Jobs that silent workers held; those of workers that were heard from since are let be.
+        Jobs of stalled workers. Those whose worker sent a heartbeat since are left alone.
 
     Returns
     -------
     list of (Damage, str)
-        Each that was taken over, and why it fails now if too many workers died of it.
+        Each job, and the reason if it is marked failed because too many workers died of it.
     """
-    silent = look(None) if damage else []
-    found = [one for one in damage if one in silent]
+    stalled = find_once(None) if damage else []
+    found = [one for one in damage if one in stalled]
     if not found:
         return []
     tables = catalog.find([one.table for one in found])
     abandoned = queue.reclaim(tables, connection.active().worker)
-    failed = [(catalog.name_of(one.table), one.key, one.error) for one in abandoned]
+    failed = [(catalog.name_of(job.table), job.key, job.error) for job in abandoned]
     return [
         (one, next((why for *job, why in failed if job == [one.table, one.key]), ""))
         for one in found
@@ -124,7 +114,7 @@ def reclaim(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
 
 
 def remove(one: Damage) -> bool:
-    """Remove a job unless a worker has it in hand since; tell whether it was removed."""
+    """Remove a job unless a worker has reserved it since; return whether it was removed."""
     (table,) = catalog.find([one.table])
     job = table().jobs & one.key & {"status": one.found}
     return bool(retry_on_deadlock(lambda: job.delete_quick(get_count=True)))

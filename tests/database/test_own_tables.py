@@ -431,7 +431,7 @@ def test_tables_of_several_modules_are_in_the_order_of_their_foreign_keys(popula
     names = ["zoo_first.Trials", "zoo_second.Middle", "zoo_third.Last"]
     assert [catalog.name_of(table) for table in catalog.tables()[len(ours) :]] == names
     assert catalog.tables()[: len(ours)] == ours
-    with pytest.raises(QueryError, match=r"that of behavior.Trials and zoo_first.Trials"):
+    with pytest.raises(QueryError, match=r"behavior.Trials and zoo_first.Trials have the name"):
         catalog.find(["Trials"])
     made = worker.run(catalog.find(["Last", "zoo_first.Trials", "Middle"]))
     n_sessions = len(session.Session())

@@ -420,7 +420,9 @@ def test_files_of_a_release_that_disagree_are_told_and_their_rows_kept(lend, ori
         assert {damage.kind for damage in found} == {"source"}
         said = bwm(database, "--repair")
         assert said.exit_code == 1
-        assert said.stdout.count("The rows are as their files say, which disagree") == len(found)
+        assert said.stdout.count(
+            "The rows agree with their files, which contradict each other"
+        ) == len(found)
         assert "removed" not in said.stdout
         assert "Not everything could be repaired" in said.stderr
         database.connect()
@@ -440,7 +442,7 @@ def test_files_of_a_release_that_disagree_are_told_and_their_rows_kept(lend, ori
         folder.rename(tmp_path / "away")
         found = verify.verify().damage
         assert {damage.kind for damage in found} == {"unread"}
-        assert all("whether its files say so cannot be read" in damage.found for damage in found)
+        assert all("its files cannot be read to compare" in damage.found for damage in found)
         assert verify.repair(found) == []
 
 
@@ -498,7 +500,10 @@ def test_what_somebody_typed_is_kept_with_what_it_refers_to(filled):
     try:
         said = bwm(filled, "--repair")
         assert said.exit_code == 1
-        assert f"kept: behavior.Trials: rows that were typed refer to {typed}" in said.stdout
+        assert (
+            f"kept: behavior.Trials: rows that were inserted by hand refer to {typed}"
+            in said.stdout
+        )
         filled.connect()
         assert len(Trials & typed) == len(Remark & typed) == 1
         assert len(Trials & other) == 0
@@ -605,7 +610,7 @@ def test_what_comes_between_two_looks_is_no_damage(made, monkeypatch):
         found = asking(*arguments)
         return found if len(asked) > 1 else [one for one in found if one.path != ref.path]
 
-    monkeypatch.setattr(objects, "references", earlier)
+    monkeypatch.setattr(objects, "fetch_references", earlier)
     assert verify.verify(older_than=0).damage == []
     assert len(asked) == 2
 
@@ -644,7 +649,7 @@ def test_a_store_that_is_empty_is_not_taken_for_lost(filled):
     assert f"expected the objects of {n_objects} rows; found an empty store" in said.stdout
     filled.connect()
     assert differences(snapshot(), filled.whole) == {}
-    with pytest.raises(StorageError, match=r"rows point to objects in it\. Mount it, or name"):
+    with pytest.raises(StorageError, match=r"rows refer to objects in it\. Mount the store"):
         worker.run(catalog.find(["Wheel"]))
     assert list(store.iterdir()) == []
     # Unless one says that it is.
@@ -721,7 +726,7 @@ def hold(table, key, ago, status_="reserved"):
 def test_a_job_of_a_silent_worker_is_given_back_until_too_many_died_of_it(filled):
     key = key_of(wheel.Wheel)
     (wheel.Wheel & key).delete()
-    died = "died, or lost the server, while running it"
+    died = "died, or lost the server, while making it"
     for told in (f"1 worker {died}", f"2 workers {died}"):
         job = hold(wheel.Wheel, key, 1000)
         assert [one.what for one in verify.repair(verify.verify().damage)] == ["returned"]
@@ -742,14 +747,14 @@ def test_a_job_that_is_reserved_anew_meanwhile_is_left_to_its_worker(filled, mon
     job = hold(wheel.Wheel, key, 1000, status_)
     found = verify.verify().damage
     assert [one.key for one in found] == [key]
-    look = verify.jobs.look
+    find = verify.jobs.find_once
 
     def then_another_takes_it(eid):
-        seen = look(eid)
+        seen = find(eid)
         hold(wheel.Wheel, key, 0)
         return seen
 
-    monkeypatch.setattr(verify.jobs, "look", then_another_takes_it)
+    monkeypatch.setattr(verify.jobs, "find_once", then_another_takes_it)
     verify.repair(found)
     monkeypatch.undo()
     assert job.fetch1("status", "host") == ("reserved", "elsewhere")

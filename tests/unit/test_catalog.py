@@ -72,7 +72,7 @@ def test_tables_of_a_user_come_after_ours_and_are_found_by_name(own):
 
 def test_a_name_that_two_tables_have_needs_its_module(own):
     (mine,) = own(named("my_tables", "Trials"))
-    with pytest.raises(QueryError, match=r"'trials' can be behavior.Trials and my_tables.Tri"):
+    with pytest.raises(QueryError, match=r"and my_tables.Trials have the name 'trials'"):
         catalog.find(["trials"])
     assert catalog.find(["my_tables.trials"]) == [mine]
     assert [catalog.name_of(table) for table in catalog.find(["behavior.Trials"])] == [

@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from populate import catalog, stored_objects
+from populate import stored_objects
+from populate.catalog import name_of
 from populate.verify import files, objects
 from populate.verify.damage import REMEDIES, Damage
 from schemas import activity, ephys, wheel
@@ -13,7 +14,7 @@ from schemas.errors import StorageError
 
 
 @pytest.fixture
-def holder(monkeypatch):
+def column(monkeypatch):
     """Column of the objects of spikes, in a database."""
     monkeypatch.setattr(ephys.schema, "database", "lab_ephys")
     monkeypatch.setattr(ephys.Spikes, "database", "lab_ephys", raising=False)
@@ -21,18 +22,18 @@ def holder(monkeypatch):
 
 
 def test_every_column_of_objects_is_found():
-    found = {(holder.name, holder.column) for holder in stored_objects.object_columns()}
+    found = {(found.table_name, found.column) for found in stored_objects.object_columns()}
     assert {
         ("ephys.Spikes", "spikes"),
         ("wheel.Wheel", "wheel_trace"),
         ("activity.Psth", "psth"),
     } <= found
     assert len(found) == 11
-    assert {holder.store for holder in stored_objects.object_columns()} == {"bulk"}
+    assert {found.store for found in stored_objects.object_columns()} == {"bulk"}
 
 
 def test_a_part_is_named_with_its_master():
-    assert catalog.name_of(ephys.Spikes.Unit) == "ephys.Spikes.Unit"
+    assert name_of(ephys.Spikes.Unit) == "ephys.Spikes.Unit"
     assert with_parts(activity.Psth) == [
         activity.Psth,
         activity.Psth.Condition,
@@ -59,8 +60,8 @@ NAME = "spikes_0123456789ab.parquet"
         ("_schema/lab_ephys/_spikes/eid=e/spikes_0123456789ab.npy", False),
     ],
 )
-def test_files_of_others_are_not_ours(holder, path, is_ours):
-    assert bool(holder.files.fullmatch(path)) == is_ours
+def test_files_of_others_are_not_ours(column, path, is_ours):
+    assert bool(column.path_pattern.fullmatch(path)) == is_ours
 
 
 def file(path, md5=(), sizes=()):
@@ -122,7 +123,7 @@ def test_what_cannot_be_read_is_told_and_not_removed(stored, monkeypatch):
 
 @pytest.mark.parametrize(("there", "kind"), [(True, "unread"), (False, "rows")])
 def test_rows_go_for_an_object_that_is_gone_not_for_a_store_that_fails(
-    holder, monkeypatch, there, kind
+    column, monkeypatch, there, kind
 ):
     def fail(*_):
         raise StorageError("the stored object cannot be read (timed out).")
@@ -131,5 +132,5 @@ def test_rows_go_for_an_object_that_is_gone_not_for_a_store_that_fails(
     monkeypatch.setattr(objects.storage, "look_up", lambda *_: there or None)
     monkeypatch.setattr(objects.storage, "place", lambda path, _: path)
     stored = {"store": "bulk", "path": "x", "n_bytes": 3, "sha256": "0"}
-    ref = stored_objects.Reference(holder, {"eid": "e"}, stored)
+    ref = stored_objects.Reference(column, {"eid": "e"}, stored)
     assert objects._compare_bytes(ref, lambda _: None).kind == kind
