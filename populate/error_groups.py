@@ -1,7 +1,7 @@
-"""Kinds of failures: the same fault in three hundred sessions is one kind.
+"""Groups of failures: the same error in three hundred sessions is one kind.
 
-Two failures are of one kind when their messages are the same but for what differs from session to
-session: keys, paths, times, hashes, numbers.
+Two failures are of one kind if their messages are equal after keys, paths, times, hashes and
+numbers, which differ from session to session, are masked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SHORT = 3
-"""Length from which a value of a key is looked for in a message: shorter ones are in any text."""
+"""Length of the shortest key value that is masked: shorter ones occur in any text by chance."""
 
 MASKS = [
     (re.compile(pattern, re.IGNORECASE), mask)
@@ -27,18 +27,18 @@ MASKS = [
 ]
 WORD = re.compile(r"[^\s'\"(),;]+")
 PATH = re.compile(r"^[/~]|/.*/|[.#\d]")
-"""What a word with a slash has that is a path: `spikes/s` is none."""
+"""Tells paths from other words with a slash, e.g. `spikes/s`."""
 
 
 def kind_of(error: str, key: Mapping[str, Any]) -> str:
-    """Return the kind of a failure, in one line.
+    """Return the kind of a failure as one line.
 
     Parameters
     ----------
     error : str
         Class of the error and its message: `DamagedFile: alf/spikes.times.npy: ...`.
     key : mapping
-        Primary key of what failed.
+        Primary key of the failed job.
     """
     name, colon, text = " ".join(error.split()).partition(": ")
     for column, value in sorted(key.items(), key=lambda item: -len(str(item[1]))):
@@ -51,7 +51,7 @@ def kind_of(error: str, key: Mapping[str, Any]) -> str:
 
 
 def _mask_place(match: re.Match[str]) -> str:
-    """Mask a word that is a path or an address, but not the point or colon that follows it."""
+    """Mask a path or URL, without the full stop or colon that follows it."""
     word = match[0].rstrip(".:")
     if "/" not in word or not PATH.search(word):
         return match[0]

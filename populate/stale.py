@@ -1,8 +1,8 @@
-"""Rows that came from files which were replaced since, and how they are made again.
+"""Rows whose source files changed since they were imported, and their recomputation.
 
-Every imported row knows which files were on offer and which of them were read, with their hash
-(part `Source`). It is stale when the same choice would read other bytes today. Nothing is marked
-in the database, so nothing can be marked wrongly: staleness follows from what is registered.
+The part table `Source` of an imported table holds, for each row, the files that were listed and
+the hash of those that were read. A row is stale if an import today would read other bytes.
+Nothing is marked in the database: staleness is computed from the registered datasets.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from populate.workers import worker
 from schemas.errors import BwmError
 
 REASONS = ("replaced", "revised", "added", "withdrawn")
-"""Why a row is stale: a file has other bytes, another revision is chosen, a file is new on offer,
-a file is listed no more."""
+"""Why a row is stale: a file has other bytes, another revision is chosen, a file was added to the
+list, a file is no longer listed."""
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A row that is out of date.
+    """A row whose source files changed.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Stale:
     reason : str
         One of `REASONS`.
     paths : tuple of str
-        Files that tell it, by their path below the session.
+        Files that changed, by their path below the session.
     """
 
     table: str
@@ -47,7 +47,7 @@ class Stale:
 
 
 def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None) -> list[Stale]:
-    """Find the stale rows of imported tables (default all), in the order of the plan.
+    """Find the stale rows of imported tables, in the order of the catalog.
 
     Parameters
     ----------
@@ -56,43 +56,44 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
     eid : str, optional
         Only those of one session.
     """
-    of = {"eid": eid} if eid is not None else {}
+    key = catalog.session_key(eid)
     files = sql.fetch_keyed(
-        (table, table.primary_key, f"reason, dataset_path FROM ({_differences(table, of)}) AS d")
+        (table, table.primary_key, f"reason, dataset_path FROM ({_differences(table, key)}) AS d")
         for table in catalog.of_session(tables, eid)
         if hasattr(table, "listed")
     )
     return [
-        Stale(catalog.name_of(table), key, *_told([(reason, path) for _, _, reason, path in group]))
+        Stale(catalog.name_of(table), key, *_reason([(why, path) for _, _, why, path in group]))
         for (table, key), group in itertools.groupby(files, key=lambda row: row[:2])
     ]
 
 
-def _differences(table: type[dj.Table], of: Mapping[str, str]) -> str:
-    """Write the selection of files that were on offer when rows were made or are now, not both.
+def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
+    """Write the selection of files that changed since the import: key, reason, dataset_path.
 
-    And of files that were read and have another hash now: key, reason, dataset_path.
+    These are files that were listed then or are listed now, but not both, and files that were
+    read and have another hash now.
     """
     key = sql.columns(table.primary_key)
-    was = table.Source & of
+    was = table.Source & session
     return (
         f"SELECT {key}, dataset_path, CASE WHEN count(*) = 2 THEN 'replaced' "
         "WHEN max(was) = 1 THEN 'withdrawn' ELSE 'added' END AS reason FROM ("
         f"SELECT {key}, dataset_path, source_md5 AS md5, 1 AS was "
         f"FROM {was.full_table_name}{was.where_clause()} UNION ALL "
-        f"SELECT {key}, dataset_path, md5, 0 FROM ({_chosen(table, of)}) AS chosen) AS files "
+        f"SELECT {key}, dataset_path, md5, 0 FROM ({_chosen(table, session)}) AS chosen) AS files "
         f"GROUP BY {key}, dataset_path HAVING count(*) = 1 OR min(md5) <> max(md5)"
     )
 
 
-def _chosen(table: type[dj.Table], of: Mapping[str, str]) -> str:
-    """Write the selection of the files now on offer for rows that are made.
+def _chosen(table: type[dj.Table], session: Mapping[str, str]) -> str:
+    """Write the selection of the files that an import would choose today, for all rows.
 
-    Of each file one revision is chosen, as `sources.base.select_revision` does for one row: of
-    flagged ones the first, of others the last.
+    Of each file it chooses one revision, as `sources.base.select_revision` does for one row: the
+    first revision that is flagged as default, or else the last one.
     """
-    listed = table().listed & (table & of).proj()
-    # Revisions are compared as Python does it, whatever the language of the database.
+    listed = table().listed & (table & session).proj()
+    # Compares revisions as Python does, whatever the collation of the database.
     exact = ' COLLATE "C"' if listed.connection.adapter.backend == "postgresql" else ""
     order, where = f"revision{exact} DESC", ""
     if "sorter_revision" in listed.heading:
@@ -108,15 +109,15 @@ def _chosen(table: type[dj.Table], of: Mapping[str, str]) -> str:
     )
 
 
-def _told(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
-    """Explain why a row is stale: a file that came as another of its name went is a revision."""
+def _reason(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
+    """Return why a row is stale, and its files: one added and one withdrawn is a revision."""
     reasons = {reason for reason, _ in files}
     if {"added", "withdrawn"} <= reasons:
         return "revised", tuple(sorted(path for reason, path in files if reason != "withdrawn"))
     return min(reasons, key=REASONS.index), tuple(sorted(path for _, path in files))
 
 
-# --- making them again --------------------------------------------------------------------------
+# --- recomputing --------------------------------------------------------------------------------
 
 
 def remake(
@@ -124,16 +125,16 @@ def remake(
     progress: worker.Progress | None = None,
     housekeeping: worker.Housekeeping | None = None,
 ) -> list[worker.TableResult]:
-    """Make stale rows again, and the rows that depend on them, and nothing else.
+    """Recompute stale rows and everything that depends on them.
 
-    A row goes only after what replaces it was computed once: a row whose files cannot be had or
-    used, or are withdrawn, stays as it is. Stopped half-way, what is gone is pending, and
-    `worker.run` makes it.
+    A row is removed only after its replacement was computed once: a row whose files are withdrawn,
+    damaged or cannot be downloaded is kept. If the process is stopped, the removed rows are
+    pending, and `worker.run` computes them.
 
     Parameters
     ----------
     tables : sequence of tables, optional
-        Imported tables whose stale rows are made again; default all.
+        Imported tables whose stale rows are recomputed; default all.
     progress : callable, optional
         See `worker.Progress`.
     housekeeping : callable, optional
@@ -142,7 +143,7 @@ def remake(
     Returns
     -------
     list of TableResult
-        One a table that had something to make, in the order of the plan.
+        One for each table with stale rows or their dependants, in the order of the catalog.
     """
     every = catalog.tables()
     stale: dict[type[dj.Table], list[dict[str, Any]]] = {}
@@ -153,12 +154,12 @@ def remake(
                 outcomes[table].kept.append((found.key, problem))
             else:
                 stale.setdefault(table, []).append(found.key)
-    doomed = {table: _doomed(table, stale) for table in every}
+    dependants = {table: _dependants(table, stale) for table in every}
     for table, keys in stale.items():
         for gone in remove_rows(table, keys):
             if not gone.is_gone:
                 outcomes[table].kept.append((gone.key or {}, gone.why))
-    for table, keys in doomed.items():
+    for table, keys in dependants.items():
         if keys:
             made = worker.fill(table, progress, keys, housekeeping)
             outcomes[table].made += made.made
@@ -167,10 +168,10 @@ def remake(
 
 
 def _problem(table: type[dj.Table], found: Stale) -> str | None:
-    """Explain why a row cannot be made again, having tried everything but to write it."""
+    """Compute a row without inserting it; return why that fails, or None."""
     target = table()
     if not target.key_source & found.key:
-        return f"{', '.join(found.paths)}: withdrawn, and nothing is there to replace it."
+        return f"{', '.join(found.paths)}: withdrawn, and no other file replaces it."
     try:
         target.make_compute(found.key, *target.make_fetch(found.key))
     except BwmError as error:
@@ -178,10 +179,10 @@ def _problem(table: type[dj.Table], found: Stale) -> str | None:
     return None
 
 
-def _doomed(
+def _dependants(
     table: type[dj.Table], stale: dict[type[dj.Table], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Return the keys of a table that go with the stale rows."""
+    """Return the keys of the rows of a table that are stale or depend on stale rows."""
     above = set(table().ancestors())
     found: dict[tuple, dict[str, Any]] = {}
     for parent, keys in stale.items():

@@ -1,4 +1,4 @@
-"""What is done, running, failed and to be done, as plain rows, from DataJoint's own job tables."""
+"""State of tables and jobs, from DataJoint's job tables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import datajoint as dj
 from populate import catalog, sql, stale
 from populate.error_groups import kind_of
 from schemas import connection
+from schemas.database import upstream
 
 WINDOW, LONG_WINDOW = 600.0, 3600.0
-"""Seconds over which the rate of a table is taken; the second where few keys are made in the
-first."""
+"""Seconds over which the rate of a table is averaged; the long window if the short one has few
+jobs."""
 
 FEW = 5
-"""Keys in a window that are too few to tell a rate, while more are being made."""
+"""Number of jobs done below which the short window gives no good rate, if more are running."""
 
 AHEAD = 60.0
 """Seconds by which the clock of a worker may be ahead of the server's."""
@@ -27,24 +28,24 @@ AHEAD = 60.0
 
 @dataclass(frozen=True)
 class TableStatus:
-    """State of a table, in keys.
+    """Numbers of jobs of a table.
 
     Attributes
     ----------
     table : str
         Name, e.g. `behavior.Trials`.
     total : int
-        Keys that can be made now: done, running, failed or pending.
+        Sum of the next four.
     done, running, failed, pending : int
-        Keys that are made, being made, recorded as failed, and yet to be made.
+        Jobs that are done, reserved by a worker, failed, and still to do.
     absent : int
-        Sessions or insertions for which no source lists the data: nothing is wrong with them.
+        Sessions or insertions that have no such file: nothing is wrong with them.
     stale : int
-        Keys made from files that were replaced since.
+        Rows whose source files changed.
     rate : float or None
-        Keys made an hour, of late; None where none was made.
+        Recent jobs done per hour; None if there were none.
     time_left : float or None
-        Seconds until what is pending is made at that rate; None where that is unknown.
+        Seconds until all pending jobs are done at that rate; None if unknown.
     """
 
     table: str
@@ -61,7 +62,7 @@ class TableStatus:
 
 @dataclass(frozen=True)
 class Running:
-    """A key that is being made.
+    """A job that a worker has reserved.
 
     Attributes
     ----------
@@ -70,17 +71,17 @@ class Running:
     key : dict
         Primary key of the job.
     host, pid
-        The worker that holds it.
+        Host and process of the worker.
     since : datetime
-        When the worker took it, by the clock of this machine.
+        When the worker reserved it, by the clock of this machine.
     seconds : float
-        For how long it has held it.
+        Seconds since then.
     stalled : float
-        Seconds since the worker was last heard from.
+        Seconds since the last heartbeat of the worker.
     is_stalled : bool
-        Whether that is longer than `bwm.stale_after`: another worker then takes the job over.
+        Whether that exceeds `bwm.stale_after`: another worker will reclaim the job.
     note : str
-        What is known of the job from before, e.g. that a worker died of it.
+        What happened to the job before, e.g. that a worker died.
     """
 
     table: str
@@ -96,7 +97,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failure:
-    """A key that failed, and why."""
+    """A job that failed, and its error."""
 
     table: str
     key: dict[str, Any]
@@ -105,22 +106,22 @@ class Failure:
 
 @dataclass(frozen=True)
 class Kind:
-    """Failures that differ in nothing but keys, paths and numbers.
+    """Failures whose errors differ only in keys, paths and numbers.
 
     Attributes
     ----------
     kind : str
-        Class and message of the error, with what differs masked.
+        Class and message of the error, with keys, paths and numbers masked.
     count : int
         Number of failures.
     tables : dict
         Number of failures by table.
     n_sessions : int
-        Number of sessions that have one.
+        Number of sessions with such a failure.
     example : Failure
         The first of them.
     retry : str
-        Command that has all of them tried again, with what else failed in these tables.
+        Command that retries all failures in these tables.
     """
 
     kind: str
@@ -136,21 +137,22 @@ def status(
     eid: str | None = None,
     replaced: Sequence[stale.Stale] | None = None,
 ) -> list[TableStatus]:
-    """Return the state of tables (default all) in the order of the plan.
+    """Return the state of tables, in the order of the catalog.
 
     Parameters
     ----------
     tables : sequence of tables, optional
         Default: all.
     eid : str, optional
-        Only of one session, and of the tables that have `eid` in their key.
+        Only of one session, and only tables that have `eid` in their primary key.
     replaced : sequence of Stale, optional
-        What `stale.find` returned for the same tables and session, if it was asked already.
+        What `stale.find` returned for the same tables and session; default: call it.
     """
     tables = catalog.of_session(tables, eid)
     replaced = stale.find(tables, eid) if replaced is None else replaced
     n_stale = Counter(found.table for found in replaced)
-    counts = sql.fetch(_counts(i, table, _of(eid)) for i, table in enumerate(tables))
+    key = catalog.session_key(eid)
+    counts = sql.fetch(_counts(i, table, key) for i, table in enumerate(tables))
     return [_state(catalog.name_of(tables[i]), n_stale, *values) for i, *values in sorted(counts)]
 
 
@@ -159,7 +161,7 @@ def running(
     eid: str | None = None,
     stale_after: float | None = None,
 ) -> list[Running]:
-    """Return what is being made now in tables (default all), or of one session.
+    """Return the jobs that workers have reserved.
 
     Parameters
     ----------
@@ -168,7 +170,7 @@ def running(
     eid : str, optional
         Only of one session.
     stale_after : float, optional
-        Seconds of silence after which a worker is taken for dead; default the setting.
+        Seconds without a heartbeat after which a worker counts as dead; default the setting.
     """
     limit = connection.active().worker.stale_after if stale_after is None else stale_after
     held = sql.seconds_since("reserved_time")
@@ -193,9 +195,9 @@ def running(
 def failures(
     tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
 ) -> list[Failure]:
-    """Return every recorded failure of tables (default all), or of one session.
+    """Return the failed jobs of tables (default all), or of one session.
 
-    Not of keys that were made since, as by `populate` in a notebook, which knows nothing of jobs.
+    Jobs whose row is there are left out: `populate` in a notebook computes it, but deletes no job.
     """
     found = _fetch_jobs(tables, eid, "error", "error_message")
     return [Failure(catalog.name_of(table), key, error) for table, key, error in found]
@@ -206,7 +208,7 @@ def errors(
     eid: str | None = None,
     found: Sequence[Failure] | None = None,
 ) -> list[Kind]:
-    """Return the recorded failures of tables (default all) by kind, the most frequent first.
+    """Return the failed jobs of tables by the kind of their error, the most frequent first.
 
     Parameters
     ----------
@@ -215,7 +217,7 @@ def errors(
     eid : str, optional
         Only of one session.
     found : sequence of Failure, optional
-        What `failures` returned, if it was asked already.
+        What `failures` returned for the same tables and session; default: call it.
     """
     found = failures(tables, eid) if found is None else found
     groups: dict[str, list[Failure]] = {}
@@ -241,20 +243,16 @@ def _kind(kind: str, group: Sequence[Failure]) -> Kind:
     )
 
 
-# --- asking the server --------------------------------------------------------------------------
-
-
-def _of(eid: str | None) -> dict[str, str]:
-    return {"eid": eid} if eid is not None else {}
+# --- queries ------------------------------------------------------------------------------------
 
 
 def _fetch_jobs(
     tables: Sequence[type[dj.Table]] | None, eid: str | None, state: str, columns: str
 ) -> list[tuple]:
-    """Fetch the jobs of tables that are in a state: table, key, columns."""
+    """Fetch the jobs in a state: table, key, columns."""
     selections = []
     for table in catalog.of_session(tables, eid):
-        jobs = table().jobs & {"status": state} & _of(eid)
+        jobs = table().jobs & {"status": state} & catalog.session_key(eid)
         rest = f"{columns} FROM {jobs.full_table_name} AS job{jobs.where_clause()}"
         if state == "error":
             rest += f" AND NOT {sql.done(table)}"
@@ -262,15 +260,15 @@ def _fetch_jobs(
     return sql.fetch_keyed(selections)
 
 
-def _counts(i: int, table: type[dj.Table], of: dict[str, str]) -> str:
-    """Write the selection of what `_state` takes."""
-    made, jobs, able = table & of, table().jobs & of, sql.able(table, of)
+def _counts(i: int, table: type[dj.Table], session: dict[str, str]) -> str:
+    """Write the selection of the numbers that `_state` takes."""
+    made, jobs, able = table & session, table().jobs & session, sql.able(table, session)
     is_running, has_failed = "status = 'reserved'", f"status = 'error' AND NOT {sql.done(table)}"
     is_pending = sql.undone(table, "reserved", "error", "ignore")
-    wanted, offered = _wanted(table, of)
+    wanted, offered = _wanted(table, session)
     return (
         f"SELECT {i}, made.*, jobs.*, able.pending, {wanted} - able.offered FROM "
-        f"(SELECT count(*) AS done, {_made_of_late(table)} "
+        f"(SELECT count(*) AS done, {_recently_done(table)} "
         f"FROM {made.full_table_name}{made.where_clause()}) AS made CROSS JOIN "
         f"(SELECT count({_if(is_running, '1')}) AS running, "
         f"count({_if(has_failed, '1')}) AS failed "
@@ -280,28 +278,27 @@ def _counts(i: int, table: type[dj.Table], of: dict[str, str]) -> str:
     )
 
 
-def _wanted(table: type[dj.Table], of: dict[str, str]) -> tuple[str, str]:
-    """Write how many keys a complete release has, and how many of them a source lists."""
+def _wanted(table: type[dj.Table], session: dict[str, str]) -> tuple[str, str]:
+    """Write the numbers of keys that a complete release has, and of those with listed files."""
     candidates = getattr(table, "candidates", None)
     if candidates is None:
         return "0", "0"
-    every = candidates.proj() & of
+    every = candidates.proj() & session
     names = sql.columns(every.primary_key)
     if every.connection.adapter.backend == "postgresql":
-        names = f"({names})"  # as one value: it counts no columns side by side
+        names = f"({names})"  # a row value: PostgreSQL counts distinct values, not columns
     n_wanted = f"(SELECT count(*) FROM ({every.make_sql()}) AS every)"
     return n_wanted, f"count(DISTINCT {names})"
 
 
-def _made_of_late(table: type[dj.Table]) -> str:
-    """Write how many keys were made in each window, and the seconds since the first was begun.
+def _recently_done(table: type[dj.Table]) -> str:
+    """Write the number of jobs done in each window, and the seconds since the first one started.
 
-    Workers note when they began a key by their own clock, and the server has another: what seems
-    to be made in another hour, as by a worker whose clock has another time zone, is not counted.
+    Start times are by the clocks of the workers, which may differ from the server's, e.g. in
+    their time zone. Jobs that seem to end in the future are not counted.
     """
-    heading = table().heading
     names = ("n_short", "span_short", "n_long", "span_long")
-    if not heading.names or "_job_start_time" not in heading._attributes:
+    if not upstream.has_job_metadata(table()):
         return ", ".join(f"0 AS {name}" for name in names)
     began = sql.seconds_since("_job_start_time")
     each = []
@@ -319,7 +316,7 @@ def _if(condition: str, value: str) -> str:
 
 
 def _state(name: str, n_stale: Counter[str], *values: Any) -> TableStatus:
-    """Make a row of what was fetched."""
+    """Build the state of a table from the numbers of `_counts`."""
     done, n_short, span_short, n_long, span_long, n_running, failed, pending, absent = (
         float(value or 0) for value in values
     )
@@ -341,5 +338,5 @@ def _state(name: str, n_stale: Counter[str], *values: Any) -> TableStatus:
 
 
 def _rate(n: float, span: float, window: float) -> float | None:
-    """Return keys an hour: over the window, or since work began where that is shorter."""
+    """Return jobs per hour: over the window, or since the first start if that is shorter."""
     return 3600 * n / min(max(span, 1.0), window) if n else None

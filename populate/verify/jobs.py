@@ -71,7 +71,7 @@ def _find_done(tables: Sequence[Table], eid: str | None) -> list[Damage]:
     selections = []
     for table in tables:
         idle = table().jobs & "status IN ('pending', 'error')" & catalog.session_key(eid)
-        rest = f"status FROM {idle.full_table_name} AS job{idle.where_clause()}"
+        rest = f"{sql.text('status')} FROM {idle.full_table_name} AS job{idle.where_clause()}"
         selections.append((table, idle.primary_key, f"{rest} AND {sql.done(table)}"))
     return [
         Damage(

@@ -280,6 +280,12 @@ def populate_key(table: datajoint.Table, key: dict[str, Any]) -> int:
     return int(table._populate1(key, None, **options))
 
 
+def has_job_metadata(table: datajoint.Table) -> bool:
+    """Whether the rows of a table hold when their jobs started and how long they took."""
+    heading = table.heading
+    return bool(heading.names) and "_job_start_time" in heading._attributes
+
+
 def driver_connection(connection: datajoint.Connection) -> Any:
     """Return the connection of the driver, PyMySQL or psycopg2."""
     return connection._conn
