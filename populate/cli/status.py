@@ -18,11 +18,11 @@ from populate.cli.base import Modules, app, connect, find_eid
 from populate.cli.display import err, out
 
 if TYPE_CHECKING:
-    from populate.cli.status_view import Board
+    from populate.cli.status_view import StatusView
     from populate.status import Kind
 
 STALE_EVERY = 60.0
-"""Seconds after which stale rows are looked for again: they are the slowest to find."""
+"""Seconds between two searches for stale rows, the slowest part of the status."""
 
 
 @app.command()
@@ -31,18 +31,19 @@ def status(
         str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
     ] = None,
     by_kind: Annotated[
-        bool, typer.Option("--errors", help="Only failures: an example of each kind, and retry.")
+        bool,
+        typer.Option("--errors", help="Only failures: each kind, and how to retry it."),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Refresh the status until Ctrl-C.")
     ] = False,
     every: Annotated[
-        float, typer.Option(min=0.1, help="With --watch: seconds from one time to the next.")
+        float, typer.Option(min=0.1, help="With --watch: seconds between refreshes.")
     ] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     module: Modules = None,
 ) -> None:
-    """Show what is done, running, pending, failed (and why), stale, and what no source lists.
+    """Show which jobs are done, running, pending, failed (and why), stale or absent.
 
     Example: bwm status --watch
     """
@@ -53,12 +54,12 @@ def status(
     eid = find_eid(recording)
     options = ["bwm --demo" if settings.prefix.endswith(DEMO) else "bwm"]
     options += [f" --module {name}" for name in module or ()]
-    look = _Look(eid, *options)
+    query = _Query(eid, *options)
 
     def show(height: int | None = None) -> list[Any]:
-        found = look()
+        found = query()
         if as_json:
-            return [json.dumps(_plain(found, look.failures), indent=None if watch else 2)]
+            return [json.dumps(_plain(found, query.failures), indent=None if watch else 2)]
         return list(
             status_view.details(found.errors) if by_kind else found.parts(out.width, height)
         )
@@ -68,7 +69,7 @@ def status(
         return
     try:
         _watch(
-            lambda height=None: _patiently(show, height),
+            lambda height=None: _show_or_wait(show, height),
             every,
             in_place=out.is_terminal and not as_json,
         )
@@ -76,8 +77,8 @@ def status(
         return
 
 
-class _Look:
-    """Looks at everything; what is slow to find, now and then alone."""
+class _Query:
+    """Queries the status, but stale rows only every `STALE_EVERY` seconds."""
 
     def __init__(self, eid: str | None, command: str, *options: str) -> None:
         self._eid = eid
@@ -85,30 +86,30 @@ class _Look:
         self._stale_at = -STALE_EVERY
         self.failures: list[Any] = []
 
-    def __call__(self) -> Board:
+    def __call__(self) -> StatusView:
         from populate import stale
         from populate import status as state
-        from populate.cli.status_view import Board
+        from populate.cli.status_view import StatusView
 
         eid = self._eid
         if time.monotonic() - self._stale_at >= STALE_EVERY:
             self._stale = stale.find(eid=eid)
             self._stale_at = time.monotonic()
         self.failures = state.failures(eid=eid)
-        return Board(
+        return StatusView(
             state.status(eid=eid, replaced=self._stale),
             state.running(eid=eid),
-            [self._exact(kind) for kind in state.errors(found=self.failures)],
+            [self._with_options(kind) for kind in state.errors(found=self.failures)],
             self._stale,
         )
 
-    def _exact(self, kind: Kind) -> Kind:
-        """Let the command of a kind be that of the same database and modules."""
+    def _with_options(self, kind: Kind) -> Kind:
+        """Give the retry command the options of this command: its database and modules."""
         return replace(kind, retry=kind.retry.replace("bwm", self._command, 1) + self._options)
 
 
-def _patiently(show: Callable[..., list[Any]], height: int | None) -> list[Any]:
-    """Show it; while the server is away, say so instead."""
+def _show_or_wait(show: Callable[..., list[Any]], height: int | None) -> list[Any]:
+    """Query and show the status; if the server is away, reconnect and show nothing."""
     from schemas import connection
     from schemas.database.driver_errors import is_server_away
 
@@ -117,14 +118,14 @@ def _patiently(show: Callable[..., list[Any]], height: int | None) -> list[Any]:
     except Exception as error:
         if not is_server_away(error):
             raise
-    with suppress(Exception):  # it is still away
+    with suppress(Exception):  # the server is still away
         connection.reconnect()
-    err.print("The server does not answer. It is asked again.")
+    err.print("The server does not answer. Trying again.")
     return []
 
 
-def _plain(found: Board, failures: list[Any]) -> dict[str, Any]:
-    """Describe everything as JSON does."""
+def _plain(found: StatusView, failures: list[Any]) -> dict[str, Any]:
+    """Return the status as plain values, for JSON."""
     running = [
         asdict(job) | {"since": job.since.isoformat("T", "seconds")} for job in found.running
     ]
@@ -142,12 +143,12 @@ def _print(parts: list[Any]) -> None:
         if isinstance(part, str):  # JSON, for programs
             print(part, flush=True)
         else:
-            # Lines that can be copied whole, however narrow the terminal.
+            # Text is not wrapped, so that a command can be copied from a narrow terminal.
             out.print(part, soft_wrap=isinstance(part, Text))
 
 
 def _watch(show: Callable[..., list[Any]], every: float, in_place: bool) -> None:
-    """Show it again and again: in place on a terminal, one after the other elsewhere."""
+    """Refresh the status: in place on a terminal, one below the other elsewhere."""
     if not in_place:
         while True:
             _print(show())

@@ -1,4 +1,4 @@
-"""What `bwm status` shows: the state of the tables, what is running, what failed, what is stale."""
+"""The output of `bwm status`: state of the tables, running jobs, failures and stale rows."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from populate.stale import Stale
 from populate.status import Kind, Running, TableStatus
 
 SHOWN = 10
-"""Kinds of failures, single failures and stale rows that are shown at most, each."""
+"""Largest number of kinds of failures, of single failures and of stale rows that are shown."""
 
 WIDE = 92
-"""Columns of a screen from which numbers are set apart."""
+"""Columns of a screen on which numbers have thousands separators and wider gaps."""
 
 BESIDE = 15
-"""Lines that are kept for what stands below the tables, on a screen that is redrawn."""
+"""Lines below the table of tables that are kept free on a screen that is redrawn."""
 
 
 @dataclass(frozen=True)
-class Board:
-    """What is known at one time."""
+class StatusView:
+    """The status at one time, and how it is shown."""
 
     tables: Sequence[TableStatus]
     running: Sequence[Running]
@@ -35,15 +35,15 @@ class Board:
     stale: Sequence[Stale]
 
     def parts(self, width: int = WIDE, height: int | None = None) -> Iterator[RenderableType]:
-        """Yield what is shown, part by part.
+        """Yield the parts of the output, from top to bottom.
 
         Parameters
         ----------
         width : int
             Columns of the screen.
         height : int, optional
-            Lines of a screen that is redrawn: where not all tables have room, those are left out
-            in which there is nothing to do.
+            Lines of a screen that is redrawn. If it is too low for all tables, those with
+            nothing left to do are left out.
         """
         shown = list(self.tables)
         if height is not None and len(shown) + BESIDE > height:
@@ -62,12 +62,12 @@ class Board:
             yield from _stale(self.stale)
 
     def _summary(self, n_hidden: int) -> Text:
-        """Say in one sentence how far everything is."""
+        """Write the total numbers of jobs in one sentence."""
         total, done, pending, running, failed = (
             sum(getattr(table, name) for table in self.tables)
             for name in ("total", "done", "pending", "running", "failed")
         )
-        text = Text(f"{done:,} of {total:,} keys done")
+        text = Text(f"{done:,} of {total:,} jobs done")
         for n, word, style in (
             (running, "running", "green"),
             (pending, "pending", ""),
@@ -77,9 +77,9 @@ class Board:
                 text.append(f", {n:,} {word}", style=style)
         text.append(".")
         if n_hidden:
-            text.append(f" Not shown: {n_hidden} in which there is nothing to do.")
+            text.append(f" Complete tables, not shown: {n_hidden}.")
         if any(table.absent for table in self.tables):
-            text.append("\nabsent: no source lists the data, so there is nothing to import.")
+            text.append("\nabsent: this session has no such file, so there is nothing to import.")
         return text
 
 
@@ -88,7 +88,7 @@ def _is_complete(table: TableStatus) -> bool:
 
 
 def _table(tables: Sequence[TableStatus], width: int) -> Table:
-    """Make the table of tables; columns in which nothing stands are left out."""
+    """Build the table of tables, without empty columns."""
     counts = {"total": "", "done": "", "pending": "", "running": "green", "failed": "bold red"}
     if any(table.absent for table in tables):
         counts["absent"] = ""
@@ -96,7 +96,7 @@ def _table(tables: Sequence[TableStatus], width: int) -> Table:
         counts["stale"] = "yellow"
     timed = any(table.rate for table in tables)
     titles = [*counts, *(["/hour", "left"] if timed else [])]
-    # Where there is no room for all, names are cut and never numbers.
+    # On a narrow screen names are cut, never numbers.
     name, numbers = Column("table", overflow="ellipsis"), [right(title) for title in titles]
     shown = _grid(name, *numbers, narrow=width < WIDE)
     comma = "" if width < WIDE else ","
@@ -111,7 +111,7 @@ def _table(tables: Sequence[TableStatus], width: int) -> Table:
 
 
 def _grid(*columns: Column, narrow: bool = False) -> Table:
-    """Make an empty table."""
+    """Build an empty table."""
     return Table(
         *columns,
         box=SIMPLE_HEAD,
@@ -127,7 +127,7 @@ def _rate(rate: float, comma: str = ",") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration in the unit that suits it, e.g. `40 s`, `12 min`, `5.2 h`, `3 d`."""
+    """Write a duration in a suitable unit, e.g. `40 s`, `12 min`, `5.2 h`, `3 d`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 6000:
@@ -141,7 +141,7 @@ def named(key: Mapping[str, Any]) -> str:
 
 
 def _running(running: Sequence[Running]) -> Table:
-    """Make the table of what is running: the key stands below its table, for narrow screens."""
+    """Build the table of running jobs, each key below its table, to fit narrow screens."""
     shown = _grid(Column("running", overflow="fold"), Column("worker", overflow="fold"))
     shown.add_column("for", justify="right", no_wrap=True)
     for job in running:
@@ -157,7 +157,7 @@ def _running(running: Sequence[Running]) -> Table:
 
 
 def _errors(errors: Sequence[Kind]) -> Iterator[RenderableType]:
-    """Yield the kinds of failures, and those in full that are alone of their kind."""
+    """Yield the kinds of several failures as a table, and single failures in full."""
     several = [kind for kind in errors if kind.count > 1]
     single = [kind for kind in errors if kind.count == 1]
     if several:
@@ -173,11 +173,11 @@ def _errors(errors: Sequence[Kind]) -> Iterator[RenderableType]:
     rest = sum(kind.count for kind in (*several[SHOWN:], *single[SHOWN:]))
     if rest:
         yield Text(f"{rest:,} more failed.")
-    yield Text("`bwm status --errors` tells of each kind an example, and what tries it again.")
+    yield Text("`bwm status --errors` shows an example of each kind, and how to retry it.")
 
 
 def details(errors: Sequence[Kind]) -> Iterator[RenderableType]:
-    """Yield all that is known of each kind of failures."""
+    """Yield each kind of failures with its tables, an example and the command that retries it."""
     if not errors:
         yield Text("Nothing has failed.")
     for kind in errors:
@@ -194,8 +194,8 @@ def details(errors: Sequence[Kind]) -> Iterator[RenderableType]:
 
 
 def _stale(stale: Sequence[Stale]) -> Iterator[RenderableType]:
-    """Yield the rows whose files were replaced."""
-    yield Text("stale: the files were replaced since; `bwm populate --stale` makes them again.")
+    """Yield the stale rows and their files."""
+    yield Text("stale: the source files changed; `bwm populate --stale` recomputes these rows.")
     for found in stale[:SHOWN]:
         yield Text.assemble(("stale", "yellow"), f" {found.table} ({named(found.key)})")
         yield Text(f"  {found.reason}: {', '.join(found.paths)}")

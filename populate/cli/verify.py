@@ -1,4 +1,4 @@
-"""The command verify."""
+"""The command `bwm verify`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @app.command()
 def verify(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read and hash every object and file, not their size.")
+        bool, typer.Option("--deep", help="Read and hash every object and file, not only sizes.")
     ] = False,
-    mend: Annotated[
+    with_repair: Annotated[
         bool,
-        typer.Option("--repair", help="Remove what is damaged, so that populate makes it again."),
+        typer.Option("--repair", help="Remove what is damaged, so that populate recomputes it."),
     ] = False,
     recording: Annotated[
         str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
@@ -31,17 +31,19 @@ def verify(
     older_than: Annotated[
         float,
         typer.Option(
-            min=0, help="Minutes; younger files without a row may be those of a job in hand."
+            min=0, help="Minutes; younger files without a row may belong to a running job."
         ),
     ] = 10.0,
     lost: Annotated[
         bool,
-        typer.Option("--lost-store", help="The store is empty because it was lost: repair it all."),
+        typer.Option(
+            "--lost-store", help="The store is empty because it was lost: remove all its rows."
+        ),
     ] = False,
     module: Modules = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Look whether files, objects, counts and jobs are whole; name what is damaged.
+    """Check files, stored objects, counts and jobs, and list what is damaged.
 
     Example: bwm verify --deep --repair
     """
@@ -53,19 +55,21 @@ def verify(
         report = checks.verify(deep, eid, 60 * older_than, progress, lost)
     if not as_json:
         _print(report)
-    removed = checks.repair(report.damage, None if as_json else _print_removed) if mend else []
+    removed = (
+        checks.repair(report.damage, None if as_json else _print_removed) if with_repair else []
+    )
     if as_json:
         print(json.dumps(_plain(report, removed), indent=2))
-    if report.damage and not mend:
+    if report.damage and not with_repair:
         err.print(
-            f"{len(report.damage)} damaged. `bwm verify --repair` removes what can be mended."
+            f"{len(report.damage)} damaged. `bwm verify --repair` removes what can be recomputed."
         )
         raise typer.Exit(1)
     if not all(one.can_be_repaired for one in report.damage) or not all(o.is_gone for o in removed):
         err.print("Not everything could be repaired.")
         raise typer.Exit(1)
     if report.damage:
-        err.print("Repaired: `bwm populate` makes the rows again that were removed.")
+        err.print("Repaired. `bwm populate` computes the removed rows again.")
 
 
 def _plain(report: Report, removed: list[Removed]) -> dict:
@@ -79,7 +83,7 @@ def _plain(report: Report, removed: list[Removed]) -> dict:
 
 def _print(report: Report) -> None:
     shown = display.grid(
-        "check", display.right("looked at"), display.right("damaged"), "what must hold"
+        "check", display.right("checked"), display.right("damaged"), "what must hold"
     )
     for one in report.checks:
         shown.add_row(one.check, f"{one.looked:,}", str(one.damaged), one.promise)
@@ -101,7 +105,7 @@ def _print_removed(removed: Removed) -> None:
     if not removed.is_gone:
         out.print(f"kept: {removed.name}: {removed.why}", soft_wrap=True)
     elif removed.what == "returned":
-        out.print(f"given back: {removed.number} of {removed.name} (jobs)", soft_wrap=True)
+        out.print(f"requeued: {removed.number} of {removed.name} (jobs)", soft_wrap=True)
     elif removed.what in ("rows", "job"):
         jobs = " (jobs)" if removed.what == "job" else ""
         out.print(f"removed: {removed.number} of {removed.name}{jobs}", soft_wrap=True)

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from populate import catalog, cli, stale, status
-from populate.workers import work, worker
+from populate.workers import queue, worker
 from schemas import behavior, video, wheel
 from schemas.sources import base, simulator
 from tests.support import processes
@@ -297,7 +297,7 @@ def test_watching_ends_with_ctrl_c_and_without_a_trace(filled):
     )
     n_seen = 0
     for line in watching.stdout:
-        n_seen += "keys done" in line
+        n_seen += "jobs done" in line
         if n_seen == 2:
             watching.send_signal(signal.SIGINT)
             break
@@ -334,13 +334,13 @@ def asked(monkeypatch):
 
 
 def by_datajoint(table):
-    """Count the same as `work.count_runnable` as DataJoint does, in several queries."""
+    """Count the same as `queue.count_runnable` as DataJoint does, in several queries."""
     target = table()
     jobs = target.jobs
     due = jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
     undone = target.key_source - target.proj()
     new = undone.restrict(dj.Not(jobs), semantic_check=False)
-    return work.Work(table, len(due), len(new))
+    return queue.Work(table, len(due), len(new))
 
 
 def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
@@ -354,14 +354,14 @@ def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
     later = "2100-01-01 00:00:00"
     jobs.insert1({**third, "status": "pending", "priority": 5, "scheduled_time": later})
     (wheels & wheels.keys(limit=1)).delete_quick()
-    work.count_runnable(tables)  # reads the columns of the tables
+    queue.count_runnable(tables)  # reads the columns of the tables
     asked.clear()
-    found = work.count_runnable(tables)
+    found = queue.count_runnable(tables)
     assert len(asked) == 1
     assert found == [by_datajoint(table) for table in tables]
     states = {catalog.name_of(one.table): (one.n_pending, one.n_new) for one in found}
     assert (states[TRIALS], states[WHEELS], states[TIMES]) == ((1, 0), (1, 1), (0, 0))
     assert sum(n_new for _, _, n_new in found) > 1
-    assert work.count_runnable([]) == []
-    assert work.count_runnable([wheel.Wheel]) == [(wheel.Wheel, 1, 1)]
+    assert queue.count_runnable([]) == []
+    assert queue.count_runnable([wheel.Wheel]) == [(wheel.Wheel, 1, 1)]
     jobs.delete_quick()

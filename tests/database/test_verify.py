@@ -536,7 +536,7 @@ def test_what_a_table_of_a_closed_schema_refers_to_is_kept_and_all_else_is_repai
         assert [one.key for one in kept] == expected
         for one in kept:
             assert (one.name, one.number) == ("behavior.Trials", 1)
-            assert f"{one.key}: rows are not deleted, because " in one.why
+            assert f"{one.key}: rows are not deleted: " in one.why
             assert "which is not yours to change. Ask its owner" in one.why
         assert len(Trials & expected) == len(Trials()) == len(expected)
         assert not video.Licks & licks

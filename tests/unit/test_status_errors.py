@@ -10,7 +10,7 @@ from rich.text import Text
 
 from populate import status
 from populate.cli import status as command
-from populate.cli.status_view import Board, details, duration
+from populate.cli.status_view import StatusView, details, duration
 from populate.error_groups import kind_of
 from populate.stale import Stale
 from populate.status import Failure, Running, TableStatus
@@ -110,7 +110,7 @@ HELD = [
     Running("ephys.Spikes", {"eid": EID, "probe": "p0"}, "node", 12, NOW, 12, 1, False, ""),
     Running("wheel.Wheel", {"eid": OTHER}, "node-2", 34, NOW, 1300, 700, True, "1 worker died"),
 ]
-BOARD = Board(TABLES, HELD, status.errors(found=FAILED), [])
+VIEW = StatusView(TABLES, HELD, status.errors(found=FAILED), [])
 
 
 def shown(parts, width):
@@ -123,18 +123,18 @@ def shown(parts, width):
 @pytest.mark.parametrize(("width", "n"), [(80, "12345"), (120, "12,345"), (160, "12,345")])
 def test_no_number_is_cut_on_a_narrow_screen(width, n):
     stale = [Stale("ephys.Spikes", {"eid": EID}, "replaced", ("a.npy",))] * 12
-    text = shown(BOARD.parts(width), width)
+    text = shown(VIEW.parts(width), width)
     assert "…" not in text
     assert {n, "4321" if width == 80 else "4,321", "26"} <= set(text.split())
     assert all(len(line) <= width for line in text.splitlines()[:12])
     both = [TableStatus(*list(vars(table).values())[:7], 99, None, None) for table in TABLES]
-    assert n in shown(Board(both, [], [], stale).parts(width), width).split()
+    assert n in shown(StatusView(both, [], [], stale).parts(width), width).split()
 
 
-def test_the_board_says_what_is_running_stalled_failed_and_stale():
+def test_the_view_says_what_is_running_stalled_failed_and_stale():
     stale = [Stale("ephys.Spikes", {"eid": EID}, "replaced", (f"{i}.npy",)) for i in range(12)]
-    text = shown(Board(TABLES, HELD, BOARD.errors, stale).parts(120), 120)
-    assert "13,763 of 15,628 keys done, 4 running, 1,858 pending, 3 failed." in text
+    text = shown(StatusView(TABLES, HELD, VIEW.errors, stale).parts(120), 120)
+    assert "13,763 of 15,628 jobs done, 4 running, 1,858 pending, 3 failed." in text
     assert f"{EID} p0" in text
     assert "node:12 " in text
     stalled = text[text.index("node-2:34") :].split("\n")
@@ -153,15 +153,15 @@ def spaced(text):
 
 
 def test_a_low_screen_leaves_out_the_tables_with_nothing_to_do():
-    low, high = (shown(BOARD.parts(120, height), 120) for height in (17, 18))
+    low, high = (shown(VIEW.parts(120, height), 120) for height in (17, 18))
     assert "quality.SpectralDensity" in high
     assert "quality.SpectralDensity" not in low
-    assert "Not shown: 1 in which" in low
+    assert "Complete tables, not shown: 1." in low
     assert "behavior.Trials" in low
 
 
 def test_the_details_of_a_kind_can_be_copied_whole():
-    text = shown(details(BOARD.errors), 40)
+    text = shown(details(VIEW.errors), 40)
     assert "320 failed  SourceError: <path>: cut at <n>.\n" in text
     assert "wheel.Wheel (300), video.Pupil (20); 300 sessions\n" in text
     assert "bwm retry --only wheel.Wheel --only video.Pupil\n" in text
@@ -232,8 +232,8 @@ def test_a_server_that_is_away_is_waited_for(monkeypatch, capsys):
     def away(_):
         raise LostConnectionError("gone")
 
-    assert command._patiently(away, None) == []
+    assert command._show_or_wait(away, None) == []
     assert asked == [1]
     assert "does not answer" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
-        command._patiently(lambda _: 1 / 0, None)
+        command._show_or_wait(lambda _: 1 / 0, None)
