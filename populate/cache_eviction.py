@@ -1,4 +1,4 @@
-"""The cache of downloads, kept below its limit."""
+"""Eviction of files from the cache of downloads, to keep it below its limit."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from schemas.settings import AlyxSettings
 from schemas.sources import base
 
 ROOM = 0.9
-"""Share of the limit that is left filled, so that not every download makes another go."""
+"""Share of the limit to which the cache is emptied, so that not every download evicts a file."""
 
 
 def housekeeping(settings: AlyxSettings) -> Callable[[], None] | None:
-    """Return what keeps the cache below its limit when it is called; None without a limit.
+    """Return a function that evicts files from the cache; None without a limit.
 
-    Files go whose rows are in the database, those used longest ago first: first files that no
-    key needs that is yet to be made, then others. A file in use stays.
+    Only files whose rows are in the database are evicted, the least recently used first; files
+    that pending jobs need come last. A file in use is kept.
     """
     limit = settings.cache_limit
-    return None if limit is None else lambda: _keep(int(limit))
+    return None if limit is None else lambda: _evict(int(limit))
 
 
-def _keep(limit: int) -> None:
+def _evict(limit: int) -> None:
     for location in session.DataSource.to_arrays("data_source"):
         if not base.is_url(location):
             continue
@@ -48,7 +48,7 @@ def _read() -> set[tuple[str, str]]:
 
 
 def _needed() -> set[tuple[str, str]]:
-    """Return the files on offer to keys that are yet to be made."""
+    """Return the listed files, by eid and path, of keys that have no row yet."""
     return _files(
         rows.frame((table().listed & (table().key_source.proj() - table.proj())).proj())
         for table in catalog.tables()

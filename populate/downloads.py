@@ -1,4 +1,4 @@
-"""Files on request: what is listed for a recording, and where it is once it is fetched."""
+"""Download of files on request."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
     like : str
         Pattern (`*`, `?`, `[]`) of the path below the session, or of the file name alone.
     revision : str, optional
-        That revision and no other (`''`: the originals); default the one that the source flags,
-        or the last one, of each file.
+        Only this revision (`''`: the originals); default: of each file, the revision that the
+        source flags as default, or else the last one.
 
     Returns
     -------
     list of dict
-        Rows of `session.Dataset`, in order of their paths.
+        Rows of `session.Dataset`, sorted by path.
 
     Raises
     ------
     QueryError
-        Nothing of that id is registered.
+        No session or insertion with this id is registered.
     MissingDataset
-        No file is like that, or none has that revision; says what there is.
+        No file matches the pattern, or none has that revision; the message lists what exists.
     """
     key = views.find_recording(name)
     listed = session.fetch_datasets(session.Dataset & _of(key) & {"is_listed": True})
     alike = [row for row in listed if _is_like(row, like)]
     if not alike:
         folders = ", ".join(sorted({row["collection"] for row in listed})) or "no file"
-        raise MissingDataset(f"no file is like {like!r}.", name, f"There is: {folders}.")
+        raise MissingDataset(f"no file matches {like!r}.", name, f"Folders: {folders}.")
     if revision is None:
         chosen = {record.path for record in base.select_revision(session.as_records(alike))}
         return [row for row in alike if row["dataset_path"] in chosen]
     exact = [row for row in alike if row["revision"] == revision]
     if not exact:
-        there = ", ".join(sorted({row["revision"] or "the original" for row in alike}))
-        what = f"no file like {like!r} has the revision {revision!r}."
-        raise MissingDataset(what, name, f"There are: {there}.")
+        revisions = ", ".join(sorted({row["revision"] or "the original" for row in alike}))
+        what = f"no file that matches {like!r} has the revision {revision!r}."
+        raise MissingDataset(what, name, f"Revisions: {revisions}.")
     return exact
 
 
@@ -70,7 +70,7 @@ def _is_like(row: Row, like: str) -> bool:
 
 
 def size(listed: list[Row]) -> tuple[int, int]:
-    """Return the bytes of files, and the number of files whose size is not known."""
+    """Return the bytes of files, and the number of files whose size is unknown."""
     sizes = [row["file_size"] for row in listed]
     return sum(filter(None, sizes)), sizes.count(None)
 
@@ -83,17 +83,17 @@ def fetch(listed: list[Row], progress: Callable[[int], None] | None = None) -> l
     listed : list of dict
         As `find` returns them.
     progress : callable, optional
-        Called with the number of bytes that have come in since the last call.
+        Called with the number of bytes that were downloaded since the last call.
 
     Returns
     -------
     list of Path
-        Where they are, in the order of `listed`.
+        Their paths, in the order of `listed`.
 
     Raises
     ------
     MissingDataset, DamagedFile
-        A file is not there, or not as it is listed. Those that are whole stay.
+        The source lacks a file, or it differs from the list. Complete downloads are kept.
     """
     of_source: dict[str, list[Row]] = defaultdict(list)
     for row in listed:

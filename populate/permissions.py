@@ -1,7 +1,7 @@
 """Roles on the database server: reader, analyst, worker, admin.
 
-A role is granted to a user of the server, on the schemas of one prefix and on no others. What it
-takes are a few statements, which are printed for whoever administers the server, or applied.
+A role is granted to a user of the server, on the schemas of one prefix only. Its SQL statements
+are either printed, for the administrator of the server, or run.
 
 ========  =========================================================================
 reader    reads all tables
@@ -10,13 +10,13 @@ worker    reads, inserts, updates and deletes rows: populate, retry, verify, reg
 admin     makes, alters and drops the tables, and grants reader and worker
 ========  =========================================================================
 
-A worker makes no tables: an admin connects once after an upgrade, which makes them, so that what
-runs unattended on many machines can drop or alter none. Users, schemas of analysts and other
-admins are the business of who administers the server: on MySQL an account that may make users may
-also take over those of other projects.
+A worker creates no tables, so that unattended processes can neither drop nor alter them: an admin
+connects once after an upgrade, which creates them. Only the administrator of the server creates
+users, schemas of analysts and other admins: on MySQL an account that may create users can also
+change the accounts of other projects.
 
-On MySQL rights are the user's own. On PostgreSQL they are those of four groups, named after the
-prefix, that users are members of; the group of the admins owns the tables, whoever made them.
+On MySQL users have the rights themselves. On PostgreSQL four groups, named after the prefix, have
+them, and users are members; the group of the admins owns all tables.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from collections.abc import Sequence
 import datajoint as dj
 
 from schemas import MODULES, connection
+from schemas.database import upstream
 from schemas.errors import ServerError
 
 ROLES = ("reader", "analyst", "worker", "admin")
@@ -36,17 +37,17 @@ RIGHTS = {
     "analyst": "SELECT, REFERENCES",
     "worker": "SELECT, INSERT, UPDATE, DELETE",
 }
-"""What roles may do with our tables; an admin may do everything."""
+"""Rights of roles on our tables; an admin has all rights."""
 
 OWN_RIGHTS = (
     "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW"
 )
-"""What an analyst may do on MySQL in schemas of their own."""
+"""Rights of an analyst on MySQL in their own schemas."""
 
 RESERVED = ("information_schema", "mysql", "performance_schema", "public", "sys")
 RESERVED_USERS = ("none", "public", "session_user", "current_user", "current_role")
 LONGEST = {"mysql": 32, "postgresql": 63}
-"""Bytes of the name of a user; PostgreSQL cuts off what is beyond."""
+"""Longest name of a user: characters on MySQL, bytes on PostgreSQL, which cuts longer names."""
 
 
 def statements(
@@ -57,10 +58,10 @@ def statements(
     host: str = "%",
     schemas: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write the statements that grant a role, without any password.
+    """Write the statements that grant a role; they set no password.
 
-    Each may be run again. On MySQL the server chooses the password of a new user and shows it
-    once; on PostgreSQL a new user has none, and cannot log in with one, until it is set.
+    Each can be run again. On MySQL the server chooses the password of a new user and shows it
+    once; on PostgreSQL a new user cannot log in by password until one is set.
 
     Parameters
     ----------
@@ -73,15 +74,16 @@ def statements(
     user : str
         User of the server.
     host : str
-        From where the user may connect, as MySQL writes it; PostgreSQL keeps this elsewhere.
+        Host from which the user may connect, in MySQL's notation; ignored on PostgreSQL, which
+        has it in pg_hba.conf.
     schemas : sequence of str, optional
-        Further schemas, as `connection.schema` takes their names. Those of an analyst are theirs
-        alone (default: one named as the user); a reader reads and a worker fills those of analysts.
+        Further schemas, by the name that `connection.schema` takes. An analyst owns them (default:
+        one named like the user); a reader may read and a worker may fill schemas of analysts.
 
     Raises
     ------
     ServerError
-        A role, user, host or schema has a name that cannot be.
+        The name of the role, user, host or schema is invalid.
     """
     _check(backend, prefix, role, user, host)
     schemas = _further(prefix, role, user, schemas)
@@ -100,21 +102,21 @@ def apply(
     schemas: Sequence[str] | None = None,
     password: str | None = None,
 ) -> None:
-    """Grant a role on the connected server; again is fine.
+    """Grant a role on the connected server; it can be granted again.
 
     Parameters
     ----------
     prefix, role, user, host, schemas
-        As of `statements`.
+        See `statements`.
     password : str, optional
-        Of a new user; that of one who is there is changed to it. It is sent hashed to
-        PostgreSQL, and is in no statement that is logged.
+        Sets the password of the user, who may be new. PostgreSQL gets it hashed, and no statement
+        that is logged holds it.
 
     Raises
     ------
     ServerError
-        A name cannot be, a new user has no password, a schema belongs to others, or the one who
-        is connected has not the right to grant.
+        A name is invalid, a new user has no password, a schema belongs to another user, or the
+        connected user may not grant rights.
     """
     server, backend = dj.conn(), dj.conn().adapter.backend
     wanted = statements(backend, prefix, role, user, host, schemas)
@@ -123,14 +125,14 @@ def apply(
             f"user {user!r} is new and has no password.", "server", "Give --password-file FILE."
         )
     if password is not None and not (password and password.isascii() and password.isprintable()):
-        # Drivers and servers do not agree on how others are encoded.
+        # Drivers and servers encode other characters in different ways.
         raise ServerError(
             f"the password of user {user!r} cannot be used.",
             "server",
             "Use letters without accents, digits, signs and spaces.",
         )
     if role == "analyst":
-        _refuse_taken(user, host, _further(prefix, role, user, schemas))
+        _reject_taken(user, host, _further(prefix, role, user, schemas))
     if backend == "mysql":
         account = _account(user, host)
         if password is not None:
@@ -149,7 +151,7 @@ def apply(
 
 
 def exists(user: str, host: str = "%") -> bool:
-    """Tell whether the connected server has a user."""
+    """Whether the connected server has a user."""
     server = dj.conn()
     if server.adapter.backend == "mysql":
         asked = "SELECT 1 FROM mysql.user WHERE user = %s AND host = %s"
@@ -159,11 +161,11 @@ def exists(user: str, host: str = "%") -> bool:
 
 
 def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
-    """Refuse names that no server would take, or would take for something else."""
+    """Reject names that a server would not accept, or would misunderstand."""
     if role not in ROLES:
         raise ServerError(f"there is no role {role!r}.", "server", f"Roles: {', '.join(ROLES)}.")
     longest = LONGEST[backend]
-    # Half a character has no bytes; it is refused below, as what is no letter.
+    # A lone surrogate cannot be encoded; the pattern below rejects it, as it is no letter.
     n_taken = len(user if backend == "mysql" else user.encode(errors="replace"))
     taken = user.lower() in RESERVED_USERS or user.lower().startswith("pg_")
     groups = [f"{prefix}_{role}" for role in ROLES]
@@ -182,7 +184,7 @@ def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
 
 
 def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -> list[str]:
-    """Name the schemas beside ours, and refuse those that would reach ours or the server's."""
+    """Name the schemas beside ours, and reject names of ours and of the server's."""
     named = list(schemas or ())
     if role == "analyst" and not named:
         named = [user]
@@ -208,7 +210,7 @@ def _on_mysql(prefix: str, role: str, account: str, schemas: Sequence[str]) -> l
     more = " WITH GRANT OPTION" if role == "admin" else ""
     found = [f"GRANT {what} ON `{name}`.* TO {account}{more}" for name, what in granted]
     if role == "admin":
-        # To see who is a user: names alone, no hashes of passwords.
+        # Lets an admin see the names of users, but not the hashes of their passwords.
         found.append(f"GRANT SELECT (user, host) ON `mysql`.`user` TO {account}")
     return found
 
@@ -220,7 +222,7 @@ def _on_postgresql(prefix: str, role: str, user: str, schemas: Sequence[str]) ->
         found += _ownership(prefix)
     found.append(f"GRANT {group} TO {_quoted(user)}")
     if role == "admin":
-        # What they make belongs to the group, so that another admin can alter it.
+        # The group owns the tables that they create, so that other admins can alter them.
         found.append(f"ALTER ROLE {_quoted(user)} SET role TO {group}")
     for name in schemas:
         if role == "analyst":
@@ -238,7 +240,7 @@ def _on_postgresql(prefix: str, role: str, user: str, schemas: Sequence[str]) ->
 
 
 def _later_tables(schema: str, what: str, user: str) -> str:
-    """Grant rights on what those who may create tables in a schema of PostgreSQL will create."""
+    """Grant rights on tables that will be created in a schema of PostgreSQL, whoever does it."""
     return (
         "DO $do$ DECLARE maker text; BEGIN FOR maker IN SELECT rolname FROM pg_roles "
         f"WHERE NOT rolsuper AND has_schema_privilege(oid, '{schema}', 'CREATE') "
@@ -249,11 +251,11 @@ def _later_tables(schema: str, what: str, user: str) -> str:
 
 
 def _groups(prefix: str) -> list[str]:
-    """Make the groups of PostgreSQL that there are not yet."""
+    """Create the groups of PostgreSQL, unless they exist."""
     names = {f"{prefix}_{role}": "CREATEROLE" if role == "admin" else "" for role in ROLES}
     made = [_unless_there(name, f"NOLOGIN {more}".strip()) for name, more in names.items()]
     admins = f"{prefix}_admin"
-    # Who made the group may grant it, but not yet hand tables over to it.
+    # The user who created the group may grant it, but must be a member to give it tables.
     join = (
         f"DO $do$ BEGIN IF NOT pg_has_role(current_user, '{admins}', 'MEMBER') "
         f"THEN GRANT {_quoted(admins)} TO CURRENT_USER; END IF; END $do$"
@@ -266,7 +268,7 @@ def _new_user(user: str) -> str:
 
 
 def _unless_there(name: str, what: str) -> str:
-    """Make a role of PostgreSQL, whose CREATE ROLE knows no IF NOT EXISTS."""
+    """Create a role of PostgreSQL, whose CREATE ROLE has no IF NOT EXISTS."""
     return (
         f"DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') "
         f"THEN CREATE ROLE {_quoted(name)} {what}; END IF; END $do$"
@@ -274,7 +276,7 @@ def _unless_there(name: str, what: str) -> str:
 
 
 def _rights(prefix: str) -> list[str]:
-    """Grant the groups their rights on the tables that there are and will be."""
+    """Grant the groups their rights on present and future tables."""
     schemas = ", ".join(map(_quoted, _ours(prefix)))
     groups = {role: _quoted(f"{prefix}_{role}") for role in ROLES}
     found = [f"GRANT USAGE ON SCHEMA {schemas} TO {', '.join(groups[role] for role in RIGHTS)}"]
@@ -289,7 +291,7 @@ def _rights(prefix: str) -> list[str]:
 
 
 def _ownership(prefix: str) -> list[str]:
-    """Hand all tables over to the admins, of whom only the owner may alter or drop one."""
+    """Make the admins the owner of all tables: only the owner may alter or drop a table."""
     admins = _quoted(f"{prefix}_admin")
     others = ", ".join(_quoted(f"{prefix}_{role}") for role in RIGHTS)
     listed = ", ".join(f"'{name}'" for name in _ours(prefix))
@@ -313,8 +315,8 @@ def _ownership(prefix: str) -> list[str]:
     ]
 
 
-def _refuse_taken(user: str, host: str, schemas: Sequence[str]) -> None:
-    """Refuse to hand over schemas that are there and are not the analyst's."""
+def _reject_taken(user: str, host: str, schemas: Sequence[str]) -> None:
+    """Reject schemas that exist and do not belong to the analyst."""
     server = dj.conn()
     mysql = server.adapter.backend == "mysql"
     for name in schemas:
@@ -338,7 +340,7 @@ def _refuse_taken(user: str, host: str, schemas: Sequence[str]) -> None:
             ).fetchall()
         if found and not held:
             raise ServerError(
-                f"{name} is there and is not of {user!r}.",
+                f"{name} exists and does not belong to {user!r}.",
                 "server",
                 "Name another with --schema, or grant rights on it by hand.",
             )
@@ -353,7 +355,7 @@ def _account(user: str, host: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Write the name of a schema for a GRANT of MySQL, which takes `_` and `%` for wildcards."""
+    """Escape the name of a schema for a GRANT of MySQL, where `_` and `%` are wildcards."""
     return re.sub(r"([_%\\])", r"\\\1", name)
 
 
@@ -363,15 +365,16 @@ def _quoted(name: str) -> str:
 
 
 def _literal(statement: str) -> str:
-    """Keep the drivers from taking a percent sign for a value's place."""
+    """Escape percent signs, which the drivers read as placeholders."""
     return statement.replace("%", "%%")
 
 
 def _hashed(password: str, user: str) -> str:
-    """Hash a password as PostgreSQL keeps it, so that its log cannot hold it."""
+    """Hash a password as PostgreSQL stores it, so that no log holds the password."""
     from psycopg2.extensions import encrypt_password
 
-    return encrypt_password(password, user, scope=dj.conn()._conn, algorithm="scram-sha-256")
+    scope = upstream.driver_connection(dj.conn())
+    return encrypt_password(password, user, scope=scope, algorithm="scram-sha-256")
 
 
 def _shown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is in the database, in the words of its users."""
+"""Summary of what is in the database."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from schemas import activity, behavior, ephys, probe, rows, session, subject, wh
 
 
 def contents() -> dict[str, int]:
-    """Count what users ask for, from the summaries of each table."""
+    """Count sessions, trials, units, spikes and more."""
     trials = rows.frame(behavior.Trials.proj("n_trials"))
-    sorts = rows.frame(ephys.SpikeSorting.proj("n_clusters"))
+    sortings = rows.frame(ephys.SpikeSorting.proj("n_clusters"))
     spikes = rows.frame(ephys.Spikes.proj("n_spikes"))
     good = rows.frame(ephys.GoodUnits.proj("n_good"))
     return {
@@ -19,8 +19,8 @@ def contents() -> dict[str, int]:
         "datasets listed": len(session.Dataset()),
         "trials": int(trials.n_trials.sum()),
         "wheel traces": len(wheel.Wheel()),
-        "spike sorts": len(sorts),
-        "units": int(sorts.n_clusters.sum()),
+        "spike sortings": len(sortings),
+        "units": int(sortings.n_clusters.sum()),
         **{
             f"good units by {criterion}": int(n)
             for criterion, n in good.groupby("criterion").n_good.sum().items()

@@ -1,4 +1,4 @@
-"""What must hold across tables: numbers of rows, spikes and their slices, regions of units."""
+"""The rules across tables: numbers of rows, spikes and their slices, regions of units."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from populate.verify.damage import Key
 from schemas import activity, behavior, ephys, passive, probe, quality, video, wheel
 
 PROMISES = {
-    "rows": "a row that says how many rows, files or samples it has, has them",
+    "rows": "each row has as many rows of part tables, files or samples as it says",
     "trials": "every trial has its row in every table of trials, and the counts add up",
     "units": "every unit has its row in every table of units, and the counts add up",
-    "spikes": "spikes = sum of units = released count, and slices fill their object",
-    "regions": "every unit has the region of its site, or there is none to have",
+    "spikes": "number of spikes = sum over units = released count; slices fill their object",
+    "regions": "every unit has the region of its recording site, or neither has one",
 }
 """What must hold, by check."""
 
@@ -25,7 +25,7 @@ Table = type[dj.Table]
 
 
 def rules() -> list[Rule]:
-    """Return everything that must hold, parents before what is computed from them."""
+    """Return all rules, those of parents before those of tables computed from them."""
     return [*_rows(), *_trials(), *_units(), *_spikes(), *_regions()]
 
 
@@ -58,36 +58,34 @@ LENGTHS = (
 
 
 def _rows() -> list[Rule]:
-    read = "CASE WHEN p.source_md5 IS NOT NULL THEN 1 ELSE 0 END"
+    is_read = "MAX(CASE WHEN p.source_md5 IS NOT NULL THEN 1 ELSE 0 END)"
+    files = "files that were read"
     return [
+        *(_counted("rows", table, column, Count(part)) for table, column, part in PARTS),
         *(
-            Total("rows", table, column, "{n}", f"m.{column}", {"n": Count(part)})
-            for table, column, part in PARTS
+            Total("rows", table, column, _length(of_object), f"m.{column}")
+            for table, column, of_object in LENGTHS
         ),
         *(
-            Total("rows", table, column, _length(column_of_object), f"m.{column}")
-            for table, column, column_of_object in LENGTHS
-        ),
-        *(
-            Total(
-                "rows",
-                table,
-                "files that were read",
-                "1",
-                "{n}",
-                {"n": Count(table.Source, f"MAX({read})")},
-            )
+            Total("rows", table, files, "1", "{n}", {"n": Count(table.Source, is_read)})
             for table in catalog.tables()
             if hasattr(table, "Source")
         ),
     ]
 
 
+def _counted(
+    check: str, table: Table, column: str, count: Count, unless: tuple[Table, ...] = ()
+) -> Total:
+    """Return the rule that a column of a table equals a count."""
+    return Total(check, table, column, "{n}", f"m.{column}", {"n": count}, unless)
+
+
 def _length(column: str) -> str:
-    """Write the number of rows of an object, as its row has it."""
+    """Write the number of rows of an object, as its reference has it."""
     if sql.is_mysql():
         return f"CAST(JSON_EXTRACT(m.{column}, '$.n_rows') AS SIGNED)"
-    # What is no number is none of rows, and would end the statement.
+    # Non-numeric JSON would abort the query.
     return (
         f"CASE WHEN json_typeof(m.{column}::json->'n_rows') = 'number' "
         f"THEN CAST(m.{column}::json->>'n_rows' AS NUMERIC) END"
@@ -98,10 +96,13 @@ def _length(column: str) -> str:
 
 
 def _trials() -> list[Rule]:
-    trials = Count(behavior.Trials.Trial)
-    used = Count(behavior.TrialMask, "MAX(p.n_used)")
-    reaction, mask, first = behavior.ReactionTime, behavior.TrialMask, wheel.FirstMovement
-    above = (behavior.Trials,)
+    trials, reaction, mask = behavior.Trials, behavior.ReactionTime, behavior.TrialMask
+    first, psth = wheel.FirstMovement, activity.Psth
+    all_trials = {"trials": Count(trials.Trial)}
+    used = {"used": Count(mask, "MAX(p.n_used)")}
+    conditions = Count(psth.Condition, "SUM(p.n_psth_events + p.n_psth_dropped)")
+    events = "n_events + n_dropped_events"
+    responses = "n_response_trials + n_incomparable"
     return [
         *(
             Total(
@@ -110,67 +111,52 @@ def _trials() -> list[Rule]:
                 "rows of Trial",
                 "{trials}",
                 "{n}",
-                {"trials": trials, "n": Count(table.Trial)},
-                above,
+                {**all_trials, "n": Count(table.Trial)},
+                (trials,),
             )
             for table in (reaction, mask, first)
         ),
         *(
-            Total("trials", table, total, "{trials}", _sum(total), {"trials": trials}, above)
+            Total("trials", table, total, "{trials}", _sum(total), all_trials, (trials,))
             for table, total in (
                 (reaction, "n_reactions + n_missing + n_too_fast + n_too_slow"),
                 (first, "n_first_moves + n_without_move + n_unknown_move"),
             )
         ),
         *(
-            Total(
-                "trials",
-                table,
-                column,
-                "{n}",
-                f"m.{column}",
-                {"n": Count(part, where=where)},
-                unless,
+            _counted("trials", table, column, Count(table.Trial, where=where))
+            for table, column, where in (
+                (reaction, "n_reactions", "p.rt_in_bounds"),
+                (reaction, "n_missing", "p.reaction_time IS NULL"),
+                (mask, "n_used", "p.is_used"),
+                (first, "n_first_moves", "p.detected_movement_time IS NOT NULL"),
             )
-            for table, column, part, where, unless in (
-                (reaction, "n_reactions", reaction.Trial, "p.rt_in_bounds", ()),
-                (reaction, "n_missing", reaction.Trial, "p.reaction_time IS NULL", ()),
-                (mask, "n_used", mask.Trial, "p.is_used", ()),
-                (first, "n_first_moves", first.Trial, "p.detected_movement_time IS NOT NULL", ()),
-                (behavior.Performance, "n_correct", above[0].Trial, "p.feedback_type = 1", above),
-                (behavior.Performance, "n_no_go", above[0].Trial, "p.choice = 0", above),
+        ),
+        *(
+            _counted(
+                "trials", behavior.Performance, column, Count(trials.Trial, where=where), (trials,)
             )
+            for column, where in (("n_correct", "p.feedback_type = 1"), ("n_no_go", "p.choice = 0"))
         ),
         Total(
             "trials",
             activity.UnitRate,
-            "n_events + n_dropped_events",
+            events,
             "CASE WHEN m.trials_eid IS NULL THEN 0 ELSE {trials} END",
-            "m.n_events + m.n_dropped_events",
-            {"trials": trials},
-            above,
+            _sum(events),
+            all_trials,
+            (trials,),
         ),
         Total(
             "trials",
-            activity.Psth,
+            psth,
             "n_psth_events + n_psth_dropped + n_unsplit_trials",
             "{used}",
             "{n} + m.n_unsplit_trials",
-            {
-                "used": used,
-                "n": Count(activity.Psth.Condition, "SUM(p.n_psth_events + p.n_psth_dropped)"),
-            },
+            {**used, "n": conditions},
             (mask,),
         ),
-        Total(
-            "trials",
-            activity.UnitResponse,
-            "n_response_trials + n_incomparable",
-            "{used}",
-            "m.n_response_trials + m.n_incomparable",
-            {"used": used},
-            (mask,),
-        ),
+        Total("trials", activity.UnitResponse, responses, "{used}", _sum(responses), used, (mask,)),
     ]
 
 
@@ -182,54 +168,54 @@ def _sum(names: str) -> str:
 
 
 def _units() -> list[Rule]:
-    units = Count(ephys.SpikeSorting.Cluster)
-    good = Count(ephys.GoodUnits.Unit, where="p.is_good")
-    sort, chosen = (ephys.SpikeSorting,), (ephys.SpikeSorting, ephys.GoodUnits)
-    asked = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
-    rates, metrics = activity.RegionRate, ephys.UnitMetrics
+    sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
+    units = {"units": Count(sorting.Cluster)}
+    good = {"good": Count(good_units.Unit, where="p.is_good")}
+    chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
+    total = "n_located_units + n_unlocated_units"
     return [
         *(
             Total(
                 "units",
                 table,
                 "rows of Unit",
-                "{units}",
+                expected,
                 "{n}",
-                {"units": units, "n": Count(table.Unit)},
-                sort,
+                {**counts, "n": Count(table.Unit)},
+                unless,
             )
-            for table in (ephys.Spikes, ephys.GoodUnits, metrics, activity.UnitRate)
+            for tables, expected, counts, unless in (
+                (
+                    (ephys.Spikes, good_units, metrics, activity.UnitRate),
+                    "{units}",
+                    units,
+                    (sorting,),
+                ),
+                (
+                    (activity.Psth, activity.UnitResponse),
+                    chosen,
+                    units | good,
+                    (sorting, good_units),
+                ),
+            )
+            for table in tables
         ),
         *(
-            Total(
-                "units",
-                table,
-                "rows of Unit",
-                asked,
-                "{n}",
-                {"units": units, "good": good, "n": Count(table.Unit)},
-                chosen,
-            )
-            for table in (activity.Psth, activity.UnitResponse)
-        ),
-        *(
-            Total(
-                "units", table, column, "{n}", f"m.{column}", {"n": Count(table.Unit, where=where)}
-            )
+            _counted("units", table, column, Count(table.Unit, where=where))
             for table, column, where in (
-                (ephys.GoodUnits, "n_good", "p.is_good"),
-                (ephys.GoodUnits, "n_undecided", "p.is_good IS NULL"),
+                (good_units, "n_good", "p.is_good"),
+                (good_units, "n_undecided", "p.is_good IS NULL"),
                 (metrics, "n_label_good", "p.computed_bitwise_fail = 0"),
             )
         ),
         Total(
             "units",
-            rates,
-            "n_located_units + n_unlocated_units",
+            activity.RegionRate,
+            total,
             "{good}",
-            "m.n_located_units + m.n_unlocated_units",
-            {"good": good},
-            chosen,
+            _sum(total),
+            good,
+            (sorting, good_units),
         ),
     ]
 
@@ -238,64 +224,30 @@ def _units() -> list[Rule]:
 
 
 def _spikes() -> list[Rule]:
-    spikes, psth = ephys.Spikes, activity.Psth
-    return [
-        Total(
-            "spikes",
-            spikes,
-            "sum of n_unit_spikes",
-            "m.n_spikes",
-            "{n}",
-            {"n": Count(spikes.Unit, "SUM(p.n_unit_spikes)")},
-        ),
-        Total(
-            "spikes",
-            psth,
-            "sum of n_psth_rows",
-            _length("psth"),
-            "{n}",
-            {"n": Count(psth.Unit, "SUM(p.n_psth_rows)")},
-        ),
-        Rows(
-            "spikes",
-            spikes,
-            "spike_offset",
-            spikes.Unit,
-            partial(_slices, spikes, "spike_offset", "n_unit_spikes"),
-        ),
-        Rows(
-            "spikes",
-            psth,
-            "psth_offset",
-            psth.Unit,
-            partial(_slices, psth, "psth_offset", "n_psth_rows"),
-        ),
-        Rows(
-            "spikes",
-            ephys.SpikeSorting,
-            "spike_count against n_unit_spikes",
-            ephys.SpikeSorting.Cluster,
-            partial(
-                _pairs, ephys.SpikeSorting.Cluster, "spike_count", spikes.Unit, "n_unit_spikes"
-            ),
-            (spikes,),
-            partial(_read, ephys.SpikeSorting, "spike_count"),
-        ),
-        Rows(
-            "spikes",
-            ephys.UnitMetrics,
-            "computed_spike_count against n_unit_spikes",
-            ephys.UnitMetrics.Unit,
-            partial(
-                _pairs, ephys.UnitMetrics.Unit, "computed_spike_count", spikes.Unit, "n_unit_spikes"
-            ),
-            (spikes,),
-        ),
-    ]
+    spikes, psth, sorting = ephys.Spikes, activity.Psth, ephys.SpikeSorting
+    rules: list[Rule] = []
+    for table, n_rows, length, offset in (
+        (spikes, "m.n_spikes", "n_unit_spikes", "spike_offset"),
+        (psth, _length("psth"), "n_psth_rows", "psth_offset"),
+    ):
+        total = Count(table.Unit, f"SUM(p.{length})")
+        slices = partial(_slices, table, offset, length)
+        rules += [
+            Total("spikes", table, f"sum of {length}", n_rows, "{n}", {"n": total}),
+            Rows("spikes", table, offset, table.Unit, slices),
+        ]
+    for table, part, column, files in (
+        (sorting, sorting.Cluster, "spike_count", partial(_read, sorting, "spike_count")),
+        (ephys.UnitMetrics, ephys.UnitMetrics.Unit, "computed_spike_count", None),
+    ):
+        what = f"{column} against n_unit_spikes"
+        pairs = partial(_pairs, part, column, spikes.Unit, "n_unit_spikes")
+        rules.append(Rows("spikes", table, what, part, pairs, (spikes,), files))
+    return rules
 
 
 def _slices(table: Table, offset: str, length: str) -> str:
-    """Write where the slice of each unit starts, and where it must: after those before it."""
+    """Write where the slice of each unit starts, and where it must: after all earlier ones."""
     of_table = sql.columns(table.primary_key, "p")
     return (
         f"SELECT {sql.columns(table.Unit.primary_key, 'p')}, p.{offset} AS found, "
@@ -306,22 +258,21 @@ def _slices(table: Table, offset: str, length: str) -> str:
 
 
 def _pairs(table: Table, column: str, other: Table, expected: str) -> str:
-    """Write a column of a table beside that of another, row by row; what is null says nothing."""
+    """Write a column of a table beside that of another, row by row, without NULLs."""
     shared = [name for name in other.primary_key if name in table.primary_key]
-    same = " AND ".join(f"p.{name} = o.{name}" for name in shared)
     return (
         f"SELECT {sql.columns(table.primary_key, 'p')}, p.{column} AS found, "
         f"o.{expected} AS expected FROM {table.full_table_name} p "
-        f"JOIN {other.full_table_name} o ON {same} WHERE p.{column} IS NOT NULL"
+        f"JOIN {other.full_table_name} o ON {sql.same(shared, 'p', 'o')} "
+        f"WHERE p.{column} IS NOT NULL"
     )
 
 
 def _read(table: Table, column: str, key: Key) -> dict[int, str | None]:
-    """Read whole numbers of a part from files, as the table does when it makes the row.
+    """Read integers of a part table from the source files, as `make` does.
 
-    Metrics and regions are released in files of their own, and no release promises that they are
-    those of its spikes and sites. Only the files tell that from a row which was changed; they are
-    read for damaged rows alone, each as it is made.
+    Metrics and regions are released in their own files, which may contradict the files of spikes
+    and sites. Only the files can tell this from a changed row; they are read for damaged rows only.
     """
     target = table()
     loaded, *_ = target.make_compute(key, *target.make_fetch(key))
@@ -333,15 +284,15 @@ def _read(table: Table, column: str, key: Key) -> dict[int, str | None]:
 
 
 def _regions() -> list[Rule]:
-    sort, sites = ephys.SpikeSorting, probe.Channels
+    sorting, sites = ephys.SpikeSorting, probe.Channels
     return [
         Rows(
             "regions",
-            sort,
+            sorting,
             "region_id against that of its site",
-            sort.Cluster,
-            partial(_placed, sort.Cluster),
-            files=partial(_read, sort, "region_id"),
+            sorting.Cluster,
+            partial(_placed, sorting.Cluster),
+            files=partial(_read, sorting, "region_id"),
         ),
         Rows(
             "regions",
@@ -355,12 +306,12 @@ def _regions() -> list[Rule]:
 
 
 def _placed(table: Table) -> str:
-    """Write the region of each unit beside that of the site which has the unit's very place."""
+    """Write the region of each unit beside that of the site with the same coordinates."""
     places = ("axial", "lateral", "x", "y", "z")
     moved = " OR ".join(sql.differ(f"u.unit_{name}", f"s.channel_{name}") for name in places)
     of_unit = table is ephys.SpikeSorting.Cluster
     found, expected = ("u.region_id", "s.channel_region_id")[:: 1 if of_unit else -1]
-    # A unit without a region at a site that has one is at fault alone.
+    # If only the site has a region, the unit is wrong, and the site is not.
     both = "" if of_unit else " AND u.region_id IS NOT NULL"
     return (
         f"SELECT DISTINCT {sql.columns(table.primary_key, 'u' if of_unit else 's')}, "

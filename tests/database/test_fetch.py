@@ -96,14 +96,14 @@ def test_a_revision_that_is_not_there_names_what_is(database, little):
     eid = times.eid.iloc[0]
     found = downloads.find(eid, "*spikes.times.npy", "2024-05-06")
     assert {row["revision"] for row in found} == {"2024-05-06"}
-    with pytest.raises(MissingDataset, match=r"revision '2024-05-07'. There are: .*2024-05-06"):
+    with pytest.raises(MissingDataset, match=r"revision '2024-05-07'. Revisions: .*2024-05-06"):
         downloads.find(eid, "*spikes.times.npy", "2024-05-07")
     assert {row["revision"] for row in downloads.find(eid, "*spikes.times.npy", "")} == {""}
 
 
 def test_what_is_not_there_is_an_error_that_says_what_is(database, little):
     eid = little.truth.sessions.eid.iloc[0]
-    with pytest.raises(MissingDataset, match=r"no file is like '\*.avi'. There is: alf, alf/probe"):
+    with pytest.raises(MissingDataset, match=r"no file matches '\*.avi'. Folders: alf, alf/probe"):
         downloads.find(eid, "*.avi")
     with pytest.raises(QueryError, match="is no UUID"):
         downloads.find("NYU-11")

@@ -157,9 +157,9 @@ def test_a_file_is_found_by_its_very_name_and_revision(asked, text):
         assert [row["dataset_path"] for row in downloads.find(eid, like=path)] == [path]
         assert asked.file in downloads.find(eid, revision=revision)
         return
-    with pytest.raises(MissingDataset, match="no file is like"):
+    with pytest.raises(MissingDataset, match="no file matches"):
         downloads.find(eid, like=path + text)
-    with pytest.raises(MissingDataset, match=r"no file like .* has the revision"):
+    with pytest.raises(MissingDataset, match=r"no file that matches .* has the revision"):
         downloads.find(eid, revision=revision + text)
 
 

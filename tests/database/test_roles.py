@@ -235,7 +235,7 @@ def test_rows_to_which_tables_of_others_refer_are_not_deleted(shared):
     worker.run(catalog.find(["Trials", "ReactionTime"]))
     before = contents()
     with (
-        pytest.raises(ServerError, match=r"not yours to change.*grant worker USER --schema SCHEMA"),
+        pytest.raises(ServerError, match=r"may not change.*grant worker USER --schema SCHEMA"),
         explain_blocked_deletes(),
     ):
         behavior.Trials.delete()
@@ -338,7 +338,7 @@ def test_a_schema_of_others_is_not_handed_over(shared):
     quote = dj.conn().adapter.quote_identifier
     dj.conn().query(f"CREATE SCHEMA {quote(name)}")
     try:
-        with pytest.raises(ServerError, match=f"{name} is there and is not of"):
+        with pytest.raises(ServerError, match=f"{name} exists and does not belong to"):
             permissions.apply(prefix, "analyst", name, password="x")
         assert not permissions.exists(name)
     finally:

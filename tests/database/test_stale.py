@@ -162,7 +162,7 @@ def test_a_withdrawn_file_leaves_its_rows_and_says_so(filled, original):
         simulator.withdraw(filled.folder, eid, row["dataset_path"])
     assert downloads.find(eid, "_ibl_trials*")
     filled.register(filled.folder)
-    with pytest.raises(MissingDataset, match="no file is like '_ibl_trials"):
+    with pytest.raises(MissingDataset, match="no file matches '_ibl_trials"):
         downloads.find(eid, "_ibl_trials*")
     (found,) = stale.find()
     assert (found.table, found.reason) == ("behavior.Trials", "withdrawn")

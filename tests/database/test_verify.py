@@ -537,7 +537,7 @@ def test_what_a_table_of_a_closed_schema_refers_to_is_kept_and_all_else_is_repai
         for one in kept:
             assert (one.name, one.number) == ("behavior.Trials", 1)
             assert f"{one.key}: rows are not deleted: " in one.why
-            assert "which is not yours to change. Ask its owner" in one.why
+            assert "you may not change that table. Ask its owner" in one.why
         assert len(Trials & expected) == len(Trials()) == len(expected)
         assert not video.Licks & licks
         assert not orphan.exists()
@@ -726,7 +726,7 @@ def hold(table, key, ago, status_="reserved"):
 def test_a_job_of_a_silent_worker_is_given_back_until_too_many_died_of_it(filled):
     key = key_of(wheel.Wheel)
     (wheel.Wheel & key).delete()
-    died = "died, or lost the server, while making it"
+    died = "died, or lost the server, while running it"
     for told in (f"1 worker {died}", f"2 workers {died}"):
         job = hold(wheel.Wheel, key, 1000)
         assert [one.what for one in verify.repair(verify.verify().damage)] == ["returned"]
