@@ -134,7 +134,7 @@ def test_rows_that_a_table_of_a_closed_schema_refers_to_are_kept_and_others_made
         outcomes = {outcome.table: outcome for outcome in stale.remake()}
         ((kept, why),) = outcomes["behavior.Trials"].kept
         assert kept == key
-        assert "which is not yours to change" in why
+        assert "you may not change that table" in why
         assert outcomes["wheel.Wheel"].made == 1
         assert {found.table for found in stale.find()} == {"behavior.Trials"}
 
