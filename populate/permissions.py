@@ -319,26 +319,17 @@ def _reject_taken(user: str, host: str, schemas: Sequence[str]) -> None:
     """Reject schemas that exist and do not belong to the analyst."""
     server = dj.conn()
     mysql = server.adapter.backend == "mysql"
+    exists = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    owned = (
+        "SELECT 1 FROM pg_roles, pg_namespace WHERE rolname = %s AND nspname = %s "
+        "AND has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'CREATE')"
+    )
+    if mysql:
+        exists = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
+        owned = "SELECT 1 FROM mysql.db WHERE user = %s AND host = %s AND db = %s"
     for name in schemas:
-        if mysql:
-            held = server.query(
-                "SELECT 1 FROM mysql.db WHERE user = %s AND host = %s AND db = %s",
-                (user, host, _escaped(name)),
-            ).fetchone()
-            found = server.query(
-                "SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s",
-                (name,),
-            ).fetchall()
-        else:
-            held = server.query(
-                "SELECT 1 FROM pg_roles, pg_namespace WHERE rolname = %s AND nspname = %s "
-                "AND has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'CREATE')",
-                (user, name),
-            ).fetchone()
-            found = server.query(
-                "SELECT nspname FROM pg_namespace WHERE nspname = %s", (name,)
-            ).fetchall()
-        if found and not held:
+        owner = (user, host, _escaped(name)) if mysql else (user, name)
+        if server.query(exists, (name,)).fetchone() and not server.query(owned, owner).fetchone():
             raise ServerError(
                 f"{name} exists and does not belong to {user!r}.",
                 "server",

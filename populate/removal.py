@@ -88,13 +88,13 @@ def _delete(doomed: dj.Table) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """
     cascade = list(dj.Diagram.cascade(doomed))
     counts = {table.full_table_name: len(table) for table in cascade}
-    by_hand = [
+    manual = [
         table.full_table_name
         for table in cascade
         if counts[table.full_table_name] and not _can_be_filled(table)
     ]
-    if by_hand:
-        raise _InsertedByHand(", ".join(by_hand))
+    if manual:
+        raise _InsertedByHand(", ".join(manual))
     objects = _objects(cascade)
     with doomed.connection.transaction:
         doomed.delete(prompt=False)

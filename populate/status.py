@@ -105,7 +105,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ErrorGroup:
     """Failures whose errors differ only in keys, paths and numbers.
 
     Attributes
@@ -207,7 +207,7 @@ def errors(
     tables: Sequence[type[dj.Table]] | None = None,
     eid: str | None = None,
     found: Sequence[Failure] | None = None,
-) -> list[Kind]:
+) -> list[ErrorGroup]:
     """Return the failed jobs of tables by the kind of their error, the most frequent first.
 
     Parameters
@@ -223,17 +223,17 @@ def errors(
     groups: dict[str, list[Failure]] = {}
     for failure in found:
         groups.setdefault(kind_of(failure.error, failure.key), []).append(failure)
-    kinds = [_kind(kind, group) for kind, group in groups.items()]
+    kinds = [_error_group(kind, group) for kind, group in groups.items()]
     return sorted(kinds, key=lambda one: (-one.count, one.kind))
 
 
-def _kind(kind: str, group: Sequence[Failure]) -> Kind:
+def _error_group(kind: str, group: Sequence[Failure]) -> ErrorGroup:
     tables = Counter(failure.table for failure in group)
     sessions = {failure.key.get("eid") for failure in group}
     words = ["bwm retry", *(f"--only {table}" for table in tables)]
     if len(sessions) == 1 and sessions != {None}:
         words.append(f"--session {group[0].key['eid']}")
-    return Kind(
+    return ErrorGroup(
         kind,
         count=len(group),
         tables=dict(tables),

@@ -19,7 +19,7 @@ from populate.cli.display import err, out
 
 if TYPE_CHECKING:
     from populate.cli.status_view import StatusView
-    from populate.status import Kind
+    from populate.status import ErrorGroup
 
 STALE_EVERY = 60.0
 """Seconds between two searches for stale rows, the slowest part of the status."""
@@ -103,7 +103,7 @@ class _Query:
             self._stale,
         )
 
-    def _with_options(self, kind: Kind) -> Kind:
+    def _with_options(self, kind: ErrorGroup) -> ErrorGroup:
         """Give the retry command the options of this command: its database and modules."""
         return replace(kind, retry=kind.retry.replace("bwm", self._command, 1) + self._options)
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from populate.cli.display import right
 from populate.stale import Stale
-from populate.status import Kind, Running, TableStatus
+from populate.status import ErrorGroup, Running, TableStatus
 
 SHOWN = 10
 """Largest number of kinds of failures, of single failures and of stale rows that are shown."""
@@ -31,7 +31,7 @@ class StatusView:
 
     tables: Sequence[TableStatus]
     running: Sequence[Running]
-    errors: Sequence[Kind]
+    errors: Sequence[ErrorGroup]
     stale: Sequence[Stale]
 
     def parts(self, width: int = WIDE, height: int | None = None) -> Iterator[RenderableType]:
@@ -156,7 +156,7 @@ def _running(running: Sequence[Running]) -> Table:
     return shown
 
 
-def _errors(errors: Sequence[Kind]) -> Iterator[RenderableType]:
+def _errors(errors: Sequence[ErrorGroup]) -> Iterator[RenderableType]:
     """Yield the kinds of several failures as a table, and single failures in full."""
     several = [kind for kind in errors if kind.count > 1]
     single = [kind for kind in errors if kind.count == 1]
@@ -176,7 +176,7 @@ def _errors(errors: Sequence[Kind]) -> Iterator[RenderableType]:
     yield Text("`bwm status --errors` shows an example of each kind, and how to retry it.")
 
 
-def details(errors: Sequence[Kind]) -> Iterator[RenderableType]:
+def details(errors: Sequence[ErrorGroup]) -> Iterator[RenderableType]:
     """Yield each kind of failures with its tables, an example and the command that retries it."""
     if not errors:
         yield Text("Nothing has failed.")

@@ -81,13 +81,8 @@ class Total:
         named = {name: f"COALESCE({name}.n, 0)" for name in self.counts}
         expected, found = self.expected.format(**named), self.found.format(**named)
         joins = "".join(c.joined(n, self.table, of_session) for n, c in self.counts.items())
-        session = " AND m.eid = %s" if of_session else ""
-        return (
-            f"SELECT {number}, {sql.pack_key(self.table, self.table.primary_key, 'm')}, NULL, "
-            f"{sql.text(expected)}, {sql.text(found)} "
-            f"FROM {self.table.full_table_name} m{joins} "
-            f"WHERE {sql.differ(expected, found)}{session}"
-        )
+        rows = f"{self.table.full_table_name} m{joins}"
+        return _select(number, self.table, "NULL", expected, found, rows, of_session)
 
 
 @dataclass(frozen=True)
@@ -119,12 +114,19 @@ class Rows:
     def select(self, number: int, of_session: bool) -> str:
         """Write the statement that finds the rows whose values differ."""
         own = [c for c in self.part.primary_key if c not in self.table.primary_key]
-        session = " AND m.eid = %s" if of_session else ""
-        return (
-            f"SELECT {number}, {sql.pack_key(self.table, self.table.primary_key, 'm')}, "
-            f"{sql.pack_key(self.part, own, 'm')}, {sql.text('m.expected')}, {sql.text('m.found')} "
-            f"FROM ({self.rows()}) m WHERE {sql.differ('m.expected', 'm.found')}{session}"
-        )
+        row, rows = sql.pack_key(self.part, own, "m"), f"({self.rows()}) m"
+        return _select(number, self.table, row, "m.expected", "m.found", rows, of_session)
+
+
+def _select(
+    number: int, table: Table, row: str, expected: str, found: str, rows: str, of_session: bool
+) -> str:
+    session = " AND m.eid = %s" if of_session else ""
+    return (
+        f"SELECT {number}, {sql.pack_key(table, table.primary_key, 'm')}, {row}, "
+        f"{sql.text(expected)}, {sql.text(found)} FROM {rows} "
+        f"WHERE {sql.differ(expected, found)}{session}"
+    )
 
 
 Rule = Total | Rows

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import datajoint as dj
 
+from schemas.database import upstream
+
 FILLED = (dj.Imported, dj.Computed)
 """Tables that workers fill; DataJoint keeps a table of jobs for each."""
 
@@ -31,8 +33,7 @@ def parts_of(master: type[dj.Table]) -> list[type[dj.Part]]:
         if inspect.isclass(part) and issubclass(part, dj.Part)
     ]
     for part in parts:
-        # Before DataJoint has declared a part table, its name is known only with its master.
-        part._master = master  # type: ignore[attr-defined]
+        upstream.set_master(part, master)
     return parts
 
 

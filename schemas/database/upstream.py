@@ -286,6 +286,11 @@ def has_job_metadata(table: datajoint.Table) -> bool:
     return bool(heading.names) and "_job_start_time" in heading._attributes
 
 
+def set_master(part: type[datajoint.Part], master: type[datajoint.Table]) -> None:
+    """Set the master of a part table, on which its name depends, before it is declared."""
+    part._master = master
+
+
 def driver_connection(connection: datajoint.Connection) -> Any:
     """Return the connection of the driver, PyMySQL or psycopg2."""
     return connection._conn

@@ -182,7 +182,7 @@ def test_an_analyst_makes_a_table_over_ours_and_changes_none_of_ours(shared):
     denied(lambda: subject.Lab.insert1({"lab": "x"}))
     denied(lambda: behavior.Trials.delete())
     assert contents() == before
-    # What is an analyst's own is no one else's.
+    # Nobody else sees the schemas of an analyst.
     query = f"SELECT * FROM {TrialCount.full_table_name}"
     for other in (shared.reader, shared.colleague, shared.worker):
         connection.connect(other)
@@ -355,7 +355,7 @@ def test_an_admin_grants_roles(shared, tmp_path):
     assert refused.exit_code == 1
     assert "is new and has no password" in refused.stderr
     if shared.database.settings.server_backend == "mysql":
-        # Who may make users could take over those of others.
+        # A user who may create users could change those of others.
         refused = run(shared.admin, *words, "--password-file", str(path))
         assert "may not CREATE USER" in refused.stderr
         assert "making users the server's own account" in refused.stderr

