@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from schemas import imported, session, views
 from schemas import probe as probes
-from schemas import session, views
 from schemas.errors import MissingDataset
 from schemas.sources import base
 
@@ -42,13 +42,13 @@ def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
         No file matches the pattern, or none has that revision; the message lists what exists.
     """
     key = views.find_recording(name)
-    listed = session.fetch_datasets(session.Dataset & _of(key) & {"is_listed": True})
+    listed = imported.fetch_datasets(session.Dataset & _of(key) & {"is_listed": True})
     alike = [row for row in listed if _is_like(row, like)]
     if not alike:
         folders = ", ".join(sorted({row["collection"] for row in listed})) or "no file"
         raise MissingDataset(f"no file matches {like!r}.", name, f"Folders: {folders}.")
     if revision is None:
-        chosen = {record.path for record in base.select_revision(session.as_records(alike))}
+        chosen = {record.path for record in base.select_revision(imported.as_records(alike))}
         return [row for row in alike if row["dataset_path"] in chosen]
     exact = [row for row in alike if row["revision"] == revision]
     if not exact:
@@ -100,7 +100,7 @@ def fetch(listed: list[Row], progress: Callable[[int], None] | None = None) -> l
         of_source[row["data_source"]].append(row)
     places: dict[str, Path] = {}
     for location, rows in of_source.items():
-        records = session.as_records(rows)
+        records = imported.as_records(rows)
         paths = base.open_source(location).fetch(records, progress)
         places.update({record.path: path for record, path in zip(records, paths, strict=True)})
     return [places[row["dataset_path"]] for row in listed]

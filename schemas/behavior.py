@@ -8,10 +8,10 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import rows, session
+from schemas import imported, rows, session  # noqa: F401  (session: foreign keys)
 from schemas.maths import behavior as maths
 from schemas.maths import psychometric, training
-from schemas.sources import base
+from schemas.sources import data
 
 schema = dj.Schema()
 
@@ -40,7 +40,7 @@ class TrialEvent(dj.Lookup):
 
 
 @schema
-class Trials(session.ImportedFromFiles, dj.Imported):
+class Trials(imported.ImportedFromFiles, dj.Imported):
     """The task of a session."""
 
     definition = """
@@ -86,22 +86,14 @@ class Trials(session.ImportedFromFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("trials",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the trials."""
-        source, datasets = session.open_datasets(listed)
-        return (source.load_trials(datasets),)
-
-    def make_insert(self, key: dict[str, Any], trials: base.Trials) -> None:
-        """Insert the trials and the files that they were read from."""
-        table = trials.frame.assign(extra_columns=_extra(trials.extra))
-        table = table.rename_axis("trial").reset_index()
-        rows.insert1(self, {**key, "n_trials": len(table)})
-        rows.insert(self.Trial(), table, key)
-        session.insert_sources(self.Source(), key, trials.files)
+    def as_rows(self, loaded: data.Trials) -> imported.AsRows:
+        """Return the number of trials, and each trial."""
+        table = loaded.frame.assign(extra_columns=_extra(loaded.extra))
+        return {"n_trials": len(table)}, {"Trial": table.rename_axis("trial").reset_index()}
 
 
 def _extra(extra: pd.DataFrame) -> list[dict[str, Any]] | None:

@@ -9,11 +9,11 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, probe, rows, session, storage  # noqa: F401  (atlas: foreign keys)
+from schemas import atlas, imported, probe, rows, session, storage  # noqa: F401  (atlas: foreign keys)
 from schemas.errors import InconsistentData, MissingDataset
 from schemas.maths import ephys as maths
 from schemas.maths import metrics
-from schemas.sources import base
+from schemas.sources import data
 
 schema = dj.Schema()
 
@@ -56,7 +56,7 @@ class OfferedSorting(dj.Manual):
 
 
 @schema
-class SpikeSorting(dj.Imported):
+class SpikeSorting(imported.ImportedFromFiles, dj.Imported):
     """A sort of an insertion."""
 
     definition = """
@@ -112,7 +112,7 @@ class SpikeSorting(dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("clusters", "channels")
     candidates = probe.ProbeInsertion
@@ -131,9 +131,9 @@ class SpikeSorting(dj.Imported):
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and the sites the insertion is known by."""
         sorting = _fetch_sorting(key)
-        return sorting, session.fetch_datasets(self.listed & key), probe.fetch_sites(key)
+        return sorting, imported.fetch_datasets(self.listed & key), probe.fetch_sites(key)
 
-    def make_compute(
+    def make_compute(  # type: ignore[override]
         self,
         key: dict[str, Any],
         sorting: dict[str, Any],
@@ -141,17 +141,12 @@ class SpikeSorting(dj.Imported):
         sites: list[dict[str, Any]],
     ) -> tuple:
         """Load the units."""
-        source, datasets = session.open_datasets(listed, sorting["sorter_revision"])
-        return (source.load_clusters(datasets, probe.locate(sites)),)
-
-    def make_insert(self, key: dict[str, Any], clusters: base.Clusters) -> None:
-        """Insert the units and the files that they were read from."""
+        source, datasets = imported.open_datasets(listed, sorting["sorter_revision"])
+        clusters = source.load("clusters", datasets, located=probe.locate(sites))
         table = clusters.frame.rename(columns=CLUSTER_COLUMNS)
         table = table.rename_axis("cluster_id").reset_index()
-        summary = {"n_clusters": len(table), "released_metrics": list(clusters.metrics)}
-        rows.insert1(self, {**key, **summary})
-        rows.insert(self.Cluster(), table, key)
-        session.insert_sources(self.Source(), key, clusters.files)
+        row = {"n_clusters": len(table), "released_metrics": list(clusters.metrics)}
+        return row, {"Cluster": table}, clusters.files
 
 
 Cluster = SpikeSorting.Cluster
@@ -168,7 +163,7 @@ CLUSTER_COLUMNS = {
 
 def _listed_sorts(*kinds: str) -> dj.expression.QueryExpression:
     """Return the files of each sort; sites of the probe's own folder belong to every sort."""
-    files = session.listed(*kinds) * probe.ProbeInsertion.Dataset
+    files = imported.listed(*kinds) * probe.ProbeInsertion.Dataset
     return (OfferedSorting.proj() * Sorting * files) & [
         "dataset_sorter = sorter",
         "data_kind = 'channels' AND dataset_sorter IS NULL",
@@ -184,7 +179,7 @@ def _fetch_sorting(key: dict[str, Any]) -> dict[str, Any]:
         No spikes of that sorter and revision are listed: older ones are not read in their place.
     """
     sorting = (Sorting & key).fetch1()
-    spikes = session.listed("spikes") * probe.ProbeInsertion.Dataset & key
+    spikes = imported.listed("spikes") * probe.ProbeInsertion.Dataset & key
     there = {(row["dataset_sorter"], row["revision"]) for row in spikes.to_dicts()}
     if (sorting["sorter"], sorting["sorter_revision"]) not in there:
         names = ", ".join(sorted(name_sorting(*sort) for sort in there))
@@ -197,7 +192,7 @@ def _fetch_sorting(key: dict[str, Any]) -> dict[str, Any]:
 
 
 @schema
-class Spikes(dj.Imported):
+class Spikes(imported.ImportedFromFiles, dj.Imported):
     """The spikes of a sort as one object, sorted by cluster, then time.
 
     Columns: `cluster`, `time` (s, as released to the bit), `amplitude` (V), `depth` (um).
@@ -230,9 +225,16 @@ class Spikes(dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("spikes",)
+    candidates = None
+    """Not counted as absent: SpikeSorting counts the insertions without spike sorting."""
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Every imported spike sorting."""
+        return SpikeSorting.proj()
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
@@ -242,9 +244,9 @@ class Spikes(dj.Imported):
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and its number of units."""
         n_clusters = (SpikeSorting & key).fetch1("n_clusters")
-        return _fetch_sorting(key), session.fetch_datasets(self.listed & key), n_clusters
+        return _fetch_sorting(key), imported.fetch_datasets(self.listed & key), n_clusters
 
-    def make_compute(
+    def make_compute(  # type: ignore[override]
         self,
         key: dict[str, Any],
         sorting: dict[str, Any],
@@ -252,37 +254,33 @@ class Spikes(dj.Imported):
         n_clusters: int,
     ) -> tuple:
         """Load the spikes and sort them by cluster."""
-        source, datasets = session.open_datasets(listed, sorting["sorter_revision"])
-        spikes = source.load_spikes(datasets)
-        if len(spikes.cluster) and (highest := int(spikes.cluster.max())) >= n_clusters:
-            path = next(file.path for file in spikes.files if "clusters" in file.path)
-            where = f"{source.location}, session {key['eid']}, {path}"
-            raise InconsistentData(
-                f"spikes of cluster {highest}, but the sort has {n_clusters} clusters.",
-                where,
-                "Spikes and clusters are of different sorts: download both again.",
-            )
+        source, datasets = imported.open_datasets(listed, sorting["sorter_revision"])
+        spikes = source.load("spikes", datasets)
+        _check_clusters(spikes, n_clusters, f"{source.location}, session {key['eid']}")
         order, counts = maths.sort_by_cluster(spikes.cluster, n_clusters)
         columns = {
             name: getattr(spikes, name)[order] for name in ("cluster", "time", "amplitude", "depth")
         }
-        return storage.pack(columns), _slices(columns["time"], counts), spikes.files
-
-    def make_insert(
-        self,
-        key: dict[str, Any],
-        spikes: storage.Packed,
-        units: pd.DataFrame,
-        files: tuple[base.FileRead, ...],
-    ) -> None:
-        """Insert the object, the slices and the files that they were read from."""
-        span = {
+        packed, units = storage.pack(columns), _slices(columns["time"], counts)
+        row = {
+            "n_spikes": packed.n_rows,
             "first_spike": units.first_unit_spike.min(),
             "last_spike": units.last_unit_spike.max(),
+            "spikes": packed,
         }
-        rows.insert1(self, {**key, "n_spikes": spikes.n_rows, **span, "spikes": spikes})
-        rows.insert(self.Unit(), units, key)
-        session.insert_sources(self.Source(), key, files)
+        return row, {"Unit": units}, spikes.files
+
+
+def _check_clusters(spikes: data.Spikes, n_clusters: int, where: str) -> None:
+    """Raise an error if a spike belongs to a cluster that the spike sorting does not have."""
+    highest = int(spikes.cluster.max()) if len(spikes.cluster) else -1
+    if highest >= n_clusters:
+        path = next(file.path for file in spikes.files if "clusters" in file.path)
+        raise InconsistentData(
+            f"spikes of cluster {highest}, but the spike sorting has {n_clusters} clusters.",
+            f"{where}, {path}",
+            "The spikes and clusters are of different spike sortings: download both again.",
+        )
 
 
 def _slices(time: np.ndarray, counts: np.ndarray) -> pd.DataFrame:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import datajoint as dj
 import numpy as np
 
-from schemas import rows, session, storage
-from schemas.sources import base
+from schemas import imported, rows, session, storage  # noqa: F401  (session: foreign keys)
+from schemas.sources import data
 
 schema = dj.Schema()
 
 
 @schema
-class PassivePeriods(session.ImportedFromFiles, dj.Imported):
+class PassivePeriods(imported.ImportedFromFiles, dj.Imported):
     """When each part of the passive protocol ran."""
 
     definition = """
@@ -39,26 +37,18 @@ class PassivePeriods(session.ImportedFromFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("passive_periods",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the periods."""
-        source, datasets = session.open_datasets(listed)
-        return (source.load_passive_periods(datasets),)
-
-    def make_insert(self, key: dict[str, Any], periods: base.Events) -> None:
-        """Insert the periods and the files that they were read from."""
+    def as_rows(self, loaded: data.Events) -> imported.AsRows:
+        """Return the number of periods, and each period."""
         names = {"period": "passive_period", "start": "period_start", "stop": "period_stop"}
-        table = periods.frame.rename(columns=names)
-        rows.insert1(self, {**key, "n_periods": len(table)})
-        rows.insert(self.Period(), table, key)
-        session.insert_sources(self.Source(), key, periods.files)
+        return {"n_periods": len(loaded.frame)}, {"Period": loaded.frame.rename(columns=names)}
 
 
 @schema
-class ReceptiveField(session.ImportedFromFiles, dj.Imported):
+class ReceptiveField(imported.ImportedFromFiles, dj.Imported):
     """Sparse noise: `time` (s) of each frame, and the grey level of each of its 15 x 15 squares.
 
     The squares are the columns `square_00_00` to `square_14_14` (row, column); where the raw
@@ -79,29 +69,22 @@ class ReceptiveField(session.ImportedFromFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("receptive_field",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the times and the pattern."""
-        source, datasets = session.open_datasets(listed)
-        noise = source.load_receptive_field(datasets)
-        return noise, storage.pack({"time": noise.time, **_squares(noise.pattern)})
-
-    def make_insert(
-        self, key: dict[str, Any], noise: base.ReceptiveField, packed: storage.Packed
-    ) -> None:
-        """Insert the frames and the files that they were read from."""
-        first, last = (noise.time[0], noise.time[-1]) if len(noise.time) else (None, None)
-        summary = {
+    def as_rows(self, loaded: data.ReceptiveField) -> imported.AsRows:
+        """Return the frames, their number and their span."""
+        packed = storage.pack({"time": loaded.time, **_squares(loaded.pattern)})
+        first, last = (loaded.time[0], loaded.time[-1]) if len(loaded.time) else (None, None)
+        row = {
             "n_noise_frames": packed.n_rows,
-            "has_pattern": noise.pattern is not None,
+            "has_pattern": loaded.pattern is not None,
             "noise_start": first,
             "noise_stop": last,
+            "sparse_noise": packed,
         }
-        rows.insert1(self, {**key, **summary, "sparse_noise": packed})
-        session.insert_sources(self.Source(), key, noise.files)
+        return row, {}
 
 
 SIDE = 15
@@ -134,7 +117,7 @@ class StimulusKind(dj.Lookup):
 
 
 @schema
-class PassiveStimuli(session.ImportedFromFiles, dj.Imported):
+class PassiveStimuli(imported.ImportedFromFiles, dj.Imported):
     """Valve, tone and noise, replayed."""
 
     definition = """
@@ -160,26 +143,20 @@ class PassiveStimuli(session.ImportedFromFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("passive_stimuli",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the stimuli."""
-        source, datasets = session.open_datasets(listed)
-        return (source.load_passive_stimuli(datasets),)
-
-    def make_insert(self, key: dict[str, Any], stimuli: base.Events) -> None:
-        """Insert the stimuli and the files that they were read from."""
+    def as_rows(self, loaded: data.Events) -> imported.AsRows:
+        """Return the number of stimuli, and each stimulus."""
         names = {"stimulus": "stimulus_kind", "start": "stimulus_start", "stop": "stimulus_stop"}
-        table = stimuli.frame.reset_index(drop=True).rename(columns=names)
-        rows.insert1(self, {**key, "n_stimuli": len(table)})
-        rows.insert(self.Stimulus(), table.rename_axis("stimulus").reset_index(), key)
-        session.insert_sources(self.Source(), key, stimuli.files)
+        table = loaded.frame.reset_index(drop=True).rename(columns=names)
+        table = table.rename_axis("stimulus").reset_index()
+        return {"n_stimuli": len(table)}, {"Stimulus": table}
 
 
 @schema
-class PassiveGabors(session.ImportedFromFiles, dj.Imported):
+class PassiveGabors(imported.ImportedFromFiles, dj.Imported):
     """Gabor patches, replayed."""
 
     definition = """
@@ -207,18 +184,12 @@ class PassiveGabors(session.ImportedFromFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("passive_gabors",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the patches."""
-        source, datasets = session.open_datasets(listed)
-        return (source.load_passive_gabors(datasets),)
-
-    def make_insert(self, key: dict[str, Any], gabors: base.Events) -> None:
-        """Insert the patches and the files that they were read from."""
-        table = gabors.frame.reset_index(drop=True).add_prefix("gabor_")
-        rows.insert1(self, {**key, "n_gabors": len(table)})
-        rows.insert(self.Gabor(), table.rename_axis("gabor").reset_index(), key)
-        session.insert_sources(self.Source(), key, gabors.files)
+    def as_rows(self, loaded: data.Events) -> imported.AsRows:
+        """Return the number of patches, and each patch."""
+        table = loaded.frame.reset_index(drop=True).add_prefix("gabor_")
+        table = table.rename_axis("gabor").reset_index()
+        return {"n_gabors": len(table)}, {"Gabor": table}

@@ -8,8 +8,8 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, rows, session  # noqa: F401  (atlas: foreign keys)
-from schemas.sources import base
+from schemas import atlas, imported, rows, session  # noqa: F401  (atlas: foreign keys)
+from schemas.sources.records import BANDS, PROVENANCES
 
 schema = dj.Schema()
 
@@ -24,7 +24,7 @@ class Band(dj.Lookup):
     ---
     sampling_rate : float64     # (Hz) nominal sampling rate
     """
-    contents = rows.lookup("band, sampling_rate", *base.BANDS.items())
+    contents = rows.lookup("band, sampling_rate", *BANDS.items())
 
 
 @schema
@@ -100,7 +100,7 @@ class Provenance(dj.Lookup):
     ---
     provenance_rank : int8         # rank; a higher one overrules a lower one
     """
-    contents = rows.lookup("provenance_rank, provenance", *enumerate(base.PROVENANCES))
+    contents = rows.lookup("provenance_rank, provenance", *enumerate(PROVENANCES))
 
 
 @schema
@@ -169,7 +169,7 @@ def locate(sites: list[dict[str, Any]]) -> pd.DataFrame | None:
     return table.astype(dict.fromkeys(table.columns[:-1], float) | {"region_id": "Int64"})
 
 
-class FromProbeFiles(session.ImportedFromFiles):
+class FromProbeFiles(imported.ImportedFromFiles):
     """What the tables have in common that are read from the files of a probe."""
 
     candidates: Any = ProbeInsertion
@@ -177,7 +177,7 @@ class FromProbeFiles(session.ImportedFromFiles):
     @property
     def listed(self) -> dj.expression.QueryExpression:
         """Datasets on offer for each key, every revision of them."""
-        return session.listed(*self.kinds) * ProbeInsertion.Dataset
+        return imported.listed(*self.kinds) * ProbeInsertion.Dataset
 
 
 @schema
@@ -214,16 +214,16 @@ class Channels(FromProbeFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("channels",)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch what the source lists, the level of the insertion and the sites it is known by."""
         level = (ProbeInsertion & key).fetch1("insertion_level")
-        return session.fetch_datasets(self.listed & key), fetch_sites(key), level
+        return imported.fetch_datasets(self.listed & key), fetch_sites(key), level
 
-    def make_compute(
+    def make_compute(  # type: ignore[override]
         self,
         key: dict[str, Any],
         listed: list[dict[str, Any]],
@@ -231,16 +231,11 @@ class Channels(FromProbeFiles, dj.Imported):
         level: str | None,
     ) -> tuple:
         """Load the sites."""
-        source, datasets = session.open_datasets(listed)
-        channels = source.load_channels(datasets, locate(sites))
-        return channels, channels.level or level or "none"
-
-    def make_insert(self, key: dict[str, Any], channels: base.Channels, level: str) -> None:
-        """Insert the sites and the files that they were read from."""
-        sites = channels.frame.rename(columns=CHANNEL_COLUMNS).rename_axis("channel").reset_index()
-        rows.insert1(self, {**key, "n_channels": len(sites), "location_level": level})
-        rows.insert(self.Channel(), _with_hemisphere(sites), key)
-        session.insert_sources(self.Source(), key, channels.files)
+        source, datasets = imported.open_datasets(listed)
+        channels = source.load("channels", datasets, located=locate(sites))
+        table = channels.frame.rename(columns=CHANNEL_COLUMNS).rename_axis("channel").reset_index()
+        row = {"n_channels": len(table), "location_level": channels.level or level or "none"}
+        return row, {"Channel": _with_hemisphere(table)}, channels.files
 
 
 CHANNEL_COLUMNS = {

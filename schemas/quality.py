@@ -7,8 +7,8 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from schemas import probe, rows, session, storage
-from schemas.sources import base
+from schemas import imported, probe, session, storage  # noqa: F401  (session: foreign keys)
+from schemas.sources import data
 
 schema = dj.Schema()
 
@@ -46,7 +46,7 @@ class InsertionQC(dj.Manual):
 class FromRawFiles(probe.FromProbeFiles):
     """What the tables have in common that are read from the quality of a raw recording."""
 
-    candidates: Any = session.KeyProduct(probe.ProbeInsertion, probe.Band)
+    candidates: Any = imported.KeyProduct(probe.ProbeInsertion, probe.Band)
 
 
 @schema
@@ -67,28 +67,21 @@ class RMS(FromRawFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("rms",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the windows."""
-        source, datasets = session.open_datasets(listed)
-        rms = source.load_rms(datasets)
-        return rms, storage.pack({"time": rms.at, **_channels(rms.values)})
-
-    def make_insert(
-        self, key: dict[str, Any], rms: base.RawQuality, packed: storage.Packed
-    ) -> None:
-        """Insert the windows and the files that they were read from."""
-        known = rms.values[np.isfinite(rms.values)]
-        summary = {
+    def as_rows(self, loaded: data.RawQuality) -> imported.AsRows:
+        """Return the windows, their number, and their median."""
+        packed = storage.pack({"time": loaded.at, **_channels(loaded.values)})
+        known = loaded.values[np.isfinite(loaded.values)]
+        row = {
             "n_rms_windows": packed.n_rows,
-            "n_rms_channels": rms.values.shape[1],
+            "n_rms_channels": loaded.values.shape[1],
             "rms_median": np.median(known) if len(known) else None,
+            "rms": packed,
         }
-        rows.insert1(self, {**key, **summary, "rms": packed})
-        session.insert_sources(self.Source(), key, rms.files)
+        return row, {}
 
 
 @schema
@@ -108,23 +101,15 @@ class SpectralDensity(FromRawFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("spectral_density",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the spectrum."""
-        source, datasets = session.open_datasets(listed)
-        power = source.load_spectral_density(datasets)
-        return power, storage.pack({"frequency": power.at, **_channels(power.values)})
-
-    def make_insert(
-        self, key: dict[str, Any], power: base.RawQuality, packed: storage.Packed
-    ) -> None:
-        """Insert the spectrum and the files that it was read from."""
-        counts = {"n_frequencies": packed.n_rows, "n_spectral_channels": power.values.shape[1]}
-        rows.insert1(self, {**key, **counts, "spectral_density": packed})
-        session.insert_sources(self.Source(), key, power.files)
+    def as_rows(self, loaded: data.RawQuality) -> imported.AsRows:
+        """Return the spectrum and its size."""
+        packed = storage.pack({"frequency": loaded.at, **_channels(loaded.values)})
+        counts = {"n_frequencies": packed.n_rows, "n_spectral_channels": loaded.values.shape[1]}
+        return {**counts, "spectral_density": packed}, {}
 
 
 def _channels(values: np.ndarray) -> dict[str, np.ndarray]:

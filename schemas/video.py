@@ -7,8 +7,9 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from schemas import rows, session, storage
-from schemas.sources import base
+from schemas import imported, rows, session, storage
+from schemas.sources import data
+from schemas.sources.records import CAMERAS, TRACKERS
 
 schema = dj.Schema()
 
@@ -23,7 +24,7 @@ class Camera(dj.Lookup):
     ---
     frame_rate : float64     # (Hz) nominal frame rate
     """
-    contents = rows.lookup("camera, frame_rate", *base.CAMERAS.items())
+    contents = rows.lookup("camera, frame_rate", *CAMERAS.items())
 
 
 @schema
@@ -34,7 +35,7 @@ class Tracker(dj.Lookup):
     # one row per tracker of points
     tracker : varchar(16)  # name
     """
-    contents = rows.lookup("tracker", *((name,) for name in base.TRACKERS))
+    contents = rows.lookup("tracker", *((name,) for name in TRACKERS))
 
 
 @schema
@@ -50,16 +51,16 @@ class CameraDataset(dj.Manual):
     """
 
 
-class FromCameraFiles(session.ImportedFromFiles):
+class FromCameraFiles(imported.ImportedFromFiles):
     """What the tables have in common that are read from the files of a camera."""
 
-    candidates: Any = session.KeyProduct(session.Session, Camera)
+    candidates: Any = imported.KeyProduct(session.Session, Camera)
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
         """Datasets on offer for each key, every revision of them."""
         of_camera = CameraDataset.proj("camera", dataset_tracker="tracker")
-        return session.listed(*self.kinds) * of_camera
+        return imported.listed(*self.kinds) * of_camera
 
 
 @schema
@@ -80,24 +81,16 @@ class FrameTimes(FromCameraFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("frame_times",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the times."""
-        source, datasets = session.open_datasets(listed)
-        times = source.load_frame_times(datasets)
-        return times, storage.pack({"time": times.time})
-
-    def make_insert(
-        self, key: dict[str, Any], times: base.FrameTimes, packed: storage.Packed
-    ) -> None:
-        """Insert the times and the files that they were read from."""
-        first, last = _span(times.time)
-        summary = {"n_frame_times": packed.n_rows, "first_frame": first, "last_frame": last}
-        rows.insert1(self, {**key, **summary, "frame_times": packed})
-        session.insert_sources(self.Source(), key, times.files)
+    def as_rows(self, loaded: data.FrameTimes) -> imported.AsRows:
+        """Return the times, their number and their span."""
+        packed = storage.pack({"time": loaded.time})
+        first, last = _span(loaded.time)
+        span = {"first_frame": first, "last_frame": last}
+        return {"n_frame_times": packed.n_rows, **span, "frame_times": packed}, {}
 
 
 @schema
@@ -127,30 +120,23 @@ class Pose(FromCameraFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("pose", "frame_times")
-    candidates = session.KeyProduct(session.Session, Camera, Tracker)
+    candidates = imported.KeyProduct(session.Session, Camera, Tracker)
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
-        """Datasets on offer for each key; the times of the frames belong to every tracker."""
+        """All revisions of the listed datasets; the times of frames belong to every tracker."""
         own = ["dataset_tracker = tracker", "dataset_tracker IS NULL"]
         return super().listed * Tracker & own
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the points."""
-        source, datasets = session.open_datasets(listed)
-        pose = source.load_pose(datasets)
-        return pose, _pack(pose)
-
-    def make_insert(self, key: dict[str, Any], pose: base.Frames, packed: storage.Packed) -> None:
-        """Insert the points and the files that they were read from."""
-        points = dict.fromkeys(name.rpartition("_")[0] for name in pose.frame.columns)
-        counts = {"n_pose_frames": packed.n_rows, "n_pose_dropped": pose.n_dropped}
-        rows.insert1(self, {**key, **counts, "pose": packed})
-        rows.insert(self.Point(), ({"pose_point": name} for name in points), key)
-        session.insert_sources(self.Source(), key, pose.files)
+    def as_rows(self, loaded: data.Frames) -> imported.AsRows:
+        """Return the table of points, and the name of each point."""
+        points = dict.fromkeys(name.rpartition("_")[0] for name in loaded.frame.columns)
+        packed = _pack(loaded)
+        row = {"n_pose_frames": packed.n_rows, "n_pose_dropped": loaded.n_dropped, "pose": packed}
+        return row, {"Point": [{"pose_point": name} for name in points]}
 
 
 @schema
@@ -170,21 +156,15 @@ class Pupil(FromCameraFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("pupil", "frame_times")
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the diameters."""
-        source, datasets = session.open_datasets(listed)
-        pupil = source.load_pupil(datasets)
-        return pupil, _pack(pupil)
-
-    def make_insert(self, key: dict[str, Any], pupil: base.Frames, packed: storage.Packed) -> None:
-        """Insert the diameters and the files that they were read from."""
-        counts = {"n_pupil_frames": packed.n_rows, "n_pupil_dropped": pupil.n_dropped}
-        rows.insert1(self, {**key, **counts, "pupil": packed})
-        session.insert_sources(self.Source(), key, pupil.files)
+    def as_rows(self, loaded: data.Frames) -> imported.AsRows:
+        """Return the table of diameters and its length."""
+        packed = _pack(loaded)
+        counts = {"n_pupil_frames": packed.n_rows, "n_pupil_dropped": loaded.n_dropped}
+        return {**counts, "pupil": packed}, {}
 
 
 @schema
@@ -208,29 +188,23 @@ class MotionEnergy(FromCameraFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("motion_energy", "frame_times")
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the motion energy."""
-        source, datasets = session.open_datasets(listed)
-        energy = source.load_motion_energy(datasets)
-        return energy, _pack(energy)
-
-    def make_insert(self, key: dict[str, Any], energy: base.Frames, packed: storage.Packed) -> None:
-        """Insert the motion energy and the files that it was read from."""
-        region = dict(zip(REGION, energy.region or [None] * len(REGION), strict=True))
-        counts = {"n_energy_frames": packed.n_rows, "n_energy_dropped": energy.n_dropped}
-        rows.insert1(self, {**key, **counts, **region, "motion_energy": packed})
-        session.insert_sources(self.Source(), key, energy.files)
+    def as_rows(self, loaded: data.Frames) -> imported.AsRows:
+        """Return the motion energy, its length and its region of interest."""
+        packed = _pack(loaded)
+        region = dict(zip(REGION, loaded.region or [None] * len(REGION), strict=True))
+        counts = {"n_energy_frames": packed.n_rows, "n_energy_dropped": loaded.n_dropped}
+        return {**counts, **region, "motion_energy": packed}, {}
 
 
 REGION = ("region_x", "region_y", "region_width", "region_height")
 
 
 @schema
-class Licks(session.ImportedFromFiles, dj.Imported):
+class Licks(imported.ImportedFromFiles, dj.Imported):
     """Times of licks, told from the tracked tongue: `time` (s)."""
 
     definition = f"""
@@ -246,25 +220,19 @@ class Licks(session.ImportedFromFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("licks",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the licks."""
-        source, datasets = session.open_datasets(listed)
-        licks = source.load_licks(datasets)
-        return licks, storage.pack({"time": licks.time})
-
-    def make_insert(self, key: dict[str, Any], licks: base.Licks, packed: storage.Packed) -> None:
-        """Insert the licks and the files that they were read from."""
-        first, last = _span(licks.time)
-        summary = {"n_licks": packed.n_rows, "first_lick": first, "last_lick": last}
-        rows.insert1(self, {**key, **summary, "licks": packed})
-        session.insert_sources(self.Source(), key, licks.files)
+    def as_rows(self, loaded: data.Licks) -> imported.AsRows:
+        """Return the times, their number and their span."""
+        packed = storage.pack({"time": loaded.time})
+        first, last = _span(loaded.time)
+        span = {"first_lick": first, "last_lick": last}
+        return {"n_licks": packed.n_rows, **span, "licks": packed}, {}
 
 
-def _pack(frames: base.Frames) -> storage.Packed:
+def _pack(frames: data.Frames) -> storage.Packed:
     columns = {name: frames.frame[name].to_numpy() for name in frames.frame}
     return storage.pack({"time": frames.time, **columns})
 

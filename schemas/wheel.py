@@ -8,15 +8,15 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import behavior, rows, session, storage
+from schemas import behavior, imported, rows, session, storage  # noqa: F401  (session: foreign keys)
 from schemas.maths import wheel as maths
-from schemas.sources import base
+from schemas.sources import data
 
 schema = dj.Schema()
 
 
 @schema
-class Wheel(session.ImportedFromFiles, dj.Imported):
+class Wheel(imported.ImportedFromFiles, dj.Imported):
     """The trace of the wheel: `time` (s, uneven), `position` (rad, + counter-clockwise)."""
 
     definition = f"""
@@ -32,21 +32,15 @@ class Wheel(session.ImportedFromFiles, dj.Imported):
     class Source(dj.Part):
         """The files that were read."""
 
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     kinds = ("wheel",)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
-        """Load the trace."""
-        source, datasets = session.open_datasets(listed)
-        wheel = source.load_wheel(datasets)
-        return wheel, storage.pack({"time": wheel.time, "position": wheel.position})
-
-    def make_insert(self, key: dict[str, Any], wheel: base.Wheel, trace: storage.Packed) -> None:
-        """Insert the trace and the files that it was read from."""
-        span = {"wheel_start": wheel.time[0], "wheel_end": wheel.time[-1]}
-        rows.insert1(self, {**key, "n_samples": trace.n_rows, **span, "wheel_trace": trace})
-        session.insert_sources(self.Source(), key, wheel.files)
+    def as_rows(self, loaded: data.Wheel) -> imported.AsRows:
+        """Return the trace, its length and its span."""
+        trace = storage.pack({"time": loaded.time, "position": loaded.position})
+        span = {"wheel_start": loaded.time[0], "wheel_end": loaded.time[-1]}
+        return {"n_samples": trace.n_rows, **span, "wheel_trace": trace}, {}
 
 
 @schema

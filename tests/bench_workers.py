@@ -74,7 +74,7 @@ def measure_waiting(backend, place, truth):
 
 
 def selection():
-    from schemas.sources.base import Selection
+    from schemas.sources.records import Selection
 
     return Selection(tag=DEFAULT_TAG)
 

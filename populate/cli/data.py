@@ -63,7 +63,7 @@ def register(
 
     Example: bwm register --alyx https://openalyx.internationalbrainlab.org --region TH --name TH
     """
-    from schemas.sources.base import Selection
+    from schemas.sources.records import Selection
 
     selection = Selection(
         tag, subject, lab, project, tuple(eid or ()), tuple(pid or ()), region, bwm_query

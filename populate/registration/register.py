@@ -10,7 +10,7 @@ from populate.registration import releases, sessions
 from populate.registration.upsert import Report
 from schemas.errors import RegistrationError
 from schemas.sources import base
-from schemas.sources.base import Selection
+from schemas.sources.records import Selection
 
 Bar = Callable[[str], sessions.Progress]
 """Makes what is called with the numbers of sessions done and of all, for a part by its title."""

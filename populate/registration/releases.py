@@ -18,7 +18,7 @@ from populate.registration.sessions import (
 from populate.registration.upsert import Report
 from schemas import probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, QueryError, RegistrationError
-from schemas.sources.base import Found, InsertionRecord, SessionRecord
+from schemas.sources.records import Found, InsertionRecord, SessionRecord
 
 COLUMNS = ("pid", "eid", "probe_name", "session_number", "date", "subject", "lab")
 """Columns of a release list."""

@@ -20,7 +20,8 @@ from populate.registration.upsert import Report
 from schemas import probe, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
 from schemas.sources import base
-from schemas.sources.base import Found, InsertionRecord, Selection, SessionRecord, Source
+from schemas.sources.base import Source
+from schemas.sources.records import Found, InsertionRecord, Selection, SessionRecord
 
 BATCH_ROWS = 4_000
 """Rows in a transaction: large enough to be fast, small enough to lose little when stopped."""

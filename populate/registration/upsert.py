@@ -16,7 +16,7 @@ import datajoint as dj
 
 from schemas import ephys, probe, quality, rows, session, subject, video
 from schemas.errors import BwmError
-from schemas.sources.base import (
+from schemas.sources.records import (
     CheckRecord,
     DatasetRecord,
     InsertionRecord,

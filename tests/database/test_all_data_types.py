@@ -8,7 +8,7 @@ import pytest
 
 from populate import catalog
 from schemas import passive, probe, quality, rows, session, subject, video, views
-from schemas.sources import base
+from schemas.sources.records import PROVENANCES, QC_OUTCOMES, TRACKERS
 from schemas.sources.simulator import raw
 from schemas.sources.simulator import video as simulated
 from tests.support.planted import keys as planted_keys
@@ -108,7 +108,7 @@ def test_poses_are_as_released_with_their_likelihood(read_released, truth):
         points = set((video.Pose.Point & key).to_arrays("pose_point"))
         of_each = ("x", "y", "likelihood")
         assert {f"{point}_{what}" for point in points for what in of_each} == set(released)
-    assert {key["tracker"] for key in poses} == set(base.TRACKERS)
+    assert {key["tracker"] for key in poses} == set(TRACKERS)
 
 
 def test_the_pupil_is_as_released_gaps_included(read_released, truth):
@@ -268,7 +268,7 @@ def test_trajectories_are_those_that_were_planted_and_the_furthest_is_current(tr
     for theirs, ours in names.items():
         left = found.loc[planted.index, ours].to_numpy(float)
         assert np.array_equal(left, planted[theirs].to_numpy(float), equal_nan=True)
-    rank = planted.provenance.map(base.PROVENANCES.index)
+    rank = planted.provenance.map(PROVENANCES.index)
     last = rank.groupby([planted.eid, planted.probe_name]).transform("max") == rank
     assert found.loc[planted.index].is_current_trajectory.astype(bool).equals(last)
     counts = planted.groupby(["eid", "probe_name"]).size()
@@ -326,7 +326,7 @@ def test_checks_are_typed_rows(truth, populated, table, owner, prefix):
             assert typed == [None, None, None]
         elif isinstance(value, bool | int | float):
             assert typed == [float(value), None, None]
-        elif value in base.QC_OUTCOMES:
+        elif value in QC_OUTCOMES:
             assert typed == [None, value, None]
         else:
             assert typed[:2] == [None, None]

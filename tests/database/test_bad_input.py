@@ -16,7 +16,7 @@ from iblutil.io import parquet
 
 from populate import catalog, status
 from populate.workers import worker
-from schemas import activity, behavior, connection, ephys, probe, rows, session, wheel
+from schemas import activity, behavior, connection, ephys, imported, probe, rows, session, wheel
 from schemas.database.declared import parts_of
 from schemas.errors import BwmError, ServerError, StorageError
 from schemas.sources import simulator
@@ -40,7 +40,11 @@ FAILURES = {
         "region id 987654321 is not in the Allen ontology",
     ),
     "truncated_spike_times": (["ephys.Spikes"], "DamagedFile", "is listed"),
-    "cluster_beyond_table": (["ephys.Spikes"], "InconsistentData", "but the sort has 12 clusters"),
+    "cluster_beyond_table": (
+        ["ephys.Spikes"],
+        "InconsistentData",
+        "but the spike sorting has 12 clusters",
+    ),
     "unsorted_spike_times": (["ephys.Spikes"], "InconsistentData", "less than the one before it"),
     "nan_spike_time": (["ephys.Spikes"], "InconsistentData", "Time 150 is nan"),
     "negative_spike_time": (["ephys.Spikes"], "InconsistentData", "Time 0 is -0.25"),
@@ -440,7 +444,7 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
 def test_a_failure_after_the_object_was_written_leaves_no_second_one(database, single, monkeypatch):
     database.register(single.folder)
     with monkeypatch.context() as patch:
-        patch.setattr(session, "insert_sources", fail_late)
+        patch.setattr(imported, "insert_sources", fail_late)
         (outcome,) = worker.run([wheel.Wheel])
     assert [error for _, error in outcome.failed] == ["OSError: too late"]
     assert len(wheel.Wheel()) == 0

@@ -17,7 +17,7 @@ from schemas import probe, rows, session, views
 from schemas.errors import BwmError, RegistrationError
 from schemas.release import Release as Frozen
 from schemas.sources import simulator
-from schemas.sources.base import Selection
+from schemas.sources.records import Selection
 from tests.support.alyx import DEFAULT_TAG, AlyxServer
 from tests.support.databases import Release, differences, snapshot
 

@@ -360,7 +360,7 @@ class Herd(dj.Imported):
     \"\"\"
 
     class Source(dj.Part):
-        definition = session.SOURCE
+        definition = imported.SOURCE
 
     listed = property(lambda _: session.Dataset * session.Session.proj("subject"))
 

@@ -7,7 +7,7 @@ import pytest
 from populate.workers import worker
 from schemas import passive, rows
 from schemas.errors import DamagedFile
-from schemas.sources import base
+from schemas.sources import data
 from tests.support import prepared
 from tests.support.prepared import EID, same
 
@@ -55,7 +55,7 @@ def test_periods(database):
         "start": [3600.25, 3600.5, np.nan, 4200.125],
         "stop": [4500.0, 3900.0, np.nan, 4499.0],
     }
-    prepared.use(prepared.Prepared(passive_periods=base.Events(pd.DataFrame(periods))))
+    prepared.use(prepared.Prepared(passive_periods=data.Events(pd.DataFrame(periods))))
     assert populate(passive.PassivePeriods) == []
     assert (passive.PassivePeriods & KEY).fetch1("n_periods") == 4
     stored = rows.frame(passive.PassivePeriods.Period()).set_index("passive_period")
@@ -68,7 +68,7 @@ def test_sparse_noise_is_stored_to_the_byte(database):
     rng = np.random.default_rng(1)
     time = 3900 + np.cumsum(rng.exponential(1 / 60, 9_000))
     pattern = rng.integers(0, 256, (9_000, 225), dtype=np.uint8)
-    prepared.use(prepared.Prepared(receptive_field=base.ReceptiveField(time, pattern)))
+    prepared.use(prepared.Prepared(receptive_field=data.ReceptiveField(time, pattern)))
     assert populate(passive.ReceptiveField) == []
     row = (passive.ReceptiveField & KEY).fetch1()
     assert (row["n_noise_frames"], bool(row["has_pattern"])) == (9_000, True)
@@ -84,7 +84,7 @@ def test_sparse_noise_is_stored_to_the_byte(database):
 
 def test_noise_without_its_pattern_has_times_only(database):
     add("receptive_field")
-    noise = base.ReceptiveField(np.array([1.5, 1.75]), None)
+    noise = data.ReceptiveField(np.array([1.5, 1.75]), None)
     prepared.use(prepared.Prepared(receptive_field=noise, unread=["raw.bin"]))
     assert populate(passive.ReceptiveField) == []
     row = (passive.ReceptiveField & KEY).fetch1()
@@ -106,7 +106,7 @@ def test_stimuli(database):
     }
     # The index of what was loaded says nothing: rows are numbered in their order.
     frame = pd.DataFrame(stimuli, index=[7, 7, 3, 0])
-    prepared.use(prepared.Prepared(passive_stimuli=base.Events(frame)))
+    prepared.use(prepared.Prepared(passive_stimuli=data.Events(frame)))
     assert populate(passive.PassiveStimuli) == []
     assert (passive.PassiveStimuli & KEY).fetch1("n_stimuli") == 4
     stored = rows.frame(passive.PassiveStimuli.Stimulus(), order_by="stimulus")
@@ -124,7 +124,7 @@ def test_gabors(database):
         "contrast": [0.0625, 0.0, 1.0],
         "phase": [1.57, np.nan, 4.0],
     }
-    prepared.use(prepared.Prepared(passive_gabors=base.Events(pd.DataFrame(gabors))))
+    prepared.use(prepared.Prepared(passive_gabors=data.Events(pd.DataFrame(gabors))))
     assert populate(passive.PassiveGabors) == []
     assert (passive.PassiveGabors & KEY).fetch1("n_gabors") == 3
     stored = rows.frame(passive.PassiveGabors.Gabor(), order_by="gabor")

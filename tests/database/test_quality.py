@@ -5,7 +5,8 @@ import pytest
 
 from populate.workers import worker
 from schemas import probe, quality, rows, views
-from schemas.sources import base
+from schemas.sources import data
+from schemas.sources.records import BANDS
 from tests.support import prepared
 from tests.support.prepared import EID, same
 
@@ -148,7 +149,7 @@ def quality_of(bands, n):
     for band in bands:
         values = rng.exponential(1e-5, (n, 384)).astype(np.float32 if band == "lf" else float)
         values[0, 0] = np.nan
-        made[band] = base.RawQuality(np.cumsum(rng.exponential(2.0, n)), values)
+        made[band] = data.RawQuality(np.cumsum(rng.exponential(2.0, n)), values)
     return made
 
 
@@ -158,7 +159,7 @@ def quality_of(bands, n):
 )
 def test_the_quality_of_a_raw_recording_is_stored_to_the_bit(database, kind, table, at):
     add_raw(kind, "ap", "lf")
-    made = quality_of(base.BANDS, 200)
+    made = quality_of(BANDS, 200)
     source = prepared.use(prepared.Prepared(**{kind: lambda datasets: made[datasets[0].band]}))
     assert populate(table) == []
     assert len(source.calls) == 2
@@ -189,6 +190,6 @@ def test_a_band_that_is_not_listed_is_absent(database):
 def test_a_recording_without_a_finite_value_has_no_median(database):
     add_raw("rms", "ap")
     values = np.full((3, 2), np.nan)
-    prepared.use(prepared.Prepared(rms=base.RawQuality(np.arange(3.0), values)))
+    prepared.use(prepared.Prepared(rms=data.RawQuality(np.arange(3.0), values)))
     assert populate(quality.RMS) == []
     assert (quality.RMS & KEY).fetch1("rms_median") is None

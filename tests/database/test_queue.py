@@ -20,7 +20,7 @@ from schemas.database.declared import parts_of
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
 from schemas.sources import simulator
-from schemas.sources.one_api import OneSource
+from tests.support import readers
 from tests.support.databases import Release
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
@@ -253,8 +253,8 @@ def test_a_table_of_long_jobs_gets_no_more_time_than_others(registered, monkeypa
             slices.append((table, seconds))
             return super().fill(table, only, seconds)
 
-    load = OneSource.load_trials
-    monkeypatch.setattr(OneSource, "load_trials", lambda *a: time.sleep(0.4) or load(*a))
+    load = readers.of("trials")
+    readers.replace(monkeypatch, "trials", lambda *a: time.sleep(0.4) or load(*a))
     monkeypatch.setattr(worker, "SLICE_SECONDS", 0.1)
     slow = Clocked(TWO)
     with slow.working():
@@ -289,8 +289,8 @@ def test_a_worker_at_work_is_heard_from(registered, monkeypatch):
             heard.append(held.fetch1("duration"))
         return original(*arguments)
 
-    original = OneSource.load_trials
-    monkeypatch.setattr(OneSource, "load_trials", load)
+    original = readers.of("trials")
+    readers.replace(monkeypatch, "trials", load)
     quick = worker.Worker([behavior.Trials], WorkerSettings(stale_after=1.0))
     with quick.working():
         quick.fill(behavior.Trials)
@@ -303,14 +303,14 @@ def test_a_job_taken_over_from_a_living_worker_is_made_once(registered, monkeypa
     def load(*arguments):
         if not behavior.Trials():
             # Another worker took this one for dead, and was quicker.
-            monkeypatch.setattr(OneSource, "load_trials", original)
+            readers.replace(monkeypatch, "trials", original)
             key = behavior.Trials().jobs.reserved.fetch1("KEY")
             behavior.Trials().populate(key)
             behavior.Trials._allow_insert = True  # as in this worker, of which the other is no part
         return original(*arguments)
 
-    original = OneSource.load_trials
-    monkeypatch.setattr(OneSource, "load_trials", load)
+    original = readers.of("trials")
+    readers.replace(monkeypatch, "trials", load)
     (outcome,) = worker.run([behavior.Trials])
     assert outcome.failed == []
     assert len(behavior.Trials()) == 2
@@ -343,8 +343,8 @@ class Failing:
 
 
 def test_a_lost_connection_is_no_failure_of_the_job(registered, backend, monkeypatch):
-    failing = Failing(OneSource.load_trials, [lost(backend), dj.errors.LostConnectionError("x")])
-    monkeypatch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+    failing = Failing(readers.of("trials"), [lost(backend), dj.errors.LostConnectionError("x")])
+    readers.replace(monkeypatch, "trials", lambda *given: failing(*given))
     assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
     assert failing.errors == []
     assert status.failures() == []
@@ -352,10 +352,10 @@ def test_a_lost_connection_is_no_failure_of_the_job(registered, backend, monkeyp
 
 
 def test_a_server_that_stays_away_ends_the_work_with_one_error(registered, backend, monkeypatch):
-    failing = Failing(OneSource.load_trials, [lost(backend)])
+    failing = Failing(readers.of("trials"), [lost(backend)])
     away = Failing(connection.reconnect, [lost(backend)] * 50)
     with monkeypatch.context() as patch:
-        patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+        readers.replace(patch, "trials", lambda *given: failing(*given))
         patch.setattr(connection, "reconnect", away)
         impatient = worker.Worker(TWO, away_seconds=0.2)
         with (
@@ -369,22 +369,22 @@ def test_a_server_that_stays_away_ends_the_work_with_one_error(registered, backe
 
 def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backend, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda *_: 0.0)
-    failing = Failing(OneSource.load_trials, [in_the_way(backend)] * (driver_errors.TRIES - 1))
+    failing = Failing(readers.of("trials"), [in_the_way(backend)] * (driver_errors.TRIES - 1))
     with monkeypatch.context() as patch:
-        patch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+        readers.replace(patch, "trials", lambda *given: failing(*given))
         (outcome,) = worker.run([behavior.Trials])
     assert (outcome.made, outcome.failed) == (2, [])
-    for_ever = Failing(OneSource.load_wheel, [in_the_way(backend)] * 99)
+    for_ever = Failing(readers.of("wheel"), [in_the_way(backend)] * 99)
     with monkeypatch.context() as patch:
-        patch.setattr(OneSource, "load_wheel", lambda *given: for_ever(*given))
+        readers.replace(patch, "wheel", lambda *given: for_ever(*given))
         (outcome,) = worker.run([wheel.Wheel])
     assert for_ever.n_calls == 2 * driver_errors.TRIES
     assert (outcome.made, len(outcome.failed)) == (0, 2)
 
 
 def test_what_needs_too_much_memory_fails_with_what_to_do(registered, monkeypatch):
-    failing = Failing(OneSource.load_trials, [MemoryError("Unable to allocate 9 GiB")])
-    monkeypatch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+    failing = Failing(readers.of("trials"), [MemoryError("Unable to allocate 9 GiB")])
+    readers.replace(monkeypatch, "trials", lambda *given: failing(*given))
     settings = WorkerSettings(memory="2GB")
     tight = worker.Worker([behavior.Trials], settings)
     with tight.working():
@@ -438,8 +438,8 @@ def test_every_write_of_the_queue_survives_a_deadlock(registered, backend, monke
             raise in_the_way(backend)
         return query(self, statement, *arguments, **options)
 
-    failing = Failing(OneSource.load_trials, [ValueError("no trials"), lost(backend)])
-    monkeypatch.setattr(OneSource, "load_trials", lambda *given: failing(*given))
+    failing = Failing(readers.of("trials"), [ValueError("no trials"), lost(backend)])
+    readers.replace(monkeypatch, "trials", lambda *given: failing(*given))
     hold(wheel.Wheel, platform.node(), a_dead_process())
     with monkeypatch.context() as patch:
         patch.setattr(dj.Connection, "query", deadlock)

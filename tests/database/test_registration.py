@@ -11,7 +11,7 @@ from populate.registration import releases, sessions
 from populate.workers import worker
 from schemas import behavior, ephys, probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError, SourceError
-from schemas.sources.base import DatasetRecord, InsertionRecord, SessionRecord, SortingRecord
+from schemas.sources.records import DatasetRecord, InsertionRecord, SessionRecord, SortingRecord
 
 COLUMNS = list(releases.COLUMNS)
 TABLES = (

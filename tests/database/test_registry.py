@@ -8,7 +8,7 @@ import pytest
 from populate.registration import sessions
 from populate.registration.upsert import Report
 from schemas import ephys, probe, quality, rows, session, subject, video
-from schemas.sources.base import (
+from schemas.sources.records import (
     CheckRecord,
     DatasetRecord,
     InsertionRecord,

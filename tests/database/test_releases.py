@@ -11,7 +11,7 @@ from populate.registration import register, releases, sessions
 from populate.registration.upsert import Report
 from schemas import release, rows
 from schemas.errors import Contradiction, QueryError, RegistrationError
-from schemas.sources.base import Found, InsertionRecord, Selection, SessionRecord
+from schemas.sources.records import Found, InsertionRecord, Selection, SessionRecord
 
 
 def uuid(n):

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from populate import catalog, cli, stale, status
 from populate.workers import queue, worker
 from schemas import behavior, video, wheel
-from schemas.sources import base, simulator
+from schemas.sources import simulator
+from schemas.sources.records import CAMERAS
 from tests.support import processes
 from tests.support.databases import Release
 
@@ -71,7 +72,7 @@ def states(eid=None):
 
 
 def test_absent_failed_and_pending_are_told_apart_in_each_session(filled, eids):
-    n = len(base.CAMERAS)
+    n = len(CAMERAS)
     expected = [
         {TRIALS: (0, 0, 1, 0), WHEELS: (0, 1, 0, 0), TIMES: (n - 1, 1, 0, 0)},
         {TRIALS: (0, 0, 1, 0), WHEELS: (0, 1, 0, 0), TIMES: (n, 0, 0, 0)},

@@ -7,7 +7,8 @@ import pytest
 from populate.workers import worker
 from schemas import ephys, probe, rows, views
 from schemas.errors import MissingDataset, QueryError
-from schemas.sources import base
+from schemas.sources import data
+from schemas.sources.records import LEVELS, PROVENANCES
 from tests.support import prepared
 from tests.support.prepared import EID
 
@@ -41,7 +42,7 @@ LOCATED = [
 
 def unlocated(datasets):
     axial = np.array([20.0, 20.0, 40.0])
-    return base.Channels(pd.DataFrame({"axial_um": axial, "lateral_um": [43.0, 11, 59]}), "")
+    return data.Channels(pd.DataFrame({"axial_um": axial, "lateral_um": [43.0, 11, 59]}), "")
 
 
 def populate(*tables):
@@ -49,7 +50,7 @@ def populate(*tables):
     return [error for outcome in worker.run(list(tables)) for _, error in outcome.failed]
 
 
-@pytest.mark.parametrize("level", [None, *base.LEVELS[:4]])
+@pytest.mark.parametrize("level", [None, *LEVELS[:4]])
 def test_an_insertion_is_imported_at_its_level_and_without_a_guessed_region(database, level):
     add_probe(level)
     add_trajectory("Histology track", current=True, sites=LOCATED if level != "resolved" else ())
@@ -79,7 +80,7 @@ def test_sites_of_the_current_trajectory_of_a_resolved_insertion_locate_its_chan
             "raw_index": [3, 2, 1, 0],
         }
     )
-    source = prepared.use(prepared.Prepared(channels=base.Channels(frame, "resolved")))
+    source = prepared.use(prepared.Prepared(channels=data.Channels(frame, "resolved")))
     assert populate(probe.Channels) == []
     ((*_, located),) = source.calls
     expected = pd.DataFrame(
@@ -103,7 +104,7 @@ def test_sites_of_the_current_trajectory_of_a_resolved_insertion_locate_its_chan
 def test_what_the_files_locate_is_final(database):
     add_probe("aligned")
     frame = pd.DataFrame({"axial_um": [20.0], "lateral_um": [11.0], "x_um": [5.0]})
-    prepared.use(prepared.Prepared(channels=base.Channels(frame, "alf")))
+    prepared.use(prepared.Prepared(channels=data.Channels(frame, "alf")))
     assert populate(probe.Channels) == []
     assert (probe.Channels & KEY).fetch1("location_level") == "alf"
 
@@ -115,7 +116,7 @@ def test_units_are_located_as_the_channels_are(database):
         prepared.add_file(kind, path, probe_name="probe00", dataset_sorter="pykilosort")
     prepared.add_sort()
     frame = pd.DataFrame({"channel": [1, 0]})
-    source = prepared.use(prepared.Prepared(clusters=base.Clusters(frame, ())))
+    source = prepared.use(prepared.Prepared(clusters=data.Clusters(frame, ())))
     assert populate(ephys.SpikeSorting) == []
     ((_, datasets, located),) = source.calls
     assert {d.path for d in datasets} == {SITES, CLUSTERS}
@@ -126,11 +127,11 @@ def test_picks_trajectories_and_their_sites_are_kept(database):
     add_probe("resolved", probe_model="3B2")
     picks = [{"pick": i, "pick_x": -1.5 * i, "pick_y": 2.0, "pick_z": 3.0} for i in range(3)]
     rows.insert(probe.ProbeInsertion.Pick(), picks, KEY)
-    for provenance in base.PROVENANCES:
+    for provenance in PROVENANCES:
         add_trajectory(provenance, current=provenance == FINAL, sites=LOCATED)
     ranked = probe.Trajectory * probe.Provenance
     in_order = ranked.to_arrays("provenance", order_by="provenance_rank")
-    assert tuple(in_order) == base.PROVENANCES
+    assert tuple(in_order) == PROVENANCES
     current = (probe.Trajectory & {"is_current_trajectory": True}).fetch1()
     assert current["provenance"] == FINAL
     assert (current["entry_x"], current["entry_y"], current["roll"]) == (-2400.5, None, None)
@@ -178,7 +179,7 @@ def test_a_sort_whose_revision_is_not_listed_is_an_error_and_no_older_file(datab
     for kind, path in (("clusters", CLUSTERS), ("spikes", SPIKES)):
         prepared.add_file(kind, path, probe_name="probe00", dataset_sorter="pykilosort")
     prepared.add_sort(sorting="pykilosort@2024-05-06")
-    source = prepared.use(prepared.Prepared(clusters=base.Clusters(pd.DataFrame(), ())))
+    source = prepared.use(prepared.Prepared(clusters=data.Clusters(pd.DataFrame(), ())))
     (error,) = populate(ephys.SpikeSorting)
     assert MissingDataset.__name__ in error
     assert "the sort pykilosort@2024-05-06 are not listed" in error
@@ -198,7 +199,7 @@ def test_units_of_a_sort_that_an_insertion_lacks_are_an_error_that_says_what_is_
         prepared.add_file(kind, path, probe_name="probe00", dataset_sorter="pykilosort")
     prepared.add_sort()
     frame = pd.DataFrame({"channel": [1, 0]})
-    prepared.use(prepared.Prepared(clusters=base.Clusters(frame, ())))
+    prepared.use(prepared.Prepared(clusters=data.Clusters(frame, ())))
     assert populate(ephys.SpikeSorting) == []
     prepared.add_sort(sorting="pykilosort@2024-05-06", default=False)
     for recording in (EID, pid, pid.upper()):
@@ -229,7 +230,7 @@ def test_each_sort_is_read_from_its_own_revision_or_an_older_file(database):
     for name in ("pykilosort", "pykilosort@2024-05-06"):
         prepared.add_sort(sorting=name, default=name == "pykilosort")
     frame = pd.DataFrame({"channel": [1, 0]})
-    prepared.use(prepared.Prepared(clusters=base.Clusters(frame, ())))
+    prepared.use(prepared.Prepared(clusters=data.Clusters(frame, ())))
     assert populate(ephys.SpikeSorting) == []
     original = prepared.read(ephys.SpikeSorting, sorting_name="pykilosort")
     assert set(original) == {CLUSTERS, SITES, sites}

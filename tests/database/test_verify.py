@@ -21,7 +21,7 @@ from populate.workers import worker
 from schemas import activity, behavior, connection, ephys, rows, session, storage, video, wheel
 from schemas.errors import StorageError
 from schemas.sources import simulator
-from schemas.sources.base import Selection
+from schemas.sources.records import Selection
 from tests.support.alyx import AlyxServer
 from tests.support.databases import (
     Release,

@@ -7,7 +7,8 @@ import pytest
 from populate.workers import worker
 from schemas import rows, session, video
 from schemas.errors import InconsistentData
-from schemas.sources import base
+from schemas.sources import data
+from schemas.sources.records import TRACKERS
 from tests.support import prepared
 from tests.support.prepared import EID, same
 
@@ -35,7 +36,7 @@ def frames(columns, **facts):
     """Frames with float64 columns, a NaN in each."""
     values = RNG.normal(size=(N, len(columns)))
     values[np.arange(len(columns)), np.arange(len(columns))] = np.nan
-    return base.Frames(TIME, pd.DataFrame(values, columns=columns), n_dropped=3, **facts)
+    return data.Frames(TIME, pd.DataFrame(values, columns=columns), n_dropped=3, **facts)
 
 
 def stored(table, field, key):
@@ -55,7 +56,7 @@ COLUMNS = [f"{point}_{what}" for point in POINTS for what in ("x", "y", "likelih
 
 def test_frame_times_are_stored_to_the_bit(database):
     add_video()
-    prepared.use(prepared.Prepared(frame_times=base.FrameTimes(TIME)))
+    prepared.use(prepared.Prepared(frame_times=data.FrameTimes(TIME)))
     assert populate(video.FrameTimes) == []
     row = (video.FrameTimes & LEFT).fetch1()
     assert (row["n_frame_times"], row["first_frame"], row["last_frame"]) == (N, TIME[0], TIME[-1])
@@ -68,7 +69,7 @@ def test_no_frames_and_no_licks_are_rows_without_times(database):
     add_video()
     prepared.add_file("licks", "alf/licks.times.npy")
     none = np.empty(0)
-    prepared.use(prepared.Prepared(frame_times=base.FrameTimes(none), licks=base.Licks(none)))
+    prepared.use(prepared.Prepared(frame_times=data.FrameTimes(none), licks=data.Licks(none)))
     assert populate(video.FrameTimes, video.Licks) == []
     row = (video.FrameTimes & LEFT).fetch1()
     assert (row["n_frame_times"], row["first_frame"], row["last_frame"]) == (0, None, None)
@@ -82,7 +83,7 @@ def test_poses_of_two_trackers_stand_side_by_side(database):
     times = "alf/_ibl_leftCamera.times.npy"
     prepared.add_file("frame_times", times, camera="left")
     poses = {}
-    for tracker in base.TRACKERS:
+    for tracker in TRACKERS:
         path = f"alf/_ibl_leftCamera.{tracker}.pqt"
         prepared.add_file("pose", path, camera="left", tracker=tracker)
         poses[path] = frames(COLUMNS)
@@ -94,7 +95,7 @@ def test_poses_of_two_trackers_stand_side_by_side(database):
 
     prepared.use(prepared.Prepared(pose=answer))
     assert populate(video.Pose) == []
-    for tracker in base.TRACKERS:
+    for tracker in TRACKERS:
         key, path = {**LEFT, "tracker": tracker}, f"alf/_ibl_leftCamera.{tracker}.pqt"
         assert holds(stored(video.Pose, "pose", key), poses[path])
         row = (video.Pose & key).fetch1()
@@ -129,7 +130,7 @@ def test_the_motion_energy_is_stored_with_its_region(database, region):
 def test_licks_are_stored_to_the_bit(database):
     prepared.add_session()
     prepared.add_file("licks", "alf/licks.times.npy")
-    prepared.use(prepared.Prepared(licks=base.Licks(TIME)))
+    prepared.use(prepared.Prepared(licks=data.Licks(TIME)))
     assert populate(video.Licks) == []
     row = (video.Licks & {"eid": EID}).fetch1()
     assert (row["n_licks"], row["first_lick"], row["last_lick"]) == (N, TIME[0], TIME[-1])
@@ -163,7 +164,7 @@ def test_the_last_revision_that_is_listed_is_read(database):
     newest = "alf/#2025-01-01#/_ibl_leftCamera.times.npy"
     prepared.add_file("frame_times", "alf/#2024-01-01#/_ibl_leftCamera.times.npy", camera="left")
     prepared.add_file("frame_times", newest, camera="left", listed=False)
-    source = prepared.use(prepared.Prepared(frame_times=base.FrameTimes(TIME)))
+    source = prepared.use(prepared.Prepared(frame_times=data.FrameTimes(TIME)))
     assert populate(video.FrameTimes) == []
     assert source.paths("frame_times") == [["alf/#2024-01-01#/_ibl_leftCamera.times.npy"]]
     (read,) = prepared.read(video.FrameTimes).values()
@@ -196,7 +197,7 @@ def test_what_is_stored_says_which_files_are_on_offer(database):
     """Stale rows are told by comparing a row's sources with what `listed` has for its key."""
     add_video(pose="dlc", pupil="features.pqt", motion_energy="ROIMotionEnergy.npy")
     answers = {name: frames(["energy"]) for name in ("pose", "pupil", "motion_energy")}
-    prepared.use(prepared.Prepared(frame_times=base.FrameTimes(TIME), **answers))
+    prepared.use(prepared.Prepared(frame_times=data.FrameTimes(TIME), **answers))
     tables = (video.FrameTimes, video.Pose, video.Pupil, video.MotionEnergy)
     assert populate(*tables) == []
     for table in tables:

@@ -13,11 +13,11 @@ import pytest
 
 from populate import catalog, status
 from populate.workers import worker
-from schemas import behavior, ephys, rows, session, wheel
+from schemas import behavior, ephys, imported, rows, session, wheel
 from schemas.database.declared import with_parts
 from schemas.errors import QueryError
-from schemas.sources import simulator
-from schemas.sources.one_api import OneSource
+from schemas.sources import alf, simulator
+from tests.support import readers
 from tests.support.databases import Database, Release, held_objects
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
@@ -156,11 +156,11 @@ def interrupt(original, stop, after):
 
 
 STOPS = {
-    "at the first file": (OneSource, "load_trials", KeyboardInterrupt(), 0),
-    "at a later file": (OneSource, "load_spikes", KeyboardInterrupt(), 2),
-    "within a transaction": (session, "insert_sources", KeyboardInterrupt(), 4),
+    "at the first file": (alf.KINDS, "trials", KeyboardInterrupt(), 0),
+    "at a later file": (alf.KINDS, "spikes", KeyboardInterrupt(), 2),
+    "within a transaction": (imported, "insert_sources", KeyboardInterrupt(), 4),
     "after an object is stored": (ephys, "_slices", KeyboardInterrupt(), 1),
-    "by SystemExit": (OneSource, "load_wheel", SystemExit("SIGTERM received"), 1),
+    "by SystemExit": (alf.KINDS, "wheel", SystemExit("SIGTERM received"), 1),
     "between two keys": (dj.jobs.Job, "complete", KeyboardInterrupt(), 3),
     "as a job is reserved": (dj.jobs.Job, "reserve", KeyboardInterrupt(), 3),
 }
@@ -170,7 +170,10 @@ STOPS = {
 def test_a_stopped_run_leaves_nothing_behind(registered, expected, monkeypatch, case):
     owner, name, stop, after = STOPS[case]
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupt(getattr(owner, name), stop, after))
+        if owner is alf.KINDS:
+            readers.replace(patch, name, interrupt(readers.of(name), stop, after))
+        else:
+            patch.setattr(owner, name, interrupt(getattr(owner, name), stop, after))
         with pytest.raises(type(stop)):
             worker.run(QUICK)
     assert status.failures() == []
@@ -260,8 +263,8 @@ def test_status_is_right_at_every_stage(database, release, monkeypatch):
     assert counts(states["ephys.SpikeSorting"]) == (0, 0, n_sorts, 0, 0)
 
     with monkeypatch.context() as patch:
-        failing = interrupt(OneSource.load_trials, ValueError("made up"), 1)
-        patch.setattr(OneSource, "load_trials", failing)
+        failing = interrupt(readers.of("trials"), ValueError("made up"), 1)
+        readers.replace(patch, "trials", failing)
         (outcome,) = worker.run([behavior.Trials])
     assert (outcome.table, outcome.made) == ("behavior.Trials", 2)
     ((key, error),) = outcome.failed
@@ -290,8 +293,8 @@ def test_only_what_is_asked_for_is_tried_again(registered, monkeypatch):
         raise ValueError("made up")
 
     with monkeypatch.context() as patch:
-        patch.setattr(OneSource, "load_trials", fail)
-        patch.setattr(OneSource, "load_wheel", fail)
+        readers.replace(patch, "trials", fail)
+        readers.replace(patch, "wheel", fail)
         worker.run([behavior.Trials, wheel.Wheel])
     assert len(status.failures()) == 3 + N_WHEELS
     assert worker.retry(catalog.find(["Wheel"])) == N_WHEELS

@@ -2,14 +2,14 @@
 
 import itertools
 
-from schemas.sources import base
+from schemas.sources.records import BANDS, TRACKERS
 
 
 def keys(truth):
     """Keys of the tables of sessions, cameras and raw recordings, by the name of the table."""
     sessions, cameras, passive = truth.sessions, truth.cameras, truth.passive
     recordings = truth.insertions[["eid", "probe_name"]].itertuples(index=False)
-    bands = [(*recording, band) for recording, band in itertools.product(recordings, base.BANDS)]
+    bands = [(*recording, band) for recording, band in itertools.product(recordings, BANDS)]
     found = {
         "behavior.Trials": sessions[["eid"]],
         "wheel.Wheel": sessions.loc[sessions.n_wheel > 0, ["eid"]],
@@ -26,7 +26,7 @@ def keys(truth):
     planted["video.Pose"] = {
         (row["eid"], row["camera"], tracker)
         for row in cameras.to_dict("records")
-        for tracker in base.TRACKERS
+        for tracker in TRACKERS
         if row[tracker]
     }
     return planted | {"quality.RMS": set(bands), "quality.SpectralDensity": set(bands)}

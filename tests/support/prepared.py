@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas import ephys, probe, rows, session, subject, video
 from schemas.sources import base
+from schemas.sources.records import FileRead
 
 LOCATION = "prepared"
 EID = "11111111-0000-4000-8000-000000000001"
@@ -64,11 +65,10 @@ def md5(path):
 
 
 class Prepared:
-    """A source whose loaders return what a test prepared for them.
+    """A source that returns what a test prepared for each kind of data.
 
-    `answers` holds for a loader (`pose` for `load_pose`) what it returns or raises, or a function
-    of what it is called with. Files that a loader was offered and whose path ends with one of
-    `unread` are said not to have been needed.
+    `answers` holds for a kind what `load` returns or raises, or a function of the datasets.
+    Files whose path ends with one of `unread` are reported as not needed.
     """
 
     location = LOCATION
@@ -78,29 +78,23 @@ class Prepared:
         self.unread = tuple(unread)
         self.calls = []
 
-    def __getattr__(self, name):
-        if not name.startswith("load_"):
-            raise AttributeError(name)
-
-        def load(datasets, *located):
-            self.calls.append((name.removeprefix("load_"), tuple(datasets), *located))
-            answer = self.answers[name.removeprefix("load_")]
-            answer = answer(datasets) if callable(answer) else answer
-            if isinstance(answer, Exception):
-                raise answer
-            return dataclasses.replace(answer, files=tuple(map(self._read, datasets)))
-
-        return load
+    def load(self, kind, datasets, **options):
+        self.calls.append((kind, tuple(datasets), *options.values()))
+        answer = self.answers[kind]
+        answer = answer(datasets) if callable(answer) else answer
+        if isinstance(answer, Exception):
+            raise answer
+        return dataclasses.replace(answer, files=tuple(map(self._read, datasets)))
 
     def _read(self, dataset):
         if dataset.path.endswith(self.unread or ("\0",)):
-            return base.FileRead(dataset.path, dataset.revision, None, None)
+            return FileRead(dataset.path, dataset.revision, None, None)
         size = len(dataset.path)
-        return base.FileRead(dataset.path, dataset.revision, md5(dataset.path), size)
+        return FileRead(dataset.path, dataset.revision, md5(dataset.path), size)
 
-    def paths(self, loader):
-        """Paths that each call of a loader was offered."""
-        return [[d.path for d in call[1]] for call in self.calls if call[0] == loader]
+    def paths(self, kind):
+        """Paths that each call for a kind was offered."""
+        return [[d.path for d in call[1]] for call in self.calls if call[0] == kind]
 
 
 def use(source):

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset, SourceError
 from schemas.sources import alf
 from schemas.sources.alf import reading
-from schemas.sources.base import DATA_KINDS
 from tests.support.alf import EID, Watched, read_paths, write
 
 SORT = "alf/probe00/pykilosort"
@@ -174,7 +173,7 @@ def test_a_path_tells_probe_camera_tracker_and_band(
 
 @given(st.text(max_size=12), st.text(max_size=30))
 def test_every_path_is_of_a_kind_that_is_known(folder, name):
-    assert alf.classify(f"{folder}/{name}") in DATA_KINDS
+    assert alf.classify(f"{folder}/{name}") in alf.KINDS
 
 
 part = st.text("abcdef_-019", min_size=1, max_size=8)
@@ -295,7 +294,9 @@ BESIDE = {
 
 
 def test_table_and_arrays_make_one_table_under_our_names(tmp_path):
-    trials = alf.read_trials(write(tmp_path, {"alf/_ibl_trials.table.pqt": TRIALS, **BESIDE}))
+    trials = alf.behavior.read_trials(
+        write(tmp_path, {"alf/_ibl_trials.table.pqt": TRIALS, **BESIDE})
+    )
     frame = trials.frame
     assert list(frame) == list(alf.TRIAL_COLUMNS.values())
     for theirs, ours in list(alf.TRIAL_COLUMNS.items())[:13]:
@@ -314,7 +315,7 @@ def test_table_and_arrays_make_one_table_under_our_names(tmp_path):
 
 def test_a_file_that_was_read_is_told_with_its_hash(tmp_path):
     path = "alf/#2024-07-10#/_ibl_trials.table.pqt"
-    (read,) = alf.read_trials(write(tmp_path, {path: TRIALS})).files
+    (read,) = alf.behavior.read_trials(write(tmp_path, {path: TRIALS})).files
     content = (tmp_path / path).read_bytes()
     assert (read.path, read.revision, read.file_size) == (path, "2024-07-10", len(content))
     assert read.md5 == hashlib.md5(content).hexdigest()
@@ -322,7 +323,7 @@ def test_a_file_that_was_read_is_told_with_its_hash(tmp_path):
 
 def test_columns_that_we_have_no_name_for_are_kept_as_they_are(tmp_path):
     table = TRIALS | {"phase": [1.0, 2.0, 3.0], "comment": ["a", None, "c"]}
-    trials = alf.read_trials(write(tmp_path, {"alf/_ibl_trials.table.pqt": table}))
+    trials = alf.behavior.read_trials(write(tmp_path, {"alf/_ibl_trials.table.pqt": table}))
     assert list(trials.extra) == ["phase", "comment"]
     assert trials.extra["phase"].tolist() == [1.0, 2.0, 3.0]
     assert trials.extra["comment"].tolist()[::2] == ["a", "c"]
@@ -335,8 +336,8 @@ def test_arrays_alone_are_trials_too(tmp_path):
         if not name.startswith("intervals")
     }
     arrays["alf/_ibl_trials.intervals.npy"] = np.c_[TRIALS["intervals_0"], TRIALS["intervals_1"]]
-    alone = alf.read_trials(write(tmp_path / "a", arrays))
-    table = alf.read_trials(write(tmp_path / "b", {"alf/_ibl_trials.table.pqt": TRIALS}))
+    alone = alf.behavior.read_trials(write(tmp_path / "a", arrays))
+    table = alf.behavior.read_trials(write(tmp_path / "b", {"alf/_ibl_trials.table.pqt": TRIALS}))
     pd.testing.assert_frame_equal(alone.frame, table.frame)
 
 
@@ -346,7 +347,7 @@ def test_arrays_fill_what_a_short_table_lacks_and_are_not_read_otherwise(tmp_pat
         "alf/_ibl_trials.intervals.npy": [[0.0, 3.0], [3.0, 6.0]],
         "alf/_ibl_trials.stimOn_times.npy": [9.0, 9.0],
     }
-    trials = alf.read_trials(write(tmp_path, files))
+    trials = alf.behavior.read_trials(write(tmp_path, files))
     assert trials.frame["trial_end_time"].tolist() == [3.0, 6.0]
     assert trials.frame["stim_on_time"].tolist() == [1.0, 2.0]
     assert "go_cue_time" not in trials.frame
@@ -355,7 +356,7 @@ def test_arrays_fill_what_a_short_table_lacks_and_are_not_read_otherwise(tmp_pat
 
 def test_a_session_may_have_no_trial(tmp_path):
     empty = {name: np.zeros(0) for name in TRIALS}
-    trials = alf.read_trials(write(tmp_path, {"alf/_ibl_trials.table.pqt": empty}))
+    trials = alf.behavior.read_trials(write(tmp_path, {"alf/_ibl_trials.table.pqt": empty}))
     assert trials.frame.shape == (0, 13)
 
 
@@ -392,14 +393,14 @@ TABLE = "alf/_ibl_trials.table.pqt"
 )
 def test_trials_that_contradict_themselves_are_refused(tmp_path, contents, names, text):
     with pytest.raises(InconsistentData, match=text) as caught:
-        alf.read_trials(write(tmp_path, contents))
+        alf.behavior.read_trials(write(tmp_path, contents))
     assert Path(names).name in str(caught.value)
     assert caught.value.remedy
 
 
 def test_arrays_beside_the_table_are_no_trials_of_their_own(tmp_path):
     with pytest.raises(MissingDataset, match=r"_ibl_trials\.table\.pqt .* register the folder"):
-        alf.read_trials(write(tmp_path, {"alf/_ibl_trials.included.npy": [True]}))
+        alf.behavior.read_trials(write(tmp_path, {"alf/_ibl_trials.included.npy": [True]}))
 
 
 # --- wheel --------------------------------------------------------------------------------------
@@ -409,26 +410,28 @@ TIMES, POSITION = "alf/_ibl_wheel.timestamps.npy", "alf/_ibl_wheel.position.npy"
 
 def test_the_wheel_is_read_bit_by_bit(tmp_path):
     time, position = np.array([0.1, 0.1, 0.30000000000000004]), np.array([0.0, -1.5e-3, 3.0])
-    wheel = alf.read_wheel(write(tmp_path, {TIMES: time, POSITION: position}))
+    wheel = alf.behavior.read_wheel(write(tmp_path, {TIMES: time, POSITION: position}))
     assert wheel.time.tobytes() == time.tobytes()
     assert wheel.position.tobytes() == position.tobytes()
     assert [f.path for f in wheel.files] == [TIMES, POSITION]
 
 
 def test_column_vectors_are_vectors(tmp_path):
-    wheel = alf.read_wheel(write(tmp_path, {TIMES: [[1.0], [2.0]], POSITION: [[0.1], [0.2]]}))
+    wheel = alf.behavior.read_wheel(
+        write(tmp_path, {TIMES: [[1.0], [2.0]], POSITION: [[0.1], [0.2]]})
+    )
     assert wheel.time.tolist() == [1.0, 2.0]
     assert wheel.position.tolist() == [0.1, 0.2]
 
 
 def test_times_between_two_points_are_interpolated(tmp_path):
     points = [[0, 10.0], [4, 14.0], [5, 20.0]]
-    wheel = alf.read_wheel(write(tmp_path, {TIMES: points, POSITION: np.zeros(6)}))
+    wheel = alf.behavior.read_wheel(write(tmp_path, {TIMES: points, POSITION: np.zeros(6)}))
     assert wheel.time.tolist() == [10.0, 11.0, 12.0, 13.0, 14.0, 20.0]
 
 
 def test_a_wheel_may_never_have_been_turned(tmp_path):
-    wheel = alf.read_wheel(write(tmp_path, {TIMES: np.zeros(0), POSITION: np.zeros(0)}))
+    wheel = alf.behavior.read_wheel(write(tmp_path, {TIMES: np.zeros(0), POSITION: np.zeros(0)}))
     assert len(wheel.time) == len(wheel.position) == 0
 
 
@@ -453,7 +456,7 @@ def test_a_wheel_may_never_have_been_turned(tmp_path):
 def test_a_wheel_that_contradicts_itself_is_refused(tmp_path, time, position, name, text):
     files = write(tmp_path, {TIMES: time, POSITION: np.asarray(position, float)})
     with pytest.raises(InconsistentData, match=text) as caught:
-        alf.read_wheel(files)
+        alf.behavior.read_wheel(files)
     assert str(files[alf.dataset_record(EID, name)]) in str(caught.value)
     assert caught.value.remedy in str(caught.value)
 
@@ -481,7 +484,7 @@ def sites(collection=SORT, prefix="channels", **changed):
 
 
 def test_sites_have_place_and_region_without_side(tmp_path):
-    channels = alf.read_channels(write(tmp_path, sites()))
+    channels = alf.ephys.read_channels(write(tmp_path, sites()))
     frame = channels.frame
     assert channels.level == "alf"
     assert frame["axial_um"].tolist() == [20.0, 20.0, 40.0, 40.0]
@@ -496,7 +499,7 @@ def test_sites_have_place_and_region_without_side(tmp_path):
 
 def test_sites_without_histology_have_no_level(tmp_path):
     files = write(tmp_path, sites(mlapdv=None, brainLocationIds_ccf_2017=None, labels=None))
-    channels = alf.read_channels(files)
+    channels = alf.ephys.read_channels(files)
     assert channels.level == ""
     assert list(channels.frame) == ["lateral_um", "axial_um", "raw_index"]
 
@@ -504,7 +507,7 @@ def test_sites_without_histology_have_no_level(tmp_path):
 def test_electrode_sites_override_channels_attribute_by_attribute(tmp_path):
     other = sites("alf/probe00", "electrodeSites", rawInd=None, labels=None, localCoordinates=None)
     other["alf/probe00/electrodeSites.brainLocationIds_ccf_2017.npy"] = [549, 549, 549, 549]
-    channels = alf.read_channels(write(tmp_path, sites() | other))
+    channels = alf.ephys.read_channels(write(tmp_path, sites() | other))
     assert channels.frame["region_id"].tolist() == [549] * 4
     assert channels.frame["channel_label"].tolist() == [0, 1, 2, 3]
     paths = read_paths(channels)
@@ -521,7 +524,7 @@ def test_channels_of_the_preferred_sort_are_read(tmp_path, sorters, chosen):
     for k, sorter in enumerate(sorters):
         collection = "/".join(filter(None, ("alf/probe00", sorter)))
         contents |= sites(collection, rawInd=np.arange(4) + 10 * k)
-    channels = alf.read_channels(write(tmp_path, contents))
+    channels = alf.ephys.read_channels(write(tmp_path, contents))
     assert channels.frame["raw_index"][0] == 10 * sorters.index(chosen)
     assert {Path(path).parent.name for path in read_paths(channels)} == {chosen}
 
@@ -540,7 +543,7 @@ BARE = {"mlapdv": None, "brainLocationIds_ccf_2017": None}
 
 
 def test_sites_that_no_file_locates_are_located_by_their_position(tmp_path):
-    channels = alf.read_channels(write(tmp_path, sites(**BARE)), LOCATED)
+    channels = alf.ephys.read_channels(write(tmp_path, sites(**BARE)), LOCATED)
     assert channels.level == "resolved"
     assert channels.frame["x_um"].tolist()[:3] == [1.0, 2.0, 3.0]
     assert channels.frame["z_um"].tolist()[:3] == [-1.0, -2.0, -3.0]
@@ -553,7 +556,7 @@ def test_sites_that_no_file_locates_are_located_by_their_position(tmp_path):
 
 
 def test_units_get_the_located_site_of_their_peak(tmp_path):
-    units = alf.read_clusters(write(tmp_path, clusters() | sites(**BARE)), LOCATED)
+    units = alf.ephys.read_clusters(write(tmp_path, clusters() | sites(**BARE)), LOCATED)
     assert units.frame["x_um"].tolist() == [3.0, 1.0, 1.0]
     assert units.frame["region_id"].tolist() == [385, 997, 997]
 
@@ -563,14 +566,14 @@ def test_units_get_the_located_site_of_their_peak(tmp_path):
 def test_located_sites_are_found_in_any_order_and_more_than_once(tmp_path_factory, order, repeated):
     files = write(tmp_path_factory.mktemp("sites"), sites(**BARE))
     other = pd.concat([LOCATED.iloc[order], LOCATED.iloc[[repeated]]])
-    found, expected = (alf.read_channels(files, located) for located in (other, LOCATED))
+    found, expected = (alf.ephys.read_channels(files, located) for located in (other, LOCATED))
     pd.testing.assert_frame_equal(found.frame, expected.frame)
 
 
 @pytest.mark.parametrize("kept", [[0, 1], [0], [1, 2], [2]])
 def test_a_site_that_is_not_located_leaves_the_others_in_their_place(tmp_path, kept):
     located = LOCATED.iloc[kept]
-    frame = alf.read_channels(write(tmp_path, sites(**BARE)), located).frame
+    frame = alf.ephys.read_channels(write(tmp_path, sites(**BARE)), located).frame
     places = {(row.lateral_um, row.axial_um): row.x_um for row in located.itertuples()}
     np.testing.assert_array_equal(frame["x_um"], [places.get(tuple(s), NAN) for s in LOCAL])
 
@@ -578,14 +581,14 @@ def test_a_site_that_is_not_located_leaves_the_others_in_their_place(tmp_path, k
 def test_files_that_locate_sites_overrule_the_metadata(tmp_path):
     for given_away in ({}, {"brainLocationIds_ccf_2017": None}, {"mlapdv": None}):
         files = write(tmp_path / str(len(given_away)), sites(**given_away))
-        channels = alf.read_channels(files, LOCATED)
+        channels = alf.ephys.read_channels(files, LOCATED)
         assert channels.level == "alf"
-        pd.testing.assert_frame_equal(channels.frame, alf.read_channels(files).frame)
+        pd.testing.assert_frame_equal(channels.frame, alf.ephys.read_channels(files).frame)
 
 
 @pytest.mark.parametrize("rows", [[], [3]])
 def test_sites_elsewhere_locate_nothing(tmp_path, rows):
-    channels = alf.read_channels(write(tmp_path, sites(**BARE)), LOCATED.iloc[rows])
+    channels = alf.ephys.read_channels(write(tmp_path, sites(**BARE)), LOCATED.iloc[rows])
     assert channels.level == ""
     assert "region_id" not in channels.frame
 
@@ -593,24 +596,24 @@ def test_sites_elsewhere_locate_nothing(tmp_path, rows):
 def test_a_site_in_two_places_is_refused(tmp_path):
     twice = pd.concat([LOCATED, LOCATED.iloc[[1]].assign(x_um=7.0)])
     with pytest.raises(InconsistentData, match=r"at 20\.0 um, 11\.0 um is located in two places"):
-        alf.read_channels(write(tmp_path, sites(**BARE)), twice)
+        alf.ephys.read_channels(write(tmp_path, sites(**BARE)), twice)
 
 
 def test_located_regions_must_be_known(tmp_path):
     unknown = LOCATED.assign(region_id=12345678)
     with pytest.raises(InconsistentData, match="region id 12345678 is not in the Allen ontology"):
-        alf.read_channels(write(tmp_path, sites(**BARE)), unknown)
+        alf.ephys.read_channels(write(tmp_path, sites(**BARE)), unknown)
 
 
 def test_a_sort_without_geometry_is_passed_over(tmp_path):
     contents = sites() | sites("alf/probe00/iblsorter", localCoordinates=None)
-    channels = alf.read_channels(write(tmp_path, contents))
+    channels = alf.ephys.read_channels(write(tmp_path, contents))
     assert {Path(path).parent.name for path in read_paths(channels)} == {"pykilosort"}
 
 
 def test_sites_need_their_geometry(tmp_path):
     with pytest.raises(MissingDataset, match=r"channels\.localCoordinates\.npy"):
-        alf.read_channels(write(tmp_path, sites(localCoordinates=None)))
+        alf.ephys.read_channels(write(tmp_path, sites(localCoordinates=None)))
 
 
 @pytest.mark.parametrize(
@@ -629,7 +632,7 @@ def test_sites_need_their_geometry(tmp_path):
 )
 def test_sites_that_contradict_themselves_are_refused(tmp_path, changed, name, text):
     with pytest.raises(InconsistentData, match=text) as caught:
-        alf.read_channels(write(tmp_path, sites(**changed)))
+        alf.ephys.read_channels(write(tmp_path, sites(**changed)))
     assert f"channels.{name}.npy" in str(caught.value)
     assert caught.value.remedy in str(caught.value)
 
@@ -660,7 +663,7 @@ def clusters(metrics=METRICS, **changed):
 
 
 def test_units_have_waveform_site_and_metrics(tmp_path):
-    units = alf.read_clusters(write(tmp_path, clusters() | sites()))
+    units = alf.ephys.read_clusters(write(tmp_path, clusters() | sites()))
     frame = units.frame
     assert frame.index.tolist() == [0, 1, 2]
     assert frame["channel"].tolist() == [2, 0, 0]
@@ -689,20 +692,20 @@ def test_units_have_waveform_site_and_metrics(tmp_path):
 
 def test_what_was_not_released_is_no_column(tmp_path):
     arrays = dict.fromkeys(("depths_npy", "amps_npy", "peakToTrough_npy", "uuids_csv"))
-    units = alf.read_clusters(write(tmp_path, clusters(None, **arrays)))
+    units = alf.ephys.read_clusters(write(tmp_path, clusters(None, **arrays)))
     assert list(units.frame) == ["channel"]
     assert units.metrics == ()
 
 
 def test_channels_of_the_sort_itself_are_the_sites_of_its_units(tmp_path):
     better = sites("alf/probe00/iblsorter", localCoordinates=np.array(LOCAL) + 1000)
-    units = alf.read_clusters(write(tmp_path, clusters() | sites() | better))
+    units = alf.ephys.read_clusters(write(tmp_path, clusters() | sites() | better))
     assert units.frame["axial_um"].tolist() == [40.0, 20.0, 20.0]
 
 
 def test_electrode_sites_override_the_sites_of_units(tmp_path):
     other = {"alf/probe00/electrodeSites.mlapdv.npy": np.arange(12.0).reshape(4, 3)}
-    units = alf.read_clusters(write(tmp_path, clusters() | sites() | other))
+    units = alf.ephys.read_clusters(write(tmp_path, clusters() | sites() | other))
     assert units.frame["x_um"].tolist() == [6.0, 0.0, 0.0]
 
 
@@ -711,9 +714,9 @@ def test_electrode_sites_override_the_sites_of_units(tmp_path):
 def test_metrics_find_their_cluster_in_any_order(tmp_path_factory, rows, kept):
     rows = rows[:kept]
     folder = tmp_path_factory.mktemp("sort")
-    whole = alf.read_clusters(write(folder, clusters())).frame
+    whole = alf.ephys.read_clusters(write(folder, clusters())).frame
     table = pd.DataFrame(METRICS).iloc[rows]
-    part = alf.read_clusters(write(folder, clusters(table)))
+    part = alf.ephys.read_clusters(write(folder, clusters(table)))
     for name in part.metrics:
         expected = whole[name].where(whole.index.isin(rows))
         assert part.frame[name].isna().equals(expected.isna())
@@ -722,13 +725,13 @@ def test_metrics_find_their_cluster_in_any_order(tmp_path_factory, rows, kept):
 
 def test_metrics_whose_id_is_the_index_are_joined_by_it(tmp_path):
     table = pd.DataFrame(METRICS).set_index("cluster_id").iloc[::-1]
-    units = alf.read_clusters(write(tmp_path, clusters(table)))
+    units = alf.ephys.read_clusters(write(tmp_path, clusters(table)))
     assert units.frame["amp_std_db"].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_metrics_without_ids_are_joined_by_row(tmp_path):
     table = pd.DataFrame(METRICS).drop(columns="cluster_id")
-    units = alf.read_clusters(write(tmp_path, clusters(table)))
+    units = alf.ephys.read_clusters(write(tmp_path, clusters(table)))
     assert units.frame["amp_std_db"].tolist() == [1.0, 2.0, 3.0]
 
 
@@ -761,14 +764,14 @@ def without_ids(count):
 )
 def test_units_that_contradict_themselves_are_refused(tmp_path, contents, name, text):
     with pytest.raises(InconsistentData, match=text) as caught:
-        alf.read_clusters(write(tmp_path, contents | sites()))
+        alf.ephys.read_clusters(write(tmp_path, contents | sites()))
     assert f"clusters.{name}" in str(caught.value)
     assert caught.value.remedy in str(caught.value)
 
 
 def test_units_need_their_channels(tmp_path):
     with pytest.raises(MissingDataset, match=r"clusters\.channels\.npy"):
-        alf.read_clusters(write(tmp_path, clusters(channels_npy=None)))
+        alf.ephys.read_clusters(write(tmp_path, clusters(channels_npy=None)))
 
 
 # --- spikes -------------------------------------------------------------------------------------
@@ -786,7 +789,7 @@ def spikes(**changed):
 
 def test_spikes_are_read_as_they_were_released(tmp_path):
     contents = spikes()
-    read = alf.read_spikes(write(tmp_path, contents))
+    read = alf.ephys.read_spikes(write(tmp_path, contents))
     assert read.time.tobytes() == contents[f"{SORT}/spikes.times.npy"].tobytes()
     assert read.time.dtype == np.float64
     assert read.cluster.tolist() == [2, 0, 2, 1]
@@ -800,7 +803,7 @@ def test_spikes_are_read_as_they_were_released(tmp_path):
 
 def test_a_sort_may_have_no_spike(tmp_path):
     nothing = {name: np.zeros(0) for name in ("times", "amps", "depths")}
-    read = alf.read_spikes(write(tmp_path, spikes(**nothing, clusters=np.zeros(0, np.int64))))
+    read = alf.ephys.read_spikes(write(tmp_path, spikes(**nothing, clusters=np.zeros(0, np.int64))))
     assert [len(v) for v in (read.time, read.cluster, read.amplitude, read.depth)] == [0] * 4
     assert read.cluster.dtype == np.uint16
 
@@ -813,7 +816,7 @@ def test_cluster_numbers_take_the_smallest_type_that_holds_them(tmp_path, dtype,
     if highest > np.iinfo(dtype).max:
         return
     numbers = np.array([0, highest, 0, 1]).astype(dtype)
-    read = alf.read_spikes(write(tmp_path, spikes(clusters=numbers)))
+    read = alf.ephys.read_spikes(write(tmp_path, spikes(clusters=numbers)))
     assert read.cluster.dtype == expected
     assert read.cluster.tolist() == [0, highest, 0, 1]
 
@@ -822,7 +825,7 @@ def test_cluster_numbers_take_the_smallest_type_that_holds_them(tmp_path, dtype,
 @pytest.mark.parametrize("dtype", [">f8", "<f8", "f4"])
 def test_times_of_any_float_type_keep_their_values(tmp_path, dtype, order):
     times = np.asarray([[0.5], [1.5], [2.5], [2.5]], dtype=dtype, order=order)
-    read = alf.read_spikes(write(tmp_path, spikes(times=times)))
+    read = alf.ephys.read_spikes(write(tmp_path, spikes(times=times)))
     assert read.time.tolist() == [0.5, 1.5, 2.5, 2.5]
     assert read.time.dtype == np.float64
 
@@ -849,7 +852,7 @@ def test_times_of_any_float_type_keep_their_values(tmp_path, dtype, order):
 )
 def test_spikes_that_contradict_themselves_are_refused(tmp_path, changed, name, text):
     with pytest.raises(InconsistentData, match=text) as caught:
-        alf.read_spikes(write(tmp_path, spikes(**changed)))
+        alf.ephys.read_spikes(write(tmp_path, spikes(**changed)))
     assert f"spikes.{name}.npy" in str(caught.value)
     assert caught.value.remedy in str(caught.value)
 
@@ -857,7 +860,7 @@ def test_spikes_that_contradict_themselves_are_refused(tmp_path, changed, name, 
 @pytest.mark.parametrize("name", ["times", "clusters", "amps", "depths"])
 def test_spikes_need_all_their_arrays(tmp_path, name):
     with pytest.raises(MissingDataset, match=rf"spikes\.{name}\.npy is not among"):
-        alf.read_spikes(write(tmp_path, spikes(**{name: None})))
+        alf.ephys.read_spikes(write(tmp_path, spikes(**{name: None})))
 
 
 floats = st.floats(0, 5000) | st.floats(allow_nan=True)
@@ -885,24 +888,24 @@ def listed(files, **facts):
 def test_a_listed_hash_is_compared(tmp_path):
     files = write(tmp_path, {TABLE: TRIALS})
     md5 = hashlib.md5((tmp_path / TABLE).read_bytes()).hexdigest()
-    assert alf.read_trials(listed(files, md5=md5.upper(), file_size=1)).files[0].md5 == md5
+    assert alf.behavior.read_trials(listed(files, md5=md5.upper(), file_size=1)).files[0].md5 == md5
     with pytest.raises(DamagedFile, match=rf"table\.pqt: Its md5 is {md5}, .*Download it again"):
-        alf.read_trials(listed(files, md5="0" * 32))
+        alf.behavior.read_trials(listed(files, md5="0" * 32))
 
 
 def test_where_no_hash_is_listed_the_size_is_compared(tmp_path):
     files = write(tmp_path, {TABLE: TRIALS})
     size = (tmp_path / TABLE).stat().st_size
-    alf.read_trials(listed(files, file_size=size))
+    alf.behavior.read_trials(listed(files, file_size=size))
     with pytest.raises(DamagedFile, match=f"has {size} bytes, and 7 are listed"):
-        alf.read_trials(listed(files, file_size=7))
+        alf.behavior.read_trials(listed(files, file_size=7))
 
 
 def test_a_file_that_is_listed_but_not_there_is_missing(tmp_path):
     files = write(tmp_path, spikes())
     (tmp_path / SORT / "spikes.amps.npy").unlink()
     with pytest.raises(MissingDataset, match=r"spikes\.amps\.npy is listed but not there"):
-        alf.read_spikes(files)
+        alf.ephys.read_spikes(files)
 
 
 def test_a_folder_in_the_place_of_a_file_is_damage(tmp_path):
@@ -910,7 +913,7 @@ def test_a_folder_in_the_place_of_a_file_is_damage(tmp_path):
     (tmp_path / SORT / "spikes.amps.npy").unlink()
     (tmp_path / SORT / "spikes.amps.npy").mkdir()
     with pytest.raises(DamagedFile, match="Cannot be read"):
-        alf.read_spikes(files)
+        alf.ephys.read_spikes(files)
 
 
 def saved(array, **options):
@@ -945,7 +948,7 @@ NPY = saved(np.array([0.0, 1.0, 2.0, 3.0]))
 )
 def test_a_broken_array_is_named_with_a_remedy(tmp_path, content):
     with pytest.raises(DamagedFile, match=r"spikes\.times\.npy: .*Download it again"):
-        alf.read_spikes(write(tmp_path, spikes(times=content)))
+        alf.ephys.read_spikes(write(tmp_path, spikes(times=content)))
 
 
 @pytest.mark.parametrize(
@@ -953,13 +956,13 @@ def test_a_broken_array_is_named_with_a_remedy(tmp_path, content):
 )
 def test_a_broken_table_is_named_with_a_remedy(tmp_path, content):
     with pytest.raises(DamagedFile, match=r"_ibl_trials\.table\.pqt: .*Download it again"):
-        alf.read_trials(write(tmp_path, {TABLE: content}))
+        alf.behavior.read_trials(write(tmp_path, {TABLE: content}))
 
 
 @pytest.mark.parametrize("content", [b"", b'uuids\n"' + b"\xff" * 9, b'uuids\n1,2\n"3'])
 def test_a_broken_list_of_uuids_is_named_with_a_remedy(tmp_path, content):
     with pytest.raises((DamagedFile, InconsistentData), match=r"clusters\.uuids\.csv: .*ownload"):
-        alf.read_clusters(write(tmp_path, clusters(uuids_csv=content)))
+        alf.ephys.read_clusters(write(tmp_path, clusters(uuids_csv=content)))
 
 
 @on_any_folder
@@ -972,9 +975,9 @@ def test_no_damage_leads_to_a_raw_error(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damaged")
     try:
         if whole is NPY:
-            alf.read_spikes(write(folder, spikes(times=bytes(content))))
+            alf.ephys.read_spikes(write(folder, spikes(times=bytes(content))))
         else:
-            alf.read_trials(write(folder, {TABLE: bytes(content)}))
+            alf.behavior.read_trials(write(folder, {TABLE: bytes(content)}))
     except SourceError as error:
         assert error.remedy  # noqa: PT017
 
@@ -983,22 +986,22 @@ def test_no_damage_leads_to_a_raw_error(tmp_path_factory, data):
     ("read", "contents", "needed"),
     [
         (
-            alf.read_trials,
+            alf.behavior.read_trials,
             {TABLE: TRIALS, "alf/_ibl_trials.choice.npy": [1, 1, 1], **BESIDE},
             {TABLE, *BESIDE},
         ),
         (
-            alf.read_channels,
+            alf.ephys.read_channels,
             sites() | sites("alf/probe00") | {"alf/probe00/electrodeSites.mlapdv.npy": MLAPDV},
             (sites().keys() - {f"{SORT}/channels.mlapdv.npy"})
             | {"alf/probe00/electrodeSites.mlapdv.npy"},
         ),
         (
-            alf.read_clusters,
+            alf.ephys.read_clusters,
             clusters() | sites() | sites("alf/probe00/iblsorter"),
             clusters().keys() | sites().keys(),
         ),
-        (alf.read_spikes, spikes() | clusters() | sites(), spikes().keys()),
+        (alf.ephys.read_spikes, spikes() | clusters() | sites(), spikes().keys()),
     ],
 )
 def test_only_what_is_needed_is_asked_for(tmp_path, read, contents, needed):
@@ -1018,7 +1021,7 @@ def test_files_are_got_at_once(tmp_path):
             return super().__getitem__(record)
 
     together = threading.Barrier(4)
-    assert len(alf.read_spikes(Slow(write(tmp_path, spikes()))).time) == 4
+    assert len(alf.ephys.read_spikes(Slow(write(tmp_path, spikes()))).time) == 4
 
 
 def test_an_error_of_getting_a_file_is_told_as_it_is(tmp_path):
@@ -1027,20 +1030,20 @@ def test_an_error_of_getting_a_file_is_told_as_it_is(tmp_path):
             raise MissingDataset("the server is away.", record.path, "Wait.")
 
     with pytest.raises(MissingDataset, match="the server is away"):
-        alf.read_spikes(Broken(write(tmp_path, spikes())))
+        alf.ephys.read_spikes(Broken(write(tmp_path, spikes())))
 
 
 def test_a_table_with_two_columns_of_a_name_is_refused(tmp_path):
     buffer = io.BytesIO()
     pq.write_table(pa.table([[1.0], [2.0]], names=["choice", "choice"]), buffer)
     with pytest.raises(DamagedFile, match=r"Multiple matches for .*choice"):
-        alf.read_trials(write(tmp_path, {TABLE: buffer.getvalue()}))
+        alf.behavior.read_trials(write(tmp_path, {TABLE: buffer.getvalue()}))
 
 
 def test_data_of_two_probes_are_a_mistake_of_the_caller(tmp_path):
     files = write(tmp_path, sites() | sites("alf/probe01"))
     with pytest.raises(ValueError, match="more than one session or probe"):
-        alf.read_channels(files)
+        alf.ephys.read_channels(files)
 
 
 def test_names_of_columns_are_unique_and_ours():
@@ -1056,7 +1059,7 @@ def test_names_of_columns_are_unique_and_ours():
 def test_real_sessions_have_the_trials_that_are_known_of_them():
     found = {}
     for path in sorted(REAL.rglob("_ibl_trials.table.pqt")):
-        trials = alf.read_trials({alf.dataset_record(EID, TABLE): path})
+        trials = alf.behavior.read_trials({alf.dataset_record(EID, TABLE): path})
         frame = trials.frame
         assert trials.extra.shape == (len(frame), 0)
         assert set(frame["choice"]) <= {-1, 0, 1}

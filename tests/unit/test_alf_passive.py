@@ -37,7 +37,7 @@ HEAD = ",passiveProtocol,spontaneousActivity,RFM,taskReplay"
     ],
 )
 def test_periods_are_rows_in_order_of_their_start(tmp_path, lines):
-    periods = alf.read_passive_periods(write(tmp_path, {PERIODS: text(HEAD, *lines)}))
+    periods = alf.passive.read_passive_periods(write(tmp_path, {PERIODS: text(HEAD, *lines)}))
     assert periods.frame.to_dict("list") == {
         "period": ["passiveProtocol", "spontaneousActivity", "taskReplay", "RFM"],
         "start": [10.5, 10.5, 350.25, 400.0],
@@ -49,7 +49,7 @@ def test_periods_are_rows_in_order_of_their_start(tmp_path, lines):
 @pytest.mark.parametrize("nothing", ["", "nan", "NaN"])
 def test_a_period_that_was_not_shown_is_left_out(tmp_path, nothing):
     lines = f"start,1,1,{nothing},3", f"stop,9,2,{nothing},4"
-    periods = alf.read_passive_periods(write(tmp_path, {PERIODS: text(HEAD, *lines)}))
+    periods = alf.passive.read_passive_periods(write(tmp_path, {PERIODS: text(HEAD, *lines)}))
     assert "RFM" not in periods.frame["period"].tolist()
     assert len(periods.frame) == 3
 
@@ -59,7 +59,9 @@ def test_a_period_that_was_not_shown_is_left_out(tmp_path, nothing):
 def test_times_of_periods_are_read_to_the_last_bit(tmp_path_factory, start, length):
     stop = start + length
     table = text(",RFM", f"start,{start!r}", f"stop,{stop!r}")
-    frame = alf.read_passive_periods(write(tmp_path_factory.mktemp("p"), {PERIODS: table})).frame
+    frame = alf.passive.read_passive_periods(
+        write(tmp_path_factory.mktemp("p"), {PERIODS: table})
+    ).frame
     assert frame.to_dict("list") == {"period": ["RFM"], "start": [start], "stop": [stop]}
 
 
@@ -82,7 +84,7 @@ def test_times_of_periods_are_read_to_the_last_bit(tmp_path_factory, start, leng
 )
 def test_periods_that_contradict_themselves_are_refused(tmp_path, lines, fault):
     with pytest.raises(InconsistentData, match=fault) as caught:
-        alf.read_passive_periods(write(tmp_path, {PERIODS: text(*lines)}))
+        alf.passive.read_passive_periods(write(tmp_path, {PERIODS: text(*lines)}))
     assert PERIODS in str(caught.value)
     assert caught.value.remedy
 
@@ -100,7 +102,7 @@ REPLAYED = {
 
 
 def test_stimuli_are_rows_in_order_of_their_start(tmp_path):
-    stimuli = alf.read_passive_stimuli(write(tmp_path, {STIMULI: REPLAYED}))
+    stimuli = alf.passive.read_passive_stimuli(write(tmp_path, {STIMULI: REPLAYED}))
     assert stimuli.frame.to_dict("list") == {
         "stimulus": ["tone", "valve", "tone", "noise", "valve", "tone"],
         "start": [5.0, 10.0, 20.0, 25.0, 30.0, 40.0],
@@ -118,7 +120,7 @@ def test_every_stimulus_is_a_row(tmp_path_factory, counts):
         table[f"{name}On"] = np.where(np.arange(rows) < count, np.arange(rows) + 1.0, np.nan)
         table[f"{name}Off"] = table[f"{name}On"] + 0.5
     files = write(tmp_path_factory.mktemp("stimuli"), {STIMULI: table})
-    frame = alf.read_passive_stimuli(files).frame
+    frame = alf.passive.read_passive_stimuli(files).frame
     assert tuple((frame["stimulus"] == name).sum() for name in names) == counts
     assert frame["start"].is_monotonic_increasing
     assert frame.index.tolist() == list(range(sum(counts)))
@@ -129,8 +131,8 @@ def test_a_numbered_table_is_read_as_well(tmp_path):
     table = pd.DataFrame(REPLAYED)
     numbered = table.to_csv().encode()
     pd.testing.assert_frame_equal(
-        alf.read_passive_stimuli(write(tmp_path / "a", {STIMULI: numbered})).frame,
-        alf.read_passive_stimuli(write(tmp_path / "b", {STIMULI: table})).frame,
+        alf.passive.read_passive_stimuli(write(tmp_path / "a", {STIMULI: numbered})).frame,
+        alf.passive.read_passive_stimuli(write(tmp_path / "b", {STIMULI: table})).frame,
     )
 
 
@@ -150,7 +152,7 @@ def test_a_numbered_table_is_read_as_well(tmp_path):
 def test_stimuli_that_contradict_themselves_are_refused(tmp_path, changed, fault):
     table = {name: values for name, values in (REPLAYED | changed).items() if values is not None}
     with pytest.raises(InconsistentData, match=fault) as caught:
-        alf.read_passive_stimuli(write(tmp_path, {STIMULI: table}))
+        alf.passive.read_passive_stimuli(write(tmp_path, {STIMULI: table}))
     assert STIMULI in str(caught.value)
     assert caught.value.remedy
 
@@ -167,7 +169,7 @@ PATCHES = {
 
 
 def test_patches_are_read_as_they_were_released(tmp_path):
-    gabors = alf.read_passive_gabors(write(tmp_path, {GABORS: PATCHES | {"id": [7, 8, 9]}}))
+    gabors = alf.passive.read_passive_gabors(write(tmp_path, {GABORS: PATCHES | {"id": [7, 8, 9]}}))
     assert gabors.frame.to_dict("list") == PATCHES
     assert read_paths(gabors) == [GABORS]
 
@@ -190,7 +192,7 @@ def test_patches_are_read_as_they_were_released(tmp_path):
 def test_patches_that_contradict_themselves_are_refused(tmp_path, changed, fault):
     table = {name: values for name, values in (PATCHES | changed).items() if values is not None}
     with pytest.raises(InconsistentData, match=fault) as caught:
-        alf.read_passive_gabors(write(tmp_path, {GABORS: table}))
+        alf.passive.read_passive_gabors(write(tmp_path, {GABORS: table}))
     assert GABORS in str(caught.value)
     assert caught.value.remedy
 
@@ -204,7 +206,7 @@ def test_each_square_is_where_it_was_shown(tmp_path_factory, n, seed):
     shown = np.random.default_rng(seed).integers(0, 256, (15, 15, n), dtype=np.uint8)
     times = np.arange(n) / 60
     contents = {NOISE_TIMES: times, NOISE: shown.tobytes(order="F")}
-    noise = alf.read_receptive_field(write(tmp_path_factory.mktemp("noise"), contents))
+    noise = alf.passive.read_receptive_field(write(tmp_path_factory.mktemp("noise"), contents))
     assert noise.time.tolist() == times.tolist()
     assert noise.pattern.shape == (n, 225)
     assert noise.pattern.dtype == np.uint8
@@ -216,20 +218,20 @@ def test_each_square_is_where_it_was_shown(tmp_path_factory, n, seed):
 def test_the_bytes_of_a_frame_run_down_its_columns(tmp_path):
     # The second byte of a file in Fortran order is square (1, 0).
     contents = {NOISE_TIMES: [1.0], NOISE: bytes([0, 1, *[2] * 223])}
-    noise = alf.read_receptive_field(write(tmp_path, contents))
+    noise = alf.passive.read_receptive_field(write(tmp_path, contents))
     assert np.flatnonzero(noise.pattern[0] == 1).tolist() == [15]
     assert read_paths(noise) == [NOISE_TIMES, NOISE]
 
 
 def test_noise_that_is_not_listed_has_times_alone(tmp_path):
-    noise = alf.read_receptive_field(write(tmp_path, {NOISE_TIMES: [1.0, 2.0]}))
+    noise = alf.passive.read_receptive_field(write(tmp_path, {NOISE_TIMES: [1.0, 2.0]}))
     assert noise.pattern is None
     assert noise.time.tolist() == [1.0, 2.0]
 
 
 def test_times_of_the_noise_are_needed(tmp_path):
     with pytest.raises(MissingDataset, match=r"_ibl_passiveRFM\.times\.npy"):
-        alf.read_receptive_field(write(tmp_path, {NOISE: bytes(225)}))
+        alf.passive.read_receptive_field(write(tmp_path, {NOISE: bytes(225)}))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_times_of_the_noise_are_needed(tmp_path):
 def test_noise_that_contradicts_its_times_is_refused(tmp_path, contents, name, fault):
     whole = {NOISE_TIMES: [1.0, 2.0], NOISE: bytes(450)}
     with pytest.raises(InconsistentData, match=fault) as caught:
-        alf.read_receptive_field(write(tmp_path, whole | contents))
+        alf.passive.read_receptive_field(write(tmp_path, whole | contents))
     assert name in str(caught.value)
     assert caught.value.remedy
 
@@ -253,9 +255,9 @@ def test_noise_that_contradicts_its_times_is_refused(tmp_path, contents, name, f
 # --- files --------------------------------------------------------------------------------------
 
 READERS = {
-    alf.read_passive_periods: ({PERIODS: text(",RFM", "start,1", "stop,2")}, PERIODS),
-    alf.read_passive_stimuli: ({STIMULI: REPLAYED}, STIMULI),
-    alf.read_passive_gabors: ({GABORS: PATCHES}, GABORS),
+    alf.passive.read_passive_periods: ({PERIODS: text(",RFM", "start,1", "stop,2")}, PERIODS),
+    alf.passive.read_passive_stimuli: ({STIMULI: REPLAYED}, STIMULI),
+    alf.passive.read_passive_gabors: ({GABORS: PATCHES}, GABORS),
 }
 
 

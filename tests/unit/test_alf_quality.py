@@ -16,7 +16,7 @@ NAMES = {
         "_iblqc_ephysSpectralDensityAP.freqs.npy",
     ),
 }
-READ = {"rms": alf.read_rms, "spectral_density": alf.read_spectral_density}
+READ = {"rms": alf.quality.read_rms, "spectral_density": alf.quality.read_spectral_density}
 kinds = pytest.mark.parametrize("kind", NAMES)
 
 

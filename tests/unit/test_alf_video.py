@@ -32,9 +32,9 @@ DIAMETERS = {
 }
 # What is measured on the frames, as a reader and the file that has one row a frame.
 MEASURED = {
-    "pose": (alf.read_pose, POSE, lambda n: {name: np.zeros(n) for name in POINTS}),
-    "pupil": (alf.read_pupil, PUPIL, lambda n: {name: np.zeros(n) for name in DIAMETERS}),
-    "motion_energy": (alf.read_motion_energy, ENERGY, np.zeros),
+    "pose": (alf.video.read_pose, POSE, lambda n: {name: np.zeros(n) for name in POINTS}),
+    "pupil": (alf.video.read_pupil, PUPIL, lambda n: {name: np.zeros(n) for name in DIAMETERS}),
+    "motion_energy": (alf.video.read_motion_energy, ENERGY, np.zeros),
 }
 measured = pytest.mark.parametrize(("read", "path", "make"), MEASURED.values(), ids=MEASURED)
 
@@ -44,21 +44,21 @@ measured = pytest.mark.parametrize(("read", "path", "make"), MEASURED.values(), 
 
 def test_times_of_frames_are_read_bit_by_bit(tmp_path):
     times = np.array([0.1, 0.1, 0.30000000000000004])
-    read = alf.read_frame_times(write(tmp_path, {TIMES: times}))
+    read = alf.video.read_frame_times(write(tmp_path, {TIMES: times}))
     assert read.time.tobytes() == times.tobytes()
     assert read_paths(read) == [TIMES]
 
 
 def test_licks_are_read_bit_by_bit(tmp_path):
     times = np.array([0.1, 0.30000000000000004, 9.0])
-    read = alf.read_licks(write(tmp_path, {LICKS: times}))
+    read = alf.behavior.read_licks(write(tmp_path, {LICKS: times}))
     assert read.time.tobytes() == times.tobytes()
     assert read_paths(read) == [LICKS]
 
 
 @pytest.mark.parametrize(
     ("read", "path"),
-    [(alf.read_frame_times, TIMES), (alf.read_licks, LICKS)],
+    [(alf.video.read_frame_times, TIMES), (alf.behavior.read_licks, LICKS)],
     ids=["frame_times", "licks"],
 )
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_times_that_are_none_are_refused(tmp_path, read, path, times, text):
 
 
 def test_there_may_be_no_lick_and_no_frame(tmp_path):
-    assert alf.read_licks(write(tmp_path, {LICKS: np.zeros(0)})).time.shape == (0,)
+    assert alf.behavior.read_licks(write(tmp_path, {LICKS: np.zeros(0)})).time.shape == (0,)
     files = write(tmp_path, {TIMES: [1.0, 2.0], ENERGY: np.zeros(0)})
-    frames = alf.read_motion_energy(files)
+    frames = alf.video.read_motion_energy(files)
     assert (len(frames.time), len(frames.frame), frames.n_dropped) == (0, 0, 2)
 
 
-@pytest.mark.parametrize("read", [alf.read_frame_times, alf.read_licks])
+@pytest.mark.parametrize("read", [alf.video.read_frame_times, alf.behavior.read_licks])
 def test_times_that_are_not_listed_are_missing(tmp_path, read):
     with pytest.raises(MissingDataset, match=f"session {EID}, alf"):
         read(write(tmp_path, {REGION: [0, 0, 1, 1]}))
@@ -183,7 +183,7 @@ def test_only_the_file_and_its_times_are_asked_for(tmp_path, read, path, make):
 def test_the_pose_is_read_as_it_was_released(tmp_path, tracker, dtype):
     released = pd.DataFrame(POINTS).astype(dtype)
     path = f"alf/_ibl_leftCamera.{tracker}.pqt"
-    frames = alf.read_pose(write(tmp_path, {TIMES: [1.0, 2.0, 3.0, 4.0], path: released}))
+    frames = alf.video.read_pose(write(tmp_path, {TIMES: [1.0, 2.0, 3.0, 4.0], path: released}))
     pd.testing.assert_frame_equal(frames.frame, released)
     assert frames.time.tolist() == [2.0, 3.0, 4.0]
     assert (frames.n_dropped, frames.region) == (1, None)
@@ -197,7 +197,7 @@ def test_points_are_those_of_the_table(tmp_path):
         "tail_start_y": [2.0],
         "tail_start_x": [1],
     }
-    frames = alf.read_pose(write(tmp_path, {TIMES: [1.0], POSE: table}))
+    frames = alf.video.read_pose(write(tmp_path, {TIMES: [1.0], POSE: table}))
     assert frames.frame.to_dict("records") == [
         {"tail_start_x": 1.0, "tail_start_y": 2.0, "tail_start_likelihood": 0.5}
     ]
@@ -220,19 +220,19 @@ def without(table, *names):
 )
 def test_a_pose_that_contradicts_itself_is_refused(tmp_path, table, text):
     with pytest.raises(InconsistentData, match=rf"leftCamera\.dlc\.pqt: .*{text}"):
-        alf.read_pose(write(tmp_path, {TIMES: [1.0, 2.0, 3.0], POSE: table}))
+        alf.video.read_pose(write(tmp_path, {TIMES: [1.0, 2.0, 3.0], POSE: table}))
 
 
 def test_two_trackers_are_a_mistake_of_the_caller(tmp_path):
     other = "alf/_ibl_leftCamera.lightningPose.pqt"
     with pytest.raises(ValueError, match="more than one tracker"):
-        alf.read_pose(write(tmp_path, {TIMES: [1.0, 2.0, 3.0], POSE: POINTS, other: POINTS}))
+        alf.video.read_pose(write(tmp_path, {TIMES: [1.0, 2.0, 3.0], POSE: POINTS, other: POINTS}))
 
 
 @pytest.mark.parametrize("released", [("raw", "smooth"), ("raw",), ("smooth",)])
 def test_diameters_are_read_as_far_as_they_are_released(tmp_path, released):
     table = {f"pupilDiameter_{name}": DIAMETERS[f"pupilDiameter_{name}"] for name in released}
-    frames = alf.read_pupil(write(tmp_path, {TIMES: [1.0, 2.0, 3.0], PUPIL: table}))
+    frames = alf.video.read_pupil(write(tmp_path, {TIMES: [1.0, 2.0, 3.0], PUPIL: table}))
     assert list(frames.frame) == [f"diameter_{name}" for name in released]
     for name in released:
         expected = DIAMETERS[f"pupilDiameter_{name}"]
@@ -249,14 +249,14 @@ def test_diameters_are_read_as_far_as_they_are_released(tmp_path, released):
 )
 def test_a_pupil_that_contradicts_itself_is_refused(tmp_path, table, text):
     with pytest.raises(InconsistentData, match=rf"features\.pqt: .*{text}"):
-        alf.read_pupil(write(tmp_path, {TIMES: [1.0], PUPIL: table}))
+        alf.video.read_pupil(write(tmp_path, {TIMES: [1.0], PUPIL: table}))
 
 
 @pytest.mark.parametrize("dtype", ["<f8", "<f4", ">f8"])
 def test_motion_energy_is_read_with_its_region(tmp_path, dtype):
     energy = np.array([0.5, NAN, 2.5], dtype=dtype)
     files = write(tmp_path, {TIMES: [1.0, 2.0, 3.0], ENERGY: energy, REGION: [10, 0, 300, 200]})
-    frames = alf.read_motion_energy(files)
+    frames = alf.video.read_motion_energy(files)
     np.testing.assert_array_equal(frames.frame["energy"], energy)
     assert frames.frame["energy"].dtype == energy.dtype.newbyteorder("=")
     assert frames.region == (10, 0, 300, 200)
@@ -265,7 +265,7 @@ def test_motion_energy_is_read_with_its_region(tmp_path, dtype):
 
 
 def test_motion_energy_may_lack_its_region(tmp_path):
-    frames = alf.read_motion_energy(write(tmp_path, {TIMES: [1.0], ENERGY: [3.0]}))
+    frames = alf.video.read_motion_energy(write(tmp_path, {TIMES: [1.0], ENERGY: [3.0]}))
     assert frames.region is None
     assert frames.frame["energy"].tolist() == [3.0]
 
@@ -286,5 +286,5 @@ def test_motion_energy_may_lack_its_region(tmp_path):
 )
 def test_motion_energy_that_contradicts_itself_is_refused(tmp_path, contents, text):
     with pytest.raises(InconsistentData, match=text) as caught:
-        alf.read_motion_energy(write(tmp_path, {TIMES: [1.0], ENERGY: [3.0]} | contents))
+        alf.video.read_motion_energy(write(tmp_path, {TIMES: [1.0], ENERGY: [3.0]} | contents))
     assert caught.value.remedy

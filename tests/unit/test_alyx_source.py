@@ -17,7 +17,6 @@ import pytest
 
 from schemas.errors import MissingDataset, QueryError, SourceError
 from schemas.settings import AlyxSettings
-from schemas.sources.base import CheckRecord, Found, Selection
 from schemas.sources.one_api import OneSource, listing, open_source, query
 from schemas.sources.one_api.alyx import AlyxSource
 from schemas.sources.one_api.client import UnstablePages
@@ -30,6 +29,7 @@ from schemas.sources.one_api.tables import (
     merge,
     write_tables,
 )
+from schemas.sources.records import CheckRecord, Found, Selection
 from tests.conftest import REAL
 from tests.support.alyx import AlyxServer
 from tests.support.online import impatient, settings, source

@@ -8,7 +8,7 @@ import pytest
 
 from schemas import MODULES
 from schemas.database.declared import tables_of, with_parts
-from schemas.sources import base
+from schemas.sources import alf
 
 ATTRIBUTE = re.compile(
     r"^(?P<name>[a-z][a-z0-9_]*)(?: *= *[^:]+?)? *: *(?P<type>\S+) *# (?P<comment>.+)$"
@@ -111,13 +111,13 @@ def test_an_imported_table_says_what_it_was_read_from(name):
 @pytest.mark.parametrize("name", [n for n, t in TABLES.items() if issubclass(t, dj.Imported)])
 def test_an_imported_table_says_what_is_on_offer_for_it(name):
     assert isinstance(TABLES[name].listed, property)
-    assert set(TABLES[name].kinds) <= set(base.DATA_KINDS)
+    assert set(TABLES[name].kinds) <= set(alf.KINDS)
 
 
 def test_every_kind_of_data_is_imported_by_one_table_or_is_a_pointer():
     imported = [t.kinds[0] for t in TABLES.values() if issubclass(t, dj.Imported)]
-    pointers = [kind for kind in base.DATA_KINDS if kind.startswith("raw_")]
-    assert sorted([*imported, *pointers, "other"]) == sorted(base.DATA_KINDS)
+    pointers = [kind for kind in alf.KINDS if kind.startswith("raw_")]
+    assert sorted([*imported, *pointers, "other"]) == sorted(alf.KINDS)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -17,8 +17,9 @@ from iblutil.io import parquet
 
 from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources import one_api
-from schemas.sources.base import InsertionRecord, select_revision
+from schemas.sources.base import select_revision
 from schemas.sources.one_api import OneSource, open_source, session_id
+from schemas.sources.records import InsertionRecord
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "ONE"
 EIDS = [str(uuid.uuid4()) for _ in range(3)]
@@ -177,7 +178,7 @@ def test_data_of_a_bare_tree_are_loaded_by_another_process_than_listed_them(tree
     listed = OneSource(tree, home).sessions()
     before = snapshot(home)
     source = open_source(str(tree), home)
-    wheels = [source.load_wheel([d for d in s.datasets if d.kind == "wheel"]) for s in listed]
+    wheels = [source.load("wheel", [d for d in s.datasets if d.kind == "wheel"]) for s in listed]
     assert [w.time[0] for w in wheels] == [2.0, 1.0, 0.0]
     assert snapshot(home) == before
 
@@ -185,23 +186,23 @@ def test_data_of_a_bare_tree_are_loaded_by_another_process_than_listed_them(tree
 def test_data_of_a_bare_tree_are_loaded_where_nobody_listed_it(tree, home, tmp_path):
     session = OneSource(tree, home).sessions()[0]
     wheel = [d for d in session.datasets if d.kind == "wheel"]
-    assert OneSource(tree, tmp_path / "new home").load_wheel(wheel).time[0] == 2.0
+    assert OneSource(tree, tmp_path / "new home").load("wheel", wheel).time[0] == 2.0
 
 
 def test_a_session_that_came_later_is_found(tree, home, tmp_path):
     worker = OneSource(tree, home)
-    worker.load_wheel([d for d in worker.sessions()[0].datasets if d.kind == "wheel"])
+    worker.load("wheel", [d for d in worker.sessions()[0].datasets if d.kind == "wheel"])
     write(tree / "ALK01/2020-01-03/001", *WHEEL, value=7.0)
     (new,) = (
         s for s in OneSource(tree, tmp_path / "b").sessions() if s.date.isoformat() == "2020-01-03"
     )
-    assert worker.load_wheel([d for d in new.datasets if d.kind == "wheel"]).time[0] == 7.0
+    assert worker.load("wheel", [d for d in new.datasets if d.kind == "wheel"]).time[0] == 7.0
 
 
 def test_nothing_is_written_into_the_folder(tree, home):
     before = snapshot(tree)
     source = OneSource(tree, home)
-    source.load_wheel([d for d in source.sessions()[0].datasets if d.kind == "wheel"])
+    source.load("wheel", [d for d in source.sessions()[0].datasets if d.kind == "wheel"])
     assert snapshot(tree) == before
     (tables_folder,) = (home / "tables").iterdir()
     assert sorted(p.name for p in tables_folder.iterdir()) == ["datasets.pqt", "sessions.pqt"]
@@ -227,7 +228,7 @@ def test_a_link_that_leads_nowhere_is_listed_and_missing_when_it_is_read(tree, h
     wheel = source.sessions()[0].datasets
     assert wheel[0].file_size is None
     with pytest.raises(MissingDataset, match="listed but not there"):
-        source.load_wheel(wheel)
+        source.load("wheel", wheel)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_a_bad_session_is_told_and_does_not_stop_the_others(tree, home, session,
     assert text in str(problem)
     assert str(tree / session) in str(problem)
     assert problem.remedy in str(problem)
-    source.load_wheel([d for d in good[0].datasets if d.kind == "wheel"])
+    source.load("wheel", [d for d in good[0].datasets if d.kind == "wheel"])
 
 
 def test_a_tree_of_bad_sessions_alone_has_only_problems(tmp_path, home):
@@ -360,7 +361,7 @@ def test_the_revision_that_is_asked_for_is_the_one_that_is_loaded(tmp_path, home
     source = OneSource(folder, home)
     (listed,) = source.sessions()
     loaded = {
-        asked: source.load_wheel(select_revision(listed.datasets, asked))
+        asked: source.load("wheel", select_revision(listed.datasets, asked))
         for asked in (None, "", "2024-01-01", "2025-01-01")
     }
     assert {k: w.time[0] for k, w in loaded.items()} == {
@@ -380,7 +381,7 @@ def test_a_session_without_lab_is_found(tmp_path, home, lab):
     tables(tmp_path / "ONE", sessions, dataset_rows(*WHEEL))
     source = OneSource(tmp_path / "ONE", home)
     assert source.sessions()[0].lab is None
-    assert len(source.load_wheel(source.sessions()[0].datasets).time) == 3
+    assert len(source.load("wheel", source.sessions()[0].datasets).time) == 3
 
 
 def test_what_is_listed_but_not_there_is_missing_when_it_is_loaded(tmp_path, home):
@@ -389,7 +390,7 @@ def test_what_is_listed_but_not_there_is_missing_when_it_is_loaded(tmp_path, hom
     (session,) = source.sessions()
     assert len(session.datasets) == 2
     with pytest.raises(MissingDataset, match=r"_ibl_wheel\.timestamps\.npy is listed but"):
-        source.load_wheel(session.datasets)
+        source.load("wheel", session.datasets)
 
 
 def test_a_file_that_is_not_the_listed_one_is_damaged(tmp_path, home):
@@ -397,7 +398,7 @@ def test_a_file_that_is_not_the_listed_one_is_damaged(tmp_path, home):
     tables(tmp_path / "ONE", [session_row()], dataset_rows(*WHEEL, md5="0" * 32))
     source = OneSource(tmp_path / "ONE", home)
     with pytest.raises(DamagedFile, match=r"0{32} is listed"):
-        source.load_wheel(source.sessions()[0].datasets)
+        source.load("wheel", source.sessions()[0].datasets)
 
 
 def test_a_session_that_was_taken_away_is_missing(tmp_path, home):
@@ -406,7 +407,7 @@ def test_a_session_that_was_taken_away_is_missing(tmp_path, home):
     datasets = source.sessions()[0].datasets
     tables(tmp_path / "ONE", [session_row(EIDS[1])], dataset_rows(*WHEEL, eid=EIDS[1]))
     with pytest.raises(MissingDataset, match=f"{EIDS[0]} is not there any more"):
-        OneSource(tmp_path / "ONE", home).load_wheel(datasets)
+        OneSource(tmp_path / "ONE", home).load("wheel", datasets)
 
 
 GOOD = session_row(EIDS[2], subject="good")
@@ -506,7 +507,7 @@ def test_other_tables_in_the_folder_are_no_trouble_and_make_no_noise(tmp_path, h
     pd.DataFrame({"firing_rate": [1.0]}).to_parquet(tmp_path / "ONE" / "clusters.pqt")
     caplog.set_level(logging.DEBUG)
     source = OneSource(tmp_path / "ONE", home)
-    source.load_wheel(source.sessions()[0].datasets)
+    source.load("wheel", source.sessions()[0].datasets)
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
     assert not logging.getLogger("one.alf.cache").disabled
 
@@ -556,7 +557,7 @@ def test_real_sessions_are_listed_and_loaded(home):
         "2020-09-04",
     ]
     assert {(s.lab, s.subject, s.number) for s in sessions} == {("mrsicflogellab", "SWC_054", 1)}
-    assert [len(source.load_trials(s.datasets).frame) for s in sessions] == [
+    assert [len(source.load("trials", s.datasets).frame) for s in sessions] == [
         719,
         532,
         752,

@@ -10,8 +10,9 @@ from iblutil.io import parquet
 from populate.registration.sessions import _State
 from schemas import storage
 from schemas.errors import RegistrationError, SourceError, StorageError
-from schemas.sources.base import InsertionRecord, is_dataset_path, is_probe_name
+from schemas.sources.base import is_dataset_path, is_probe_name
 from schemas.sources.one_api import OneSource
+from schemas.sources.records import InsertionRecord
 from tests.support.alyx import AlyxServer
 from tests.support.online import source
 

@@ -9,7 +9,7 @@ import datajoint as dj
 
 from populate import catalog, cli, diagram
 from schemas import session
-from schemas.sources import alf, base
+from schemas.sources import alf
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -72,7 +72,7 @@ def test_the_table_of_data_says_where_each_file_goes():
                 assert table in readers
                 assert table.kinds[0] == kind
             told.add(kind)
-    assert told == set(base.DATA_KINDS)
+    assert told == set(alf.KINDS)
 
 
 def test_the_table_of_data_names_every_table_that_reads_files():

@@ -42,7 +42,10 @@ TABLE_ROOM = {
     "schemas.rows",
     "schemas.storage",
     "schemas.maths",
+    "schemas.imported",
     "schemas.sources.base",
+    "schemas.sources.data",
+    "schemas.sources.records",
 }
 
 MAY_IMPORT = {
@@ -68,6 +71,8 @@ MAY_IMPORT = {
         "schemas.database.upstream",
         "schemas.sources",
     },
+    "schemas.imported": {"datajoint", "schemas.errors", "schemas.rows", "schemas.session"}
+    | {"schemas.sources.base", "schemas.sources.records"},
     "schemas.maths": {"numpy", "scipy", "schemas.maths"},
     "schemas.sources": BASICS
     | {
@@ -103,6 +108,7 @@ MAY_IMPORT = {
     | {
         "schemas",
         "schemas.connection",
+        "schemas.imported",
         "schemas.database.declared",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
@@ -118,6 +124,10 @@ MAY_IMPORT = {
 } | {
     f"schemas.{name}": TABLE_ROOM | {f"schemas.{earlier}" for earlier in MODULES[:i]}
     for i, name in enumerate(MODULES)
+}
+# The kinds of data are those that readers declare.
+MAY_IMPORT["schemas.session"] = MAY_IMPORT["schemas.session"] - {"schemas.imported"} | {
+    "schemas.sources.alf"
 }
 
 

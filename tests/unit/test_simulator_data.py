@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from iblutil.io import parquet
 
-from schemas.sources.base import CAMERAS, PROVENANCES, QC_OUTCOMES, TRACKERS
+from schemas.sources.records import CAMERAS, PROVENANCES, QC_OUTCOMES, TRACKERS
 from schemas.sources.simulator import FAULTS, SIZES, Size, Truth, simulate
 
 # Megabytes that the data besides trials, wheel and sorts may take.

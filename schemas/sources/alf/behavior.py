@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.sources.alf.kinds import TASK, names_of, reads
 from schemas.sources.alf.names import (
     INTEGER_TRIAL_COLUMNS,
     LICK_TIMES,
@@ -34,9 +35,15 @@ from schemas.sources.alf.reading import (
     split_columns,
     vector,
 )
-from schemas.sources.base import DatasetRecord, Licks, Trials, Wheel
+from schemas.sources.data import Licks, Trials, Wheel
+from schemas.sources.records import DatasetRecord
 
 
+@reads(
+    "trials",
+    "task events and outcome of each trial",
+    (TASK, names_of(TRIALS_TABLE, *TRIAL_FILES)),
+)
 def read_trials(files: Files) -> Trials:
     """Read the task events of a session.
 
@@ -103,6 +110,7 @@ def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndar
     return numbers
 
 
+@reads("wheel", "position of the steering wheel", (TASK, names_of(*WHEEL_FILES)))
 def read_wheel(files: Files) -> Wheel:
     """Read the wheel trace of a session.
 
@@ -143,6 +151,7 @@ def _interpolate(points: np.ndarray, count: int, path: Path) -> np.ndarray:
     return np.interp(np.arange(count), sample, time)
 
 
+@reads("licks", "times of licks", (TASK, names_of(LICK_TIMES)))
 def read_licks(files: Files) -> Licks:
     """Read the times of licks.
 

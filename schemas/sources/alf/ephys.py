@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.sources.alf.kinds import SORTING, names_of, reads
 from schemas.sources.alf.names import (
     CLUSTER_COLUMNS,
+    CLUSTER_FILES,
     METRIC_COLUMNS,
     PEAK_COLUMNS,
     SITE_COLUMNS,
@@ -32,14 +34,20 @@ from schemas.sources.alf.reading import (
     split_columns,
     vector,
 )
-from schemas.sources.base import Channels, Clusters, DatasetRecord, Spikes
+from schemas.sources.data import Channels, Clusters, Spikes
 from schemas.sources.ontology import region_ids
+from schemas.sources.records import DatasetRecord
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _POSITION = ["axial_um", "lateral_um"]
 _LOCATION = ["x_um", "y_um", "z_um", "region_id"]
 
 
+@reads(
+    "channels",
+    "recording sites of a probe and where they lie in the brain",
+    (SORTING, r"(?:channels|electrodeSites)\..*"),
+)
 def read_channels(files: Files, located: pd.DataFrame | None = None) -> Channels:
     """Read the recording sites of a probe, and where they lie.
 
@@ -154,6 +162,11 @@ def _regions(values: pd.Series | np.ndarray, path: Path) -> pd.Series:
     return ids
 
 
+@reads(
+    "clusters",
+    "units of a spike sorting, with their metrics",
+    (SORTING, names_of(*CLUSTER_FILES)),
+)
 def read_clusters(files: Files, located: pd.DataFrame | None = None) -> Clusters:
     """Read the units of a sort, their metrics, and the site of their peak channel.
 
@@ -265,6 +278,7 @@ def _metric_rows(table: pd.DataFrame, count: int, path: Path) -> np.ndarray:
     return ids.to_numpy(dtype=np.int64)
 
 
+@reads("spikes", "spikes of a spike sorting", (SORTING, names_of(*SPIKE_FILES)))
 def read_spikes(files: Files) -> Spikes:
     """Read the spikes of a sort.
 

@@ -77,8 +77,22 @@ TRIAL_FILES = {
     )
     for attribute in dict.fromkeys(re.sub(r"_[01]$", "", column) for column in TRIAL_COLUMNS)
 }
-# Any of these makes trials; the others only add to them.
-TRIAL_TABLE_FILES = (TRIALS_TABLE, *list(TRIAL_FILES)[:12])
+TRIAL_TABLE_FILES = (
+    TRIALS_TABLE,
+    "_ibl_trials.intervals.npy",
+    "_ibl_trials.stimOn_times.npy",
+    "_ibl_trials.goCue_times.npy",
+    "_ibl_trials.firstMovement_times.npy",
+    "_ibl_trials.response_times.npy",
+    "_ibl_trials.feedback_times.npy",
+    "_ibl_trials.choice.npy",
+    "_ibl_trials.feedbackType.npy",
+    "_ibl_trials.contrastLeft.npy",
+    "_ibl_trials.contrastRight.npy",
+    "_ibl_trials.rewardVolume.npy",
+    "_ibl_trials.probabilityLeft.npy",
+)
+"""Files of which one is enough to import trials; all other files only add columns."""
 WHEEL_FILES = ("_ibl_wheel.timestamps.npy", "_ibl_wheel.position.npy")
 CLUSTER_FILES = (
     "clusters.channels.npy",

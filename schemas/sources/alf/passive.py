@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.sources.alf.kinds import TASK, names_of, reads
 from schemas.sources.alf.names import (
     NOISE_FRAMES,
     NOISE_TIMES,
@@ -26,7 +27,7 @@ from schemas.sources.alf.reading import (
     read_times,
     refuse,
 )
-from schemas.sources.base import Events, ReceptiveField
+from schemas.sources.data import Events, ReceptiveField
 
 SIDE = 15
 """Squares on each side of a frame of the sparse noise."""
@@ -34,6 +35,11 @@ SIDE = 15
 _STIMULI = ("valve", "tone", "noise")
 
 
+@reads(
+    "passive_periods",
+    "periods of the passive protocol after the task",
+    (TASK, names_of(PASSIVE_PERIODS)),
+)
 def read_passive_periods(files: Files) -> Events:
     """Read the periods of the passive protocol.
 
@@ -71,6 +77,11 @@ def read_passive_periods(files: Files) -> Events:
     return Events(_in_order(frame, "period", path), reader.files)
 
 
+@reads(
+    "passive_stimuli",
+    "valve, tone and noise, replayed in the passive protocol",
+    (TASK, names_of(PASSIVE_STIMULI)),
+)
 def read_passive_stimuli(files: Files) -> Events:
     """Read the valve openings, tones and noises of the passive protocol.
 
@@ -109,6 +120,11 @@ def read_passive_stimuli(files: Files) -> Events:
     return Events(_in_order(pd.concat(frames), "stimulus", path), reader.files)
 
 
+@reads(
+    "passive_gabors",
+    "Gabor patches, replayed in the passive protocol",
+    (TASK, names_of(PASSIVE_GABORS)),
+)
 def read_passive_gabors(files: Files) -> Events:
     """Read the Gabor patches of the passive protocol.
 
@@ -144,6 +160,12 @@ def read_passive_gabors(files: Files) -> Events:
     return Events(_in_order(frame, None, path), reader.files)
 
 
+@reads(
+    "receptive_field",
+    "sparse noise for receptive fields, shown in the passive protocol",
+    (TASK, names_of(NOISE_TIMES)),
+    ("raw_passive_data", names_of(NOISE_FRAMES)),
+)
 def read_receptive_field(files: Files) -> ReceptiveField:
     """Read the sparse noise, and the times of its frames.
 

@@ -7,61 +7,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from schemas.sources.alf import names
-from schemas.sources.base import BANDS, CAMERAS, TRACKERS, DatasetRecord, SortingRecord
+from schemas.sources.alf.kinds import KINDS
+from schemas.sources.records import DatasetRecord, SortingRecord
 
 SORTERS = ("iblsorter", "pykilosort")
 
-_TASK = r"alf(?:/task_\d+)?"
-_SORT = r"alf/probe[\w-]+(?:/.+)?"
-_QUALITY = r"(?:raw_ephys_data|alf)/probe[\w-]+"
-_CAMERA = f"(?P<camera>{'|'.join(CAMERAS)})"
-_BAND = f"(?P<band>{'|'.join(BANDS)})"
-
-
-def _any_of(*files: str) -> str:
-    return "|".join(map(re.escape, files))
-
-
-# Kind, its folder, its file name: the first that fits.
-_RULES = tuple(
-    (kind, re.compile(folder), re.compile(name))
-    for kind, folder, name in (
-        ("trials", _TASK, _any_of(names.TRIALS_TABLE, *names.TRIAL_FILES)),
-        ("wheel", _TASK, _any_of(*names.WHEEL_FILES)),
-        ("channels", _SORT, r"(?:channels|electrodeSites)\..*"),
-        ("clusters", _SORT, _any_of(*names.CLUSTER_FILES)),
-        ("spikes", _SORT, _any_of(*names.SPIKE_FILES)),
-        ("frame_times", _TASK, rf"_ibl_{_CAMERA}Camera\.times\.npy"),
-        ("pose", _TASK, rf"_ibl_{_CAMERA}Camera\.(?P<tracker>{'|'.join(TRACKERS)})\.pqt"),
-        ("pupil", _TASK, r"_ibl_(?P<camera>left|right)Camera\.features\.pqt"),
-        (
-            "motion_energy",
-            _TASK,
-            rf"{_CAMERA}(?:Camera\.ROIMotionEnergy|ROIMotionEnergy\.position)\.npy",
-        ),
-        ("licks", _TASK, _any_of(names.LICK_TIMES)),
-        ("passive_periods", _TASK, _any_of(names.PASSIVE_PERIODS)),
-        ("passive_stimuli", _TASK, _any_of(names.PASSIVE_STIMULI)),
-        ("passive_gabors", _TASK, _any_of(names.PASSIVE_GABORS)),
-        ("receptive_field", _TASK, _any_of(names.NOISE_TIMES)),
-        ("receptive_field", "raw_passive_data", _any_of(names.NOISE_FRAMES)),
-        ("rms", _QUALITY, r"_iblqc_ephysTimeRms(?P<band>AP|LF)\.(?:rms|timestamps)\.npy"),
-        (
-            "spectral_density",
-            _QUALITY,
-            r"_iblqc_ephysSpectralDensity(?P<band>AP|LF)\.(?:power|freqs)\.npy",
-        ),
-        (
-            "raw_ephys",
-            r"raw_ephys_data/probe[\w-]+",
-            rf"(?!_iblqc_).+\.(?:{_BAND}\.(?:cbin|ch|meta|bin)|(?:sync|timestamps)\.npy)",
-        ),
-        ("raw_video", "raw_video_data", rf"_iblrig_{_CAMERA}Camera\.raw\.mp4"),
-    )
-)
-# What is of the probe, and of none of its sorts, though it may lie beside one.
-_OF_NO_SORT = ("rms", "spectral_density")
 _PROBE = re.compile(r"(?:raw_ephys_data|alf)/(?P<probe>probe[\w-]+)(?:/(?P<below>.+))?")
 
 
@@ -88,8 +38,8 @@ def place(path: str) -> _Place:
     probe = _PROBE.fullmatch(collection)
     sorter = None
     # Electrode sites belong to the probe: they hold for every sort, so they are of none.
-    in_sort = probe and collection.startswith("alf/") and kind not in _OF_NO_SORT
-    if probe and in_sort and not name.startswith("electrodeSites."):
+    in_sorting = collection.startswith("alf/") and KINDS[kind].is_of_sorting
+    if probe and in_sorting and not name.startswith("electrodeSites."):
         sorter = probe["below"] or ""
     return _Place(
         kind,
@@ -105,10 +55,11 @@ def place(path: str) -> _Place:
 
 
 def _kind(collection: str, name: str) -> tuple[str, dict[str, str | None]]:
-    """Tell the kind of a file, and what else its name says."""
-    for kind, folder, file in _RULES:
-        if folder.fullmatch(collection) and (match := file.fullmatch(name)):
-            return kind, match.groupdict()
+    """Return the kind of a file, and the camera, tracker or band in its name."""
+    for kind in KINDS.values():
+        for folder, file in kind.files:
+            if folder.fullmatch(collection) and (match := file.fullmatch(name)):
+                return kind.name, match.groupdict()
     return "other", {}
 
 
@@ -123,7 +74,7 @@ def classify(path: str) -> str:
     Returns
     -------
     str
-        A key of `base.DATA_KINDS`; `'other'` for files that no reader here uses.
+        A name in `KINDS`; `'other'` for files that no reader here uses.
     """
     return place(path).kind
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.errors import InconsistentData
+from schemas.sources.alf.kinds import RAW_QUALITY, reads
 from schemas.sources.alf.reading import REPORT, Files, Reader, by_name, need, read_times
-from schemas.sources.base import DatasetRecord, RawQuality
+from schemas.sources.data import RawQuality
+from schemas.sources.records import DatasetRecord
 
 
+@reads(
+    "rms",
+    "root mean square of the raw recording of a probe, in windows",
+    (RAW_QUALITY, r"_iblqc_ephysTimeRms(?P<band>AP|LF)\.(?:rms|timestamps)\.npy"),
+    is_of_sorting=False,
+)
 def read_rms(files: Files) -> RawQuality:
     """Read the root mean square of one band of a raw recording, in windows.
 
@@ -31,6 +39,12 @@ def read_rms(files: Files) -> RawQuality:
     return _read_quality(files, "rms", "rms", "timestamps", "Time")
 
 
+@reads(
+    "spectral_density",
+    "power spectrum of the raw recording of a probe",
+    (RAW_QUALITY, r"_iblqc_ephysSpectralDensity(?P<band>AP|LF)\.(?:power|freqs)\.npy"),
+    is_of_sorting=False,
+)
 def read_spectral_density(files: Files) -> RawQuality:
     """Read the power spectrum of one band of a raw recording.
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from schemas.database import io_counters
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset
 from schemas.sources.alf.paths import place
-from schemas.sources.base import DatasetRecord, FileRead
+from schemas.sources.records import DatasetRecord, FileRead
 
 Files = Mapping[DatasetRecord, Path]
 """Datasets on offer, and where each is: told, and if need be downloaded, when it is asked for."""

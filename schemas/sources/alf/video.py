@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.sources.alf.kinds import CAMERA, TASK, reads
 from schemas.sources.alf.names import PUPIL_COLUMNS
 from schemas.sources.alf.paths import place
 from schemas.sources.alf.reading import (
@@ -21,7 +22,8 @@ from schemas.sources.alf.reading import (
     read_times,
     vector,
 )
-from schemas.sources.base import DatasetRecord, Frames, FrameTimes
+from schemas.sources.data import Frames, FrameTimes
+from schemas.sources.records import TRACKERS, DatasetRecord
 
 _OF_A_POINT = ("x", "y", "likelihood")
 _TOO_SHORT = (
@@ -30,6 +32,11 @@ _TOO_SHORT = (
 )
 
 
+@reads(
+    "frame_times",
+    "times of the frames of a camera",
+    (TASK, rf"_ibl_{CAMERA}Camera\.times\.npy"),
+)
 def read_frame_times(files: Files) -> FrameTimes:
     """Read the times of the frames of a camera.
 
@@ -47,6 +54,11 @@ def read_frame_times(files: Files) -> FrameTimes:
     return FrameTimes(read_times(reader, _the_file(reader, "frame_times")), reader.files)
 
 
+@reads(
+    "pose",
+    "points tracked on the frames of a camera",
+    (TASK, rf"_ibl_{CAMERA}Camera\.(?P<tracker>{'|'.join(TRACKERS)})\.pqt"),
+)
 def read_pose(files: Files) -> Frames:
     """Read the points that one tracker found on the frames of a camera.
 
@@ -75,6 +87,11 @@ def read_pose(files: Files) -> Frames:
     return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
 
 
+@reads(
+    "pupil",
+    "diameter of the pupil on the frames of a camera",
+    (TASK, r"_ibl_(?P<camera>left|right)Camera\.features\.pqt"),
+)
 def read_pupil(files: Files) -> Frames:
     """Read the diameter of the pupil on the frames of a camera.
 
@@ -108,6 +125,11 @@ def read_pupil(files: Files) -> Frames:
     return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
 
 
+@reads(
+    "motion_energy",
+    "motion energy in a region of interest of a camera",
+    (TASK, rf"{CAMERA}(?:Camera\.ROIMotionEnergy|ROIMotionEnergy\.position)\.npy"),
+)
 def read_motion_energy(files: Files) -> Frames:
     """Read the motion energy of a camera, and the region that it was measured in.
 

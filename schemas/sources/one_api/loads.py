@@ -5,27 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pandas as pd
+from typing import Any
 
 from schemas.sources import alf
-from schemas.sources.base import (
-    Channels,
-    Clusters,
-    DatasetRecord,
-    Events,
-    Frames,
-    FrameTimes,
-    Licks,
-    RawQuality,
-    ReceptiveField,
-    Spikes,
-    Trials,
-    Wheel,
-)
-
-T = TypeVar("T")
+from schemas.sources.records import DatasetRecord
 
 
 class LazyFiles(Mapping[DatasetRecord, Path]):
@@ -56,84 +39,20 @@ class LazyFiles(Mapping[DatasetRecord, Path]):
 
 
 class AlfLoader:
-    """The loaders of a source, given where its files are.
+    """Loading of data, for sources that know where their files are.
 
-    A file is looked for, or downloaded, when its reader asks for it and not before: of all that
-    is listed for a kind of data, a reader needs but some.
+    A file is looked for, or downloaded, when its reader opens it and not before: a reader needs
+    only some of the files that are listed for a kind of data.
     """
 
     def _files(self, datasets: Sequence[DatasetRecord]) -> AbstractContextManager[alf.Files]:
-        """Give the files of datasets, which are left alone as long as the context lasts."""
+        """Return the files of datasets, which are not evicted as long as the context lasts."""
         raise NotImplementedError
 
-    def _load(self, read: Callable[..., T], datasets: Sequence[DatasetRecord], *given: Any) -> T:
+    def load(self, kind: str, datasets: Sequence[DatasetRecord], **options: Any) -> Any:
+        """Load the data of one kind; see `schemas.sources.base.Source.load`."""
+        reader = alf.KINDS[kind].reader
+        if reader is None:
+            raise ValueError(f"no reader imports {kind!r}")
         with self._files(datasets) as files:
-            return read(files, *given)
-
-    def load_trials(self, datasets: Sequence[DatasetRecord]) -> Trials:
-        """Load the task events of a session."""
-        return self._load(alf.read_trials, datasets)
-
-    def load_wheel(self, datasets: Sequence[DatasetRecord]) -> Wheel:
-        """Load the wheel trace of a session."""
-        return self._load(alf.read_wheel, datasets)
-
-    def load_channels(
-        self, datasets: Sequence[DatasetRecord], located: pd.DataFrame | None = None
-    ) -> Channels:
-        """Load the recording sites of a probe, by `located` where no file locates them."""
-        return self._load(alf.read_channels, datasets, located)
-
-    def load_clusters(
-        self, datasets: Sequence[DatasetRecord], located: pd.DataFrame | None = None
-    ) -> Clusters:
-        """Load the units of a sort, with metrics and site of the peak channel."""
-        return self._load(alf.read_clusters, datasets, located)
-
-    def load_spikes(self, datasets: Sequence[DatasetRecord]) -> Spikes:
-        """Load the spikes of a sort."""
-        return self._load(alf.read_spikes, datasets)
-
-    def load_frame_times(self, datasets: Sequence[DatasetRecord]) -> FrameTimes:
-        """Load the times of the frames of a camera."""
-        return self._load(alf.read_frame_times, datasets)
-
-    def load_pose(self, datasets: Sequence[DatasetRecord]) -> Frames:
-        """Load the points that one tracker found on the frames of a camera."""
-        return self._load(alf.read_pose, datasets)
-
-    def load_pupil(self, datasets: Sequence[DatasetRecord]) -> Frames:
-        """Load the diameter of the pupil on the frames of a camera."""
-        return self._load(alf.read_pupil, datasets)
-
-    def load_motion_energy(self, datasets: Sequence[DatasetRecord]) -> Frames:
-        """Load the motion energy of a camera."""
-        return self._load(alf.read_motion_energy, datasets)
-
-    def load_licks(self, datasets: Sequence[DatasetRecord]) -> Licks:
-        """Load the times of licks."""
-        return self._load(alf.read_licks, datasets)
-
-    def load_passive_periods(self, datasets: Sequence[DatasetRecord]) -> Events:
-        """Load the periods of the passive protocol."""
-        return self._load(alf.read_passive_periods, datasets)
-
-    def load_receptive_field(self, datasets: Sequence[DatasetRecord]) -> ReceptiveField:
-        """Load the sparse noise and the times of its frames."""
-        return self._load(alf.read_receptive_field, datasets)
-
-    def load_passive_stimuli(self, datasets: Sequence[DatasetRecord]) -> Events:
-        """Load the valve openings, tones and noises of the passive protocol."""
-        return self._load(alf.read_passive_stimuli, datasets)
-
-    def load_passive_gabors(self, datasets: Sequence[DatasetRecord]) -> Events:
-        """Load the Gabor patches of the passive protocol."""
-        return self._load(alf.read_passive_gabors, datasets)
-
-    def load_rms(self, datasets: Sequence[DatasetRecord]) -> RawQuality:
-        """Load the root mean square of one band of a raw recording."""
-        return self._load(alf.read_rms, datasets)
-
-    def load_spectral_density(self, datasets: Sequence[DatasetRecord]) -> RawQuality:
-        """Load the power spectrum of one band of a raw recording."""
-        return self._load(alf.read_spectral_density, datasets)
+            return reader(files, **options)

@@ -13,9 +13,9 @@ from typing import Any
 from schemas.errors import QueryError
 from schemas.maths.quality import BWM_PROJECT, BWM_TASK_CHECKS, BWM_TASK_PASS
 from schemas.sources import ontology
-from schemas.sources.base import Found, Selection
 from schemas.sources.one_api.client import Client, NotThere
 from schemas.sources.one_api.selection import unknown
+from schemas.sources.records import Found, Selection
 
 Reply = Mapping[str, Any]
 

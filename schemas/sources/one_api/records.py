@@ -18,7 +18,10 @@ import pandas as pd
 
 from schemas.errors import SourceError
 from schemas.sources import alf
-from schemas.sources.base import (
+from schemas.sources.base import is_dataset_path, is_probe_name, is_subject_name
+from schemas.sources.one_api.tables import Tables
+from schemas.sources.ontology import region_ids
+from schemas.sources.records import (
     PROVENANCES,
     QC_OUTCOMES,
     CheckRecord,
@@ -27,12 +30,7 @@ from schemas.sources.base import (
     SessionRecord,
     SubjectRecord,
     TrajectoryRecord,
-    is_dataset_path,
-    is_probe_name,
-    is_subject_name,
 )
-from schemas.sources.one_api.tables import Tables
-from schemas.sources.ontology import region_ids
 
 SEXES = ("M", "F", "U")
 PLACE = ("x", "y", "z", "depth", "theta", "phi", "roll")

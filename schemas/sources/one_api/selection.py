@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.errors import QueryError
 from schemas.maths.quality import BWM_PROJECT, BWM_TASK_CHECKS, BWM_TASK_PASS
-from schemas.sources.base import Found, InsertionRecord, Selection, SessionRecord
+from schemas.sources.records import Found, InsertionRecord, Selection, SessionRecord
 
 
 def select(records: Sequence[SessionRecord], selection: Selection, where: Path) -> Found:

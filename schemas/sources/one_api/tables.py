@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import SourceError
-from schemas.sources.base import QC_OUTCOMES
+from schemas.sources.records import QC_OUTCOMES
 
 Tables = dict[str, pd.DataFrame]
 """Tables by name; ids are columns of text, and missing values are null."""

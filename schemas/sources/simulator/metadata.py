@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.maths.quality import BWM_TASK_CHECKS
-from schemas.sources.base import PROVENANCES
+from schemas.sources.records import PROVENANCES
 from schemas.sources.simulator import ephys
 from schemas.sources.simulator.plan import (
     FIRST_DATE,

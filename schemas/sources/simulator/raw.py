@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.sources.base import BANDS
+from schemas.sources.records import BANDS
 from schemas.sources.simulator.ephys import N_SITES
 from schemas.sources.simulator.writing import Content
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from schemas.sources.base import CAMERAS, TRACKERS
+from schemas.sources.records import CAMERAS, TRACKERS
 from schemas.sources.simulator import behaviour, ephys, metrics, passive, raw, video
 from schemas.sources.simulator.plan import TRIALS_REVISION, Probe, Session, Size
 from schemas.sources.simulator.truth import EdgeCase

@@ -50,7 +50,7 @@ class Fault:
     probe_name : str or None
         Probe, where it concerns one.
     fails : str
-        Which import fails: a key of `base.DATA_KINDS`.
+        Which import fails: a key of `alf.KINDS`.
     path : str
         The file at fault, below the session folder.
     detail : str

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from iblutil.io import parquet
 
 from schemas.errors import DamagedFile, SettingsError
-from schemas.sources.base import QC_OUTCOMES
+from schemas.sources.records import QC_OUTCOMES
 from schemas.sources.simulator.plan import Session, identifier
 
 ORIGIN = "simulated"

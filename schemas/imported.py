@@ -1,0 +1,212 @@
+"""What all imported tables share: from the listed files of a key to its rows.
+
+DataJoint calls three functions for each key. `make_fetch` fetches the files that a source lists,
+`make_compute` loads them while no transaction is open, and `make_insert` inserts the rows. A table
+states the kinds of data that it reads, and turns loaded data into rows in `as_rows`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datajoint as dj
+
+from schemas import rows
+from schemas.errors import InconsistentData, MissingDataset
+from schemas.session import Dataset, Session
+from schemas.sources import base
+from schemas.sources.records import DatasetRecord, FileRead
+
+SOURCE = """
+# one row per file that was on offer; with its hash where it was really read
+-> master
+-> session.Dataset
+---
+source_revision    : varchar(64)  # revision on offer; empty for the original
+source_md5 = null  : varchar(32)  # hash of the bytes that were read; null where not needed
+source_size = null : int64        # (byte) size of the file that was read; null where not needed
+"""
+"""Definition of the part table `Source`, which every imported table has."""
+
+AsRows = tuple[dict[str, Any], dict[str, Any]]
+"""The row of a key without its primary key, and the rows of part tables by part table name."""
+
+
+class KeyProduct:
+    """The product of the primary keys of several tables.
+
+    The query is built by `proj`, because tables have no connection while they are defined.
+    """
+
+    def __init__(self, *tables: type[dj.Table]) -> None:
+        self._tables = tables
+
+    def proj(self) -> dj.expression.QueryExpression:
+        """Return every combination of the keys."""
+        first, *others = (table.proj() for table in self._tables)
+        return functools.reduce(operator.mul, others, first)
+
+
+def listed(*kinds: str) -> dj.expression.QueryExpression:
+    """Return the datasets of some kinds that a source lists."""
+    return Dataset & {"is_listed": True} & [{"data_kind": kind} for kind in kinds]
+
+
+class ImportedFromFiles:
+    """Base class of the tables whose rows are read from files of a session.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        Kinds of data, as in `session.DataKind`. The first is the kind that the table imports; a
+        row can be made where a source lists a file of that kind. The reader of the first kind
+        also gets the files of the other kinds.
+    candidates
+        Tables whose keys a complete release would have.
+    Source : type of dj.Part
+        The files that were read; its definition is `SOURCE`.
+    """
+
+    kinds: tuple[str, ...]
+    candidates: Any = Session
+    Source: type[dj.Part]
+
+    @property
+    def listed(self) -> dj.expression.QueryExpression:
+        """All revisions of the datasets that are listed for each key."""
+        return listed(*self.kinds)
+
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Keys for which a source lists files of the first kind."""
+        offered = self.listed & {"data_kind": self.kinds[0]}
+        every = self.candidates.proj()
+        finer = [name for name in every.primary_key if name not in offered.primary_key]
+        return every & offered.proj(*finer)
+
+    def as_rows(self, loaded: Any) -> AsRows:
+        """Turn loaded data into the row of a key and the rows of its part tables.
+
+        Arrays are packed here: the object is written when the row is inserted.
+        """
+        raise NotImplementedError
+
+    def make_fetch(self, key: dict[str, Any]) -> tuple:
+        """Fetch the listed files."""
+        return (fetch_datasets(self.listed & key),)
+
+    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
+        """Load the files and turn their data into rows."""
+        source, datasets = open_datasets(listed)
+        loaded = source.load(self.kinds[0], datasets)
+        return (*self.as_rows(loaded), loaded.files)
+
+    def make_insert(
+        self,
+        key: dict[str, Any],
+        row: dict[str, Any],
+        parts: dict[str, Any],
+        files: Sequence[FileRead],
+    ) -> None:
+        """Insert the row, the rows of the part tables, and the files that were read."""
+        rows.insert1(self, {**key, **row})
+        for name, table in parts.items():
+            rows.insert(getattr(self, name)(), table, key)
+        insert_sources(self.Source(), key, files)
+
+
+def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:
+    """Fetch rows of `listed`, joined or not, in the order of their paths."""
+    return datasets.to_dicts(order_by="dataset_path")
+
+
+def as_records(listed: Sequence[Mapping[str, Any]]) -> list[DatasetRecord]:
+    """Turn rows of `Dataset` into the records that sources load."""
+    return [
+        DatasetRecord(
+            eid=row["eid"],
+            path=row["dataset_path"],
+            kind=row["data_kind"],
+            collection=row["collection"],
+            name=row["dataset_name"],
+            revision=row["revision"],
+            dataset_id=row["dataset_id"],
+            file_size=row["file_size"],
+            md5=row["md5"],
+            qc=row["dataset_qc"],
+            is_default=row["is_default"],
+            probe_name=row.get("probe_name"),
+            sorter=row.get("dataset_sorter"),
+            camera=row.get("camera"),
+            tracker=row.get("dataset_tracker"),
+            band=row.get("band"),
+        )
+        for row in listed
+    ]
+
+
+def open_datasets(
+    listed: Sequence[Mapping[str, Any]], revision: str | None = None
+) -> tuple[base.Source, tuple[DatasetRecord, ...]]:
+    """Open the source of listed files, and choose one revision of each file.
+
+    Parameters
+    ----------
+    listed : sequence of mappings
+        As `fetch_datasets` returns them.
+    revision : str, optional
+        As in `schemas.sources.base.select_revision`.
+
+    Raises
+    ------
+    MissingDataset
+        No file is listed, or no file of that revision or an older one.
+    InconsistentData
+        The chosen files are listed by different sources.
+    """
+    records = as_records(listed)
+    chosen = base.select_revision(records, revision)
+    if not chosen:
+        raise _missing(records, revision)
+    locations = {row["dataset_path"]: row["data_source"] for row in listed}
+    sources = sorted({locations[record.path] for record in chosen})
+    if len(sources) > 1:
+        raise InconsistentData(
+            f"the {chosen[0].kind} are split between the sources {' and '.join(sources)}.",
+            f"session {chosen[0].eid}",
+            "Register the source that has all of these files again.",
+        )
+    return base.open_source(sources[0]), chosen
+
+
+def _missing(records: Sequence[DatasetRecord], revision: str | None) -> MissingDataset:
+    if not records:
+        return MissingDataset(
+            "no source lists the files any more.", None, "Register their source again."
+        )
+    there = ", ".join(sorted({record.revision or "the original" for record in records}))
+    return MissingDataset(
+        f"no {records[0].kind} of revision {revision!r} or older are listed.",
+        f"session {records[0].eid}",
+        f"There are: {there}.",
+    )
+
+
+def insert_sources(part: dj.Part, key: Mapping[str, Any], files: Sequence[FileRead]) -> None:
+    """Insert the files that a row was read from, and the listed files that were not needed."""
+    rows.insert(
+        part,
+        [
+            {
+                "dataset_path": file.path,
+                "source_revision": file.revision,
+                "source_md5": file.md5,
+                "source_size": file.file_size,
+            }
+            for file in files
+        ],
+        key,
+    )

@@ -1,0 +1,165 @@
+"""What sources load: the arrays and tables of one kind of data of one session.
+
+Times are seconds of the session clock, lengths micrometres, amplitudes volts, angles radians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from schemas.sources.records import FileRead
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Trials of a session: one row a trial, columns under our names.
+
+    `frame` holds the known columns that the release has; `extra` the columns that we have no
+    name for, untouched.
+    """
+
+    frame: pd.DataFrame
+    extra: pd.DataFrame
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """Wheel trace: `time` (n,) seconds ascending, `position` (n,) radians, + counter-clockwise."""
+
+    time: np.ndarray
+    position: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Recording sites: one row a site, the index being the row that `clusters.channels` names.
+
+    Columns of `frame`: `axial_um`, `lateral_um`; `x_um`, `y_um`, `z_um` (ML, AP, DV from bregma)
+    and `region_id` (nullable integer) where located; `raw_index`, `channel_label` where released.
+    `level` says how far the location can be trusted: `'alf'` where files give it, `'resolved'`
+    where the metadata do, `''` where neither does.
+    """
+
+    frame: pd.DataFrame
+    level: str
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Units of a sort: one row a cluster, the index being the cluster id (row number).
+
+    Columns of `frame` (absent where not released): `channel` (row of the channels arrays),
+    `cluster_uuid`, `cluster_depth` (um), `cluster_amp` (V), `peak_to_trough` (ms); from the
+    peak channel `axial_um`, `lateral_um`, `x_um`, `y_um`, `z_um`, `region_id` (nullable integer);
+    and the released metrics under our names.
+
+    `metrics` names the metric columns that the released table has: a metric that is missing for
+    one cluster is NaN, one that the sort lacks is no column.
+    """
+
+    frame: pd.DataFrame
+    metrics: tuple[str, ...]
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spikes:
+    """Spikes of a sort in order of time: (S,) arrays, values as released.
+
+    `time` float64 seconds ascending, `cluster` unsigned integer row of the clusters table,
+    `amplitude` volts, `depth` micrometres from the tip (may be NaN).
+    """
+
+    time: np.ndarray
+    cluster: np.ndarray
+    amplitude: np.ndarray
+    depth: np.ndarray
+    files: tuple[FileRead, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTimes:
+    """Times of the frames of a camera: (n,) float64 seconds, ascending."""
+
+    time: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What was measured on each frame of a video: pose, pupil or motion energy.
+
+    There are often more times than frames, since the camera's clock starts before its video. The
+    first ones are then left out, so that the last frame has the last time.
+
+    Attributes
+    ----------
+    time : ndarray
+        (n,) float64 seconds, ascending, one a frame.
+    frame : DataFrame
+        n rows. Pose: `{point}_x`, `{point}_y` (px), `{point}_likelihood` for each point. Pupil:
+        `diameter_raw`, `diameter_smooth` (px), as far as released. Motion energy: `energy`
+        (a.u.).
+    n_dropped : int
+        Number of times that were left out.
+    region : tuple of int or None
+        Region of interest of the motion energy: x, y, width, height (px).
+    """
+
+    time: np.ndarray
+    frame: pd.DataFrame
+    n_dropped: int
+    region: tuple[int, int, int, int] | None = None
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Licks:
+    """Times of licks: (n,) float64 seconds, ascending."""
+
+    time: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Events of the passive protocol: one row each, in order of their start.
+
+    Columns of `frame`, all with `start` and `stop` (s): periods also `period`; stimuli also
+    `stimulus` (`'valve'`, `'tone'`, `'noise'`); Gabor patches also `position` (deg), `contrast`
+    (fraction), `phase` (as released).
+    """
+
+    frame: pd.DataFrame
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptiveField:
+    """Sparse noise: `time` (f,) float64 seconds, ascending; `pattern` (f, 225) uint8, or None.
+
+    A row of `pattern` holds the 15 x 15 squares of a frame, column 15 i + j being square (i, j);
+    None where the raw stimulus is not listed.
+    """
+
+    time: np.ndarray
+    pattern: np.ndarray | None
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RawQuality:
+    """Quality of a raw recording: `values` (n, channels) at `at` (n,).
+
+    Root mean square (V) at times (s), or power (V**2/Hz) at frequencies (Hz).
+    """
+
+    at: np.ndarray
+    values: np.ndarray
+    files: tuple[FileRead, ...] = ()

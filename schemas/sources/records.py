@@ -1,0 +1,261 @@
+"""What sources list: sessions, insertions, datasets, and the names that they use.
+
+Times are seconds of the session clock, lengths micrometres, amplitudes volts, angles radians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
+
+CAMERAS = {"left": 60.0, "right": 150.0, "body": 30.0}
+"""Cameras, and their nominal frame rates (Hz)."""
+
+TRACKERS = ("dlc", "lightningPose")
+
+BANDS = {"ap": 30_000.0, "lf": 2_500.0}
+"""Bands of a raw recording, and their nominal sampling rates (Hz)."""
+
+PROVENANCES = (
+    "Planned",
+    "Micro-manipulator",
+    "Histology track",
+    "Ephys aligned histology track",
+)
+"""Where a trajectory comes from; each overrules the ones before it."""
+
+LEVELS = ("none", "traced", "aligned", "resolved", "alf")
+"""How far the location of a probe is settled, from not at all to released with the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A file that a source lists for a session.
+
+    Attributes
+    ----------
+    eid : str
+        Session UUID, lower case.
+    path : str
+        POSIX path below the session folder, its revision folder included.
+    kind : str
+        Which kind of data it belongs to, a key of `DATA_KINDS`.
+    collection : str
+        Folder below the session, without the revision folder.
+    name : str
+        File name.
+    revision : str
+        Revision, `''` for the original file.
+    dataset_id : str or None
+        Dataset UUID of Alyx.
+    file_size : int or None
+        Bytes.
+    md5 : str or None
+        Hash as listed; None where the source lists none.
+    qc : str or None
+        One of `QC_OUTCOMES`.
+    is_default : bool or None
+        Whether the source flags it as the default revision; None where it flags none.
+    probe_name : str or None
+        Probe whose folder the file is in.
+    sorter : str or None
+        For the files of a spike sort, the folder below the probe's (`''` for the probe's own).
+    camera : str or None
+        For the files of a camera, one of `CAMERAS`.
+    tracker : str or None
+        For poses, what tracked the points, one of `TRACKERS`.
+    band : str or None
+        For the files of a raw recording and its quality, one of `BANDS`.
+    """
+
+    eid: str
+    path: str
+    kind: str
+    collection: str
+    name: str
+    revision: str = ""
+    dataset_id: str | None = None
+    file_size: int | None = None
+    md5: str | None = None
+    qc: str | None = None
+    is_default: bool | None = None
+    probe_name: str | None = None
+    sorter: str | None = None
+    camera: str | None = None
+    tracker: str | None = None
+    band: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """An entry of extended quality control, typed.
+
+    Numbers and booleans (as 0 and 1) are in `value`, names of `QC_OUTCOMES` in `outcome`, and
+    whatever else was released in `text`, as JSON; all are None for an entry that is not set.
+    """
+
+    name: str
+    value: float | None = None
+    outcome: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrajectoryRecord:
+    """An estimate of where a probe went in.
+
+    Attributes
+    ----------
+    provenance : str
+        One of `PROVENANCES`.
+    trajectory_id : str or None
+        UUID of Alyx.
+    x, y, z, depth : float or None
+        Entry into the brain from bregma (ML, AP, DV) and length along the probe, micrometres.
+    theta, phi, roll : float or None
+        Polar angle, azimuth and rotation about the probe, degrees.
+    is_current : bool
+        Whether it is the furthest of the insertion in the order of `PROVENANCES`.
+    sites : tuple of tuple
+        Located sites (axial, lateral, x, y, z, region id), lengths in micrometres, where the
+        source lists them.
+    """
+
+    provenance: str
+    trajectory_id: str | None = None
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    depth: float | None = None
+    theta: float | None = None
+    phi: float | None = None
+    roll: float | None = None
+    is_current: bool = False
+    sites: tuple[tuple[float | None, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InsertionRecord:
+    """A probe in a session. `pid` is None where the source does not know it.
+
+    `level` tells how far its location is settled, one of `LEVELS`, None where not known; `picks`
+    are the points of the track in histology, (x, y, z) in micrometres from bregma.
+    """
+
+    eid: str
+    probe_name: str
+    pid: str | None = None
+    model: str | None = None
+    serial: str | None = None
+    qc: str | None = None
+    level: str | None = None
+    checks: tuple[CheckRecord, ...] = ()
+    picks: tuple[tuple[float, float, float], ...] = ()
+    trajectories: tuple[TrajectoryRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRecord:
+    """The public fields of a mouse; None where the source does not know them."""
+
+    nickname: str
+    sex: str | None = None
+    birth_date: date | None = None
+    death_date: date | None = None
+    strain: str | None = None
+    line: str | None = None
+    species: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SortingRecord:
+    """A spike sort that is offered for an insertion: sorter, and revision of its spike times.
+
+    One sort of an insertion is the default: the one to use where nobody asks for another.
+    """
+
+    eid: str
+    probe_name: str
+    sorter: str
+    revision: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session with its datasets and insertions, as a source lists it."""
+
+    eid: str
+    subject: str
+    date: date
+    number: int
+    lab: str | None = None
+    start: datetime | None = None
+    task_protocol: str | None = None
+    projects: str | None = None
+    qc: str | None = None
+    mouse: SubjectRecord | None = None
+    checks: tuple[CheckRecord, ...] = ()
+    datasets: tuple[DatasetRecord, ...] = ()
+    insertions: tuple[InsertionRecord, ...] = ()
+    sortings: tuple[SortingRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which recordings of a source are meant: all criteria that are given must hold.
+
+    Names are exact. `eids` and `pids` name sessions and insertions themselves; where both are
+    given, either is enough. Nothing given means everything.
+
+    Attributes
+    ----------
+    tag : str or None
+        Name of a release of data that some dataset of the recording belongs to.
+    subject, lab, project : str or None
+        Nickname of the mouse, name of the laboratory, one of the projects of the session.
+    eids, pids : tuple of str
+        UUIDs of sessions and of insertions.
+    region : str or None
+        Acronym of a region of the Allen atlas in which a site of the insertion lies, in it or in
+        any part of it.
+    bwm_rule : bool
+        Only insertions that the rule of the Brain-Wide Map's releases selects.
+    """
+
+    tag: str | None = None
+    subject: str | None = None
+    lab: str | None = None
+    project: str | None = None
+    eids: tuple[str, ...] = ()
+    pids: tuple[str, ...] = ()
+    region: str | None = None
+    bwm_rule: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a selection names: eids of sessions, and insertions as (eid, probe name, pid).
+
+    The sessions of all insertions are among `eids`, which are in order of subject, date, number.
+    Where the selection speaks of insertions (`pids`, `region`, `bwm_rule`), there are no others.
+    """
+
+    eids: tuple[str, ...]
+    insertions: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file that was on offer: with the md5 and the size (bytes) of what was really read of it.
+
+    Both are None for a file that was not needed, and so not opened: it is told all the same, so
+    that it can be recognised later whether files were replaced or newly offered.
+    """
+
+    path: str
+    revision: str
+    md5: str | None
+    file_size: int | None
