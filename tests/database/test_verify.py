@@ -12,6 +12,8 @@ from pathlib import Path
 import datajoint as dj
 import numpy as np
 import pandas as pd
+import psycopg2
+import pymysql
 import pytest
 from typer.testing import CliRunner
 
@@ -587,6 +589,32 @@ def test_rows_stay_whose_objects_cannot_be_removed(filled, monkeypatch):
     monkeypatch.undo()
     assert len(wheel.Wheel & key) == len(wheel.WheelMoves & key) == 1
     verify.repair(verify.verify().damage)
+    restore()
+
+
+def test_a_removal_that_meets_deadlocks_is_run_again(filled, backend, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)
+    key, ref = first(wheel.Wheel, "wheel_trace")
+    cut(place(filled, ref))
+    query, met = dj.Connection.query, []
+
+    def deadlock(self, statement, *arguments, **options):
+        table = statement.partition("WHERE")[0]
+        if statement.startswith("DELETE") and table not in met and len(met) < 3:
+            met.append(table)
+            if backend.name == "mysql":
+                raise pymysql.err.OperationalError(1213, "Deadlock found when trying to get lock")
+            raise psycopg2.errors.DeadlockDetected("deadlock detected")
+        return query(self, statement, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dj.Connection, "query", deadlock)
+        removed = verify.repair(verify.verify().damage)
+    assert len(met) == 3
+    assert all(one.is_gone for one in removed)
+    assert len(wheel.Wheel & key) == len(wheel.WheelMoves & key) == 0
+    assert not place(filled, ref).exists()
+    assert not dj.conn().in_transaction
     restore()
 
 
