@@ -91,7 +91,11 @@ def statements(
         account = _account(user, host)
         new = [f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY RANDOM PASSWORD"]
         return new + _on_mysql(prefix, role, account, schemas)
-    return [*_groups(prefix), _new_user(user), *_on_postgresql(prefix, role, user, schemas)]
+    return [
+        *_groups(prefix),
+        _create_role(user, "LOGIN"),
+        *_on_postgresql(prefix, role, user, schemas),
+    ]
 
 
 def apply(
@@ -253,7 +257,7 @@ def _later_tables(schema: str, what: str, user: str) -> str:
 def _groups(prefix: str) -> list[str]:
     """Create the groups of PostgreSQL, unless they exist."""
     names = {f"{prefix}_{role}": "CREATEROLE" if role == "admin" else "" for role in ROLES}
-    made = [_unless_there(name, f"NOLOGIN {more}".strip()) for name, more in names.items()]
+    made = [_create_role(name, f"NOLOGIN {more}".strip()) for name, more in names.items()]
     admins = f"{prefix}_admin"
     # The user who created the group may grant it, but must be a member to give it tables.
     join = (
@@ -263,11 +267,7 @@ def _groups(prefix: str) -> list[str]:
     return [*made, join]
 
 
-def _new_user(user: str) -> str:
-    return _unless_there(user, "LOGIN")
-
-
-def _unless_there(name: str, what: str) -> str:
+def _create_role(name: str, what: str) -> str:
     """Create a role of PostgreSQL, whose CREATE ROLE has no IF NOT EXISTS."""
     return (
         f"DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') "

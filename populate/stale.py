@@ -94,7 +94,7 @@ def _chosen(table: type[dj.Table], session: Mapping[str, str]) -> str:
     """
     listed = table().listed & (table & session).proj()
     # Compares revisions as Python does, whatever the collation of the database.
-    exact = ' COLLATE "C"' if listed.connection.adapter.backend == "postgresql" else ""
+    exact = ' COLLATE "C"' if not sql.is_mysql() else ""
     order, where = f"revision{exact} DESC", ""
     if "sorter_revision" in listed.heading:
         where = f" WHERE revision{exact} <= sorter_revision"

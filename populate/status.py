@@ -270,10 +270,10 @@ def _counts(i: int, table: type[dj.Table], session: dict[str, str]) -> str:
         f"SELECT {i}, made.*, jobs.*, able.pending, {wanted} - able.offered FROM "
         f"(SELECT count(*) AS done, {_recently_done(table)} "
         f"FROM {made.full_table_name}{made.where_clause()}) AS made CROSS JOIN "
-        f"(SELECT count({_if(is_running, '1')}) AS running, "
-        f"count({_if(has_failed, '1')}) AS failed "
+        f"(SELECT {_count_if(is_running)} AS running, "
+        f"{_count_if(has_failed)} AS failed "
         f"FROM {jobs.full_table_name} AS job{jobs.where_clause()}) AS jobs CROSS JOIN "
-        f"(SELECT count({_if(is_pending, '1')}) AS pending, {offered} AS offered "
+        f"(SELECT {_count_if(is_pending)} AS pending, {offered} AS offered "
         f"FROM ({able.make_sql()}) AS able) AS able"
     )
 
@@ -285,7 +285,7 @@ def _wanted(table: type[dj.Table], session: dict[str, str]) -> tuple[str, str]:
         return "0", "0"
     every = candidates.proj() & session
     names = sql.columns(every.primary_key)
-    if every.connection.adapter.backend == "postgresql":
+    if not sql.is_mysql():
         names = f"({names})"  # a row value: PostgreSQL counts distinct values, not columns
     n_wanted = f"(SELECT count(*) FROM ({every.make_sql()}) AS every)"
     return n_wanted, f"count(DISTINCT {names})"
@@ -304,15 +304,12 @@ def _recently_done(table: type[dj.Table]) -> str:
     each = []
     for window in (WINDOW, LONG_WINDOW):
         within = f"{began} - _job_duration BETWEEN {-AHEAD} AND {window}"
-        each += [
-            f"count(CASE WHEN {within} THEN 1 END)",
-            f"max(CASE WHEN {within} THEN {began} END)",
-        ]
+        each += [_count_if(within), f"max(CASE WHEN {within} THEN {began} END)"]
     return ", ".join(f"{value} AS {name}" for value, name in zip(each, names, strict=True))
 
 
-def _if(condition: str, value: str) -> str:
-    return f"CASE WHEN {condition} THEN {value} END"
+def _count_if(condition: str) -> str:
+    return f"count(CASE WHEN {condition} THEN 1 END)"
 
 
 def _state(name: str, n_stale: Counter[str], *values: Any) -> TableStatus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -48,11 +48,11 @@ class File:
     path: Path | None = None
     n_bytes: int = 0
 
-    def damage(self, expected: str, found: str, cached: bool) -> Damage:
+    def damage(self, expected: str, found: str, kind: str) -> Damage:
         """Report that the file differs from what was listed or read."""
         return Damage(
             FILES,
-            "download" if cached else "file",
+            kind,
             "session.Dataset",
             {"eid": self.eid, "dataset_path": self.dataset_path},
             f"{self.path or self.dataset_path}, read by {', '.join(sorted(self.tables))}",
@@ -71,7 +71,7 @@ def read_files(eid: str | None = None) -> list[File]:
     selects = [
         f"SELECT DISTINCT {i}, d.data_source, d.eid, d.dataset_path, d.md5, d.file_size, "
         f"s.source_md5, s.source_size FROM {table.Source.full_table_name} s "
-        f"JOIN {dataset} d ON s.eid = d.eid AND s.dataset_path = d.dataset_path "
+        f"JOIN {dataset} d ON {sql.same(session.Dataset.primary_key, 's', 'd')} "
         f"WHERE s.source_md5 IS NOT NULL{of_session}"
         for i, table in enumerate(tables)
     ]
@@ -129,7 +129,7 @@ class Files:
 def _find_outside(files: list[File]) -> list[Damage]:
     """Find files whose path leads out of their session; no source can locate them."""
     return [
-        file.damage("a path below the session", "one that leads elsewhere", False)
+        file.damage("a path below the session", "one that leads out of it", "file")
         for file in files
         if not base.is_dataset_path(file.dataset_path)
     ]
@@ -155,15 +155,15 @@ def _locate(files: list[File]) -> Iterator[File]:
                 yield file
 
 
-def _is_cached(file: File) -> bool:
-    return isinstance(base.open_source(file.source), base.Cached)
+def _kind(file: File) -> str:
+    return "download" if isinstance(base.open_source(file.source), base.Cached) else "file"
 
 
 def _compare(file: File) -> Damage | None:
     if not file.sizes or file.n_bytes in file.sizes:
         return None
     sizes = " or ".join(map(str, sorted(file.sizes)))
-    return file.damage(f"{sizes} bytes", f"{file.n_bytes} bytes", _is_cached(file))
+    return file.damage(f"{sizes} bytes", f"{file.n_bytes} bytes", _kind(file))
 
 
 def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
@@ -174,11 +174,11 @@ def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
         return None  # it was evicted meanwhile
     except OSError as error:
         what = f"one that cannot be read ({error.strerror})"
-        return replace(file.damage("a file that can be read", what, False), kind="unread")
+        return file.damage("a file that can be read", what, "unread")
     if found in file.md5:
         return None
     expected = " or ".join(sorted(file.md5))
-    return file.damage(f"md5 {expected}", f"md5 {found}", _is_cached(file))
+    return file.damage(f"md5 {expected}", f"md5 {found}", _kind(file))
 
 
 def remove_download(damage: Damage) -> bool:

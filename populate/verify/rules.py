@@ -237,7 +237,12 @@ def _spikes() -> list[Rule]:
             Rows("spikes", table, offset, table.Unit, slices),
         ]
     for table, part, column, files in (
-        (sorting, sorting.Cluster, "spike_count", partial(_read, sorting, "spike_count")),
+        (
+            sorting,
+            sorting.Cluster,
+            "spike_count",
+            partial(_read, sorting, "Cluster", "spike_count"),
+        ),
         (ephys.UnitMetrics, ephys.UnitMetrics.Unit, "computed_spike_count", None),
     ):
         what = f"{column} against n_unit_spikes"
@@ -268,15 +273,15 @@ def _pairs(table: Table, column: str, other: Table, expected: str) -> str:
     )
 
 
-def _read(table: Table, column: str, key: Key) -> dict[int, str | None]:
+def _read(table: Table, part: str, column: str, key: Key) -> dict[int, str | None]:
     """Read integers of a part table from the source files, as `make` does.
 
     Metrics and regions are released in their own files, which may contradict the files of spikes
     and sites. Only the files can tell this from a changed row; they are read for damaged rows only.
     """
     target = table()
-    loaded, *_ = target.make_compute(key, *target.make_fetch(key))
-    values = loaded.frame.get(column, ())
+    _, parts, _ = target.make_compute(key, *target.make_fetch(key))
+    values = parts[part].get(column, ())
     return {row: None if pd.isna(value) else str(int(value)) for row, value in enumerate(values)}
 
 
@@ -292,7 +297,7 @@ def _regions() -> list[Rule]:
             "region_id against that of its site",
             sorting.Cluster,
             partial(_placed, sorting.Cluster),
-            files=partial(_read, sorting, "region_id"),
+            files=partial(_read, sorting, "Cluster", "region_id"),
         ),
         Rows(
             "regions",
@@ -300,7 +305,7 @@ def _regions() -> list[Rule]:
             "channel_region_id against that of its units",
             sites.Channel,
             partial(_placed, sites.Channel),
-            files=partial(_read, sites, "region_id"),
+            files=partial(_read, sites, "Channel", "channel_region_id"),
         ),
     ]
 

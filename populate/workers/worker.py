@@ -184,7 +184,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
     """
     n_deleted = 0
     for table in catalog.of_session(tables, eid):
-        failed = table().jobs.errors & ({"eid": eid} if eid is not None else {})
+        failed = table().jobs.errors & catalog.session_key(eid)
         n_deleted += len(failed)
         retry_on_deadlock(failed.delete_quick)
     return n_deleted
@@ -516,9 +516,4 @@ def _stop_request(error: BaseException | None) -> BaseException | None:
 
 def _count_rows(table: type[dj.Table], key: Key) -> int:
     """Count the rows of a key, part tables included, by one statement."""
-    counts = [
-        f"(SELECT count(*) FROM {one().full_table_name}{(one() & key).where_clause()})"
-        for one in with_parts(table)
-    ]
-    ((count,),) = sql.fetch([f"SELECT {' + '.join(counts)}"])
-    return int(count)
+    return sum(sql.count(one & key for one in with_parts(table)))

@@ -72,7 +72,7 @@ def file(path, md5=(), sizes=()):
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_is_cached", lambda _: False)
+    monkeypatch.setattr(files, "_kind", lambda _: "file")
     path = tmp_path / "x.npy"
     path.write_bytes(b"abc")
     return path, hashlib.md5(b"abc").hexdigest()
