@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from schemas import settings
 
-PATIENCE = 60
+TIMEOUT_SECONDS = 60
 """Seconds to wait for the server."""
 
 
@@ -34,7 +34,7 @@ def main():
         aws_secret_access_key=given["secret_key"],
         region_name="us-east-1",
     )
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while reason := attempt(client, store.bucket):
         if time.monotonic() > deadline:
             sys.exit(f"{store.endpoint}: the bucket cannot be made ({reason}).")

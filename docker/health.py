@@ -13,7 +13,7 @@ import pymysql
 from schemas import settings
 from schemas.errors import BwmError
 
-PATIENCE = 5
+TIMEOUT_SECONDS = 5
 """Seconds to wait for the server."""
 
 
@@ -22,10 +22,10 @@ def ask(found):
     password = found.password.get_secret_value() if found.password else ""
     login = {"host": found.host, "port": found.server_port, "user": found.user}
     if found.server_backend == "mysql":
-        server = pymysql.connect(**login, password=password, connect_timeout=PATIENCE)
+        server = pymysql.connect(**login, password=password, connect_timeout=TIMEOUT_SECONDS)
     else:
         login["dbname"] = "postgres"
-        server = psycopg2.connect(**login, password=password, connect_timeout=PATIENCE)
+        server = psycopg2.connect(**login, password=password, connect_timeout=TIMEOUT_SECONDS)
     try:
         server.cursor().execute("SELECT 1")
     finally:

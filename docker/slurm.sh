@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Populate on a cluster with SLURM: each task of the array is a machine's worth of workers, which
-# share the jobs through the database. Copy it, mend the lines below, then: sbatch slurm.sh [--only ...]
+# share the jobs through the database. Copy it, adapt the lines below, then: sbatch slurm.sh [--only ...]
 #
 #SBATCH --job-name=bwm-populate
 #SBATCH --array=1-8
@@ -10,7 +10,7 @@
 #SBATCH --signal=TERM@60
 #SBATCH --requeue
 #SBATCH --output=bwm-%A_%a.log
-# Before its time is over a task is sent SIGTERM: the jobs in hand are finished or released within
+# Before its time is over a task is sent SIGTERM: the current jobs are finished or released within
 # ten seconds. A task that is killed loses its jobs to others after BWM_STALE_AFTER seconds.
 set -euo pipefail
 

@@ -5,17 +5,22 @@ Simulated data never mix with real ones: the demo has its own schemas on the emb
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datajoint as dj
 import pandas as pd
 
+from populate.registration import register as entry
 from populate.registration import sessions as registration
-from populate.registration.register import Bar, intake
+from populate.registration.register import Bar
 from populate.registration.upsert import Report
 from populate.workers import worker
-from schemas import __version__
+from schemas import MODULES, __version__, connection
 from schemas.settings import Settings
 
 SEED = 2026
@@ -61,6 +66,38 @@ table = by_stimulus.agg(["median", "mean", "count"]).reset_index()
 )
 
 
+SNIPPET = f"""\
+{IMPORTS}
+connection.connect(demo=True)
+{RATES.code}print({RATES.answer})
+"""
+"""What a user can paste into Python to continue with the database of the demo."""
+
+
+def shell_lines() -> list[str]:
+    """Return the shell commands that continue with the database of the demo."""
+    command = "bwm --demo units --region TH"
+    if shutil.which("bwm"):
+        return [command]
+    return [f"source {shlex.quote(str(Path(sys.prefix) / 'bin' / 'activate'))}", command]
+
+
+def disk_used(settings: Settings) -> int:
+    """Return the bytes of the simulated files, the objects and the tables of the demo."""
+    names = ", ".join(f"'{connection.schema_name(name, settings.prefix)}'" for name in MODULES)
+    if dj.conn().adapter.backend == "mysql":
+        size, where = "data_length + index_length", "information_schema.tables WHERE table_schema"
+    else:
+        size = "pg_total_relation_size(format('%%I.%%I', schemaname, tablename)::regclass)"
+        where = "pg_tables WHERE schemaname"
+    query = f"SELECT COALESCE(SUM({size}), 0) FROM {where} IN ({names})"
+    (in_tables,) = dj.conn().query(query, ()).fetchone()
+    files = list((settings.home / "demo").rglob("*"))
+    if settings.store.protocol == "file":
+        files += Path(settings.store.location).rglob(f"{settings.prefix}_*/**/*")
+    return int(in_tables) + sum(path.stat().st_size for path in files if path.is_file())
+
+
 def folder(settings: Settings) -> Path:
     """Folder of the simulated release."""
     return settings.home / "demo" / f"release-{__version__}-{SEED}"
@@ -88,7 +125,7 @@ def simulate(settings: Settings, progress: registration.Progress | None = None) 
 def register(settings: Settings, bar: Bar | None = None) -> list[Report]:
     """Register the simulated folder and its release list."""
     (listing,) = folder(settings).glob("*.csv")
-    return intake(str(folder(settings)), listing, bar=bar)
+    return entry.register(str(folder(settings)), listing, bar=bar)
 
 
 def populate(progress: worker.Progress | None = None) -> list[worker.TableResult]:

@@ -28,7 +28,7 @@ from schemas import MODULES, storage
 from schemas import settings as settings_module
 from schemas.database import embedded, upstream
 from schemas.database.declared import FILLED, tables_of, with_parts
-from schemas.database.driver_errors import AccessDenied, explain_denials
+from schemas.database.driver_errors import AccessDenied, explain_denied_rights
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
 from schemas.sources import base
@@ -316,7 +316,7 @@ def _open(settings: Settings) -> dj.Connection:
             where,
             "Set database.host to a name or address, or leave out use_tls and tls_ca.",
         )
-    explain_denials(connection.adapter, user)
+    explain_denied_rights(connection.adapter, user)
     return connection
 
 

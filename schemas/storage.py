@@ -460,7 +460,7 @@ def _read_owner(backend: Any, path: str) -> Owner | None:
 
 
 def _claim(backend: Any) -> None:
-    """Say in a store whose it is, before anything is changed in it; refuse one of others."""
+    """Write the owner file of a store before any change; raise if another database owns it."""
     if _use is None or _use.is_claimed or backend.spec != _use.spec:
         return
     own = _use.owner

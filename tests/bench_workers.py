@@ -1,6 +1,6 @@
 """How much faster four workers are than one, and what idle ones ask of the server.
 
-`python -m tests.bench_workers` prints figures and judges nothing. The pace of a crew is that of
+`python -m tests.bench_workers` prints figures and judges nothing. The pace of a pool is that of
 the middle of its run, from the first tenth of its jobs to the last: without the start of the
 processes and without the end, when there are fewer jobs than workers. The whole, from starting
 the command to its end, stands beside it.
@@ -21,7 +21,7 @@ from tests.support import chaos, pace, servers
 from tests.support.alyx import DEFAULT_TAG, AlyxServer
 from tests.support.databases import Database
 
-PATIENCE = 600.0
+TIMEOUT = 600.0
 LATENCY = 0.25
 """Seconds that the metadata server waits before each reply."""
 
@@ -140,7 +140,7 @@ def measure_idle(database, backend, place):
     look = chaos.Look(database)
     statements, before = pace.Statements(look, backend), pace.connections(look, backend)
     arguments = ("--workers", "4", "--watch")
-    with chaos.crew(database, place / "log", *arguments, **statements.environment):
+    with chaos.pool(database, place / "log", *arguments, **statements.environment):
         while pace.connections(look, backend) - before <= 4:
             time.sleep(0.1)
         time.sleep(10)
@@ -153,13 +153,13 @@ def measure_idle(database, backend, place):
 
 
 def run(database, place, n_workers, *tables, more=()):
-    """Run a crew; return its pace in jobs a second, in the middle and as a whole."""
+    """Run a pool; return its pace in jobs a second, in the middle and as a whole."""
     only = [word for table in tables for word in ("--only", table)]
     look = chaos.Look(database)
     started = time.monotonic()
     arguments = ("--workers", str(n_workers), *only, *more)
-    with chaos.crew(database, place / "log", *arguments) as crew:
-        assert crew.wait(PATIENCE) == 0, crew.said()
+    with chaos.pool(database, place / "log", *arguments) as pool:
+        assert pool.wait(TIMEOUT) == 0, pool.said()
     seconds = time.monotonic() - started
     _, ended = pace.spans(look, tables)
     look.close()

@@ -69,7 +69,7 @@ def backend(request):
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory):
-    """A simulated release with every oddity, and its truth."""
+    """A simulated release with every edge case, and its truth."""
     from schemas.sources import simulator
 
     folder = tmp_path_factory.mktemp("release")

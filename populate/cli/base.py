@@ -41,7 +41,7 @@ class _OneMessage(TyperGroup):
     """A group whose errors are one message and a non-zero exit, the traceback with `--debug`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Name the commands in the order in which one meets them."""
+        """Return the commands in the order in which a user needs them."""
         return [name for name in ORDER if name in self.commands]
 
     def invoke(self, ctx: Any) -> Any:
@@ -54,14 +54,14 @@ class _OneMessage(TyperGroup):
             display.error(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            err.print("Stopped. What is done is kept; the same command goes on from there.")
+            err.print("Stopped. Finished work is kept; run the same command again to continue.")
             raise typer.Exit(130) from None
 
 
 app = typer.Typer(
     cls=_OneMessage,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="The Brain-Wide Map of the International Brain Laboratory as a relational database.",
@@ -76,11 +76,25 @@ app.add_typer(server_app, name="server")
 _use_demo = False
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from schemas import __version__
+
+        typer.echo(f"bwm {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     demo: Annotated[
         bool, typer.Option("--demo", help="Use the database of `bwm demo` instead of yours.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     use_demo(demo)

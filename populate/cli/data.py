@@ -80,10 +80,12 @@ def register(
         location = settings.alyx.url
         if location is None:
             raise typer.BadParameter("give --one FOLDER or --alyx URL to select from")
-    from populate.registration.register import intake
+    from populate.registration.register import register
 
     with display.bars() as bars:
-        reports = intake(location, release, selection, name, lambda title: display.bar(bars, title))
+        reports = register(
+            location, release, selection, name, lambda title: display.bar(bars, title)
+        )
     for report in reports:
         display.report(report)
     problems = [problem for report in reports for problem in report.problems]

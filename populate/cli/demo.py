@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import filesize
 
 from populate.cli import display
 from populate.cli.base import app, connect, exit_with, load_settings, use_demo
@@ -45,12 +46,17 @@ def demo() -> None:
         display.question(question.title, question.code, question.ask())
     figure = steps.draw(settings.home / "demo" / "overview.png")
     out.print(f"Figure: {figure}\n", soft_wrap=True)
-    out.print("To go on with this database, in Python or a notebook:\n")
-    lines = "\nconnection.connect(demo=True)\n"
-    display.code(steps.IMPORTS + lines)
-    out.print("and in the shell: bwm --demo units --region TH\n")
-    out.print("The project's folder notebooks/ has a dozen pages of questions to it.\n")
-    out.print(f"Done in {time.monotonic() - started:.0f} s. `bwm server stop` stops the server.")
+    out.print("Continue in the shell:\n")
+    for line in steps.shell_lines():
+        out.print(f"  {line}", soft_wrap=True)
+    out.print("\nor in Python or a notebook:\n")
+    display.code(steps.SNIPPET)
+    out.print(
+        "The folder notebooks/ of the project has a dozen pages of questions to this database."
+    )
+    size = filesize.decimal(steps.disk_used(settings))
+    out.print(f"Done in {time.monotonic() - started:.0f} s. The demo uses {size} of disk.")
+    out.print("`bwm server stop` stops the server.")
 
 
 @app.command()

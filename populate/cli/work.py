@@ -42,7 +42,10 @@ def populate(
         typer.Option(help="Keep downloads below this size, e.g. 50GB; default the setting."),
     ] = None,
     log_format: Annotated[
-        LogFormat | None, typer.Option(help="Print a line for each job, for people or machines.")
+        LogFormat | None,
+        typer.Option(
+            help="Print a line for each job, for people or machines. Without a terminal: text."
+        ),
     ] = None,
 ) -> None:
     """Import and compute everything that is registered and not there yet.
@@ -71,8 +74,10 @@ def populate(
     elif stale:
         with display.bars() as bars:
             outcomes = replaced.remake(tables, display.table_bars(bars), housekeeping)
-    elif log_format is not None:
-        outcomes = worker.run(tables, housekeeping=housekeeping, on_result=log.printer(log_format))
+    elif log_format is not None or not out.is_terminal:
+        outcomes = worker.run(
+            tables, housekeeping=housekeeping, on_result=log.printer(log_format or LogFormat.text)
+        )
     else:
         with display.bars() as bars:
             outcomes = worker.run(tables, display.table_bars(bars), housekeeping)
@@ -89,7 +94,7 @@ def populate(
         err.print(f"{earlier} failed earlier and wait for `bwm retry`; `bwm status` says why.")
     if failed:
         err.print(
-            f"{failed} failed; `bwm status` says why. Mend the cause, then `bwm retry` and "
+            f"{failed} failed; `bwm status` says why. Fix the cause, then run `bwm retry` and "
             "`bwm populate`."
         )
         raise typer.Exit(1)

@@ -16,7 +16,7 @@ Bar = Callable[[str], sessions.Progress]
 """Makes what is called with the numbers of sessions done and of all, for a part by its title."""
 
 
-def intake(
+def register(
     location: str | None,
     listing: Path | None = None,
     selection: Selection | None = None,

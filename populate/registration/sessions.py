@@ -222,7 +222,7 @@ LAB_NAME = re.compile(r"\w+")
 
 
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
-"""What a server cannot hold: PostgreSQL no NUL, and neither half a character."""
+"""Characters that databases cannot store: NUL and lone surrogates."""
 
 
 def text_limits(*tables: type[dj.Table]) -> dict[str, int]:

@@ -90,7 +90,7 @@ class AccessDenied(ServerError, errors.AccessError):
     """A right that the server denies: our error, and the class that DataJoint expects."""
 
 
-def explain_denials(adapter: Any, user: str) -> None:
+def explain_denied_rights(adapter: Any, user: str) -> None:
     """Make a connection raise `AccessDenied` where its server denies a right.
 
     Parameters

@@ -40,7 +40,7 @@ PREFERRED_VERSION = 18
 SYSTEM_FOLDER = Path("/var/lib/bwm-datajoint")
 
 # Seconds. A server that was killed replays its log before it is ready: be generous.
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 PAUSE = 0.01
 
 # The address of a UNIX socket holds 104 bytes on macOS and 108 on Linux, the final zero included.
@@ -133,7 +133,7 @@ def start(home: Path) -> Endpoint:
         endpoint = _endpoint(data)
         if endpoint is None:
             _make_base(data.parent)
-            with _flock(data.parent / "lock", 2 * PATIENCE):
+            with _flock(data.parent / "lock", 2 * TIMEOUT_SECONDS):
                 endpoint = _endpoint(data) or _bring_up(data)
         return endpoint
 
@@ -150,7 +150,7 @@ def stop(home: Path) -> bool:
         data = folder(home)
         if _postmaster(data) is None:
             return False
-        with _flock(data.parent / "lock", 2 * PATIENCE):
+        with _flock(data.parent / "lock", 2 * TIMEOUT_SECONDS):
             server = _postmaster(data)
             if server is not None:
                 _shut_down(server, data)
@@ -235,12 +235,12 @@ def _reporting(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _flock(path: Path, patience: float) -> Iterator[int]:
+def _flock(path: Path, timeout: float) -> Iterator[int]:
     """Hold a lock file; the system frees it when the last process that has it open is gone."""
     import fcntl  # does not exist on Windows, where this module must still be importable
 
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     try:
         while True:
             try:
@@ -249,7 +249,7 @@ def _flock(path: Path, patience: float) -> Iterator[int]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise ServerAway(
-                        f"held by another process for more than {patience:.0f} s.",
+                        f"held by another process for more than {timeout:.0f} s.",
                         path,
                         "A server of this folder may run in another container, or under a former "
                         "name of the folder; stop it there.",
@@ -495,7 +495,7 @@ def _bring_up(data: Path) -> Endpoint:
     account = _account(data)
     programs = _programs(data, account)
     # After a kill the server's other processes live on for a moment and would spoil the data.
-    with _flock(data.parent / "alive", PATIENCE / 4) as alive:
+    with _flock(data.parent / "alive", TIMEOUT_SECONDS / 4) as alive:
         if not data.exists():
             _initialise(data, account, programs)
         offset = _prepare_log(_log(data))
@@ -610,7 +610,7 @@ def _shut_down(server: _Postmaster, data: Path) -> None:
         return
     if not _wait(lambda: not _serves(server.pid, data)):
         raise ServerError(
-            f"the server (process {server.pid}) has not stopped after {PATIENCE:.0f} s.",
+            f"the server (process {server.pid}) has not stopped after {TIMEOUT_SECONDS:.0f} s.",
             data,
             f"See {_log(data)}; it may still be writing to disk.",
         )
@@ -621,7 +621,7 @@ def _shut_down(server: _Postmaster, data: Path) -> None:
 
 def _wait(condition: Callable[[], bool]) -> bool:
     """Wait until a condition holds; return whether it does."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Tally:
+class Counters:
     """Counts that only go up.
 
     Attributes
@@ -21,4 +21,4 @@ class Tally:
     stored: int = 0
 
 
-total = Tally()
+total = Counters()

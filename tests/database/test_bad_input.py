@@ -138,7 +138,7 @@ def failed(_imported):
 
 @pytest.fixture(scope="module")
 def repaired(_imported, faulty, failed):
-    """What is there after the files were mended, registered again and retried."""
+    """What is there after the files were repaired, registered again and retried."""
     database, folder, _ = _imported
     database.connect()
     for fault, path, data in correct_files(faulty.truth):
@@ -354,7 +354,7 @@ def single(tmp_path_factory):
     """A simulated release of one plain session."""
     folder = tmp_path_factory.mktemp("single")
     small = SMALL | {"n_sessions": 1, "n_subjects": 1, "n_labs": 1}
-    return Release(folder, simulator.simulate(folder, "tiny", seed=3, oddities=False, **small))
+    return Release(folder, simulator.simulate(folder, "tiny", seed=3, edge_cases=False, **small))
 
 
 def one_sort(database, folder):

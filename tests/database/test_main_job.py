@@ -166,7 +166,7 @@ def test_rates_equal_spikes_over_the_recording(populated):
     assert np.allclose(both.rate, expected, rtol=1e-12)
 
 
-def test_window_rates_equal_a_count_by_hand(truth, populated):
+def test_window_rates_equal_a_count_manually(truth, populated):
     window = {"window_name": "stimulus"}
     key = (activity.UnitRate & window & "n_events > 20").keys()[0]
     found = rows.frame(activity.UnitRate.Unit & key).set_index("cluster_id").rate

@@ -245,7 +245,7 @@ CAP = 20
 def capped(lend, little, client_home, tmp_path):
     """A server with the little release, and a database that may ask it a few times a minute."""
     with AlyxServer(little.folder, shuffle=True) as server:
-        # Where all wait for the server, most kills hit the same job, which is no poison for that.
+        # Where all wait for the server, most kills hit the same job, and that job is not to blame.
         more = {"alyx.requests_per_minute": CAP, "bwm.deaths_allowed": KILLS + 1}
         settings = online(tmp_path, server, **more)
         with lend(tmp_path / "home", settings) as database:

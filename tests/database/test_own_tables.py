@@ -30,7 +30,7 @@ from tests.support.users import users
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "notebooks" / "my_tables.py"
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def test_the_guide_works_as_it_is_written(people, folder):
         reader.run(show)  # a worker makes no tables
 
     def fill_as_robot():
-        """By a worker and a crew of two at once, who both make the tables if they may."""
+        """By a worker and a pool of two at once, who both make the tables if they may."""
         pair = [reader.start(line, robot) for line in (populate, f"{populate} --workers 2")]
-        printed = [process.communicate(timeout=PATIENCE)[0] for process in pair]
+        printed = [process.communicate(timeout=TIMEOUT)[0] for process in pair]
         assert [process.returncode for process in pair] == [0, 0], "\n".join(printed)
 
     fill_as_robot()
@@ -502,7 +502,7 @@ def test_only_a_schema_of_ours_takes_foreign_keys_on_mysql(populated, backend, f
         assert isinstance(found.value.__cause__, pymysql.err.OperationalError)
     else:
         catalog.use(["plain"])
-    # What `dj.Schema` left is mended, not refused.
+    # What `dj.Schema` left is repaired, not refused.
     (folder / "plain.py").write_text(text)
     sys.modules.pop("plain", None)
     catalog.use(["plain"])

@@ -1,4 +1,4 @@
-"""Crews of workers: killed, cut off, poisoned, asked to stop; nothing is lost or done twice."""
+"""Pools of workers: killed, cut off, told to stop; nothing is lost or done twice."""
 
 import os
 import random
@@ -28,11 +28,11 @@ from tests.support.databases import (
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 N_SESSIONS = 4
-PATIENCE = 120.0
+TIMEOUT = 120.0
 STALE_AFTER = 2
 OFTEN_KILLED = {"bwm.stale_after": STALE_AFTER, "bwm.deaths_allowed": 100}
 STOPPED_WITHIN = 10.0
-"""Seconds in which a crew ends that is asked to."""
+"""Seconds in which a pool ends that is asked to."""
 
 SERVER_AWAY = 2
 """Seconds between the end of a server and its start: a new worker looks for it meanwhile."""
@@ -122,8 +122,8 @@ def bwm(database, *arguments):
     )
 
 
-def await_true(condition, what, patience=PATIENCE):
-    deadline = time.monotonic() + patience
+def await_true(condition, what, timeout=TIMEOUT):
+    deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, what()
         time.sleep(0.02)
@@ -141,19 +141,19 @@ def test_killed_workers_and_a_restarted_server_lose_nothing(
         filled(server, tmp_path / "home", release) as (database, look),
     ):
         kills, restarts = 20, {7: server.stop, 14: server.kill}
-        with chaos.crew(database, tmp_path / "log", "--workers", "4") as crew:
+        with chaos.pool(database, tmp_path / "log", "--workers", "4") as pool:
             for n in range(kills):
-                chaos.await_made(look, crew, 0.9 * n_keys * n / kills, PATIENCE)
+                chaos.await_made(look, pool, 0.9 * n_keys * n / kills, TIMEOUT)
                 if n not in restarts:
-                    deaths.append(chaos.kill_one_at_work(crew, look, rng))
+                    deaths.append(chaos.kill_one_at_work(pool, look, rng))
                     continue
-                with chaos.frozen_at_work(crew, look, rng) as (victim, death):
+                with chaos.frozen_at_work(pool, look, rng) as (victim, death):
                     restarts[n]()
                     chaos.kill(victim)  # so that another one is started while there is no server
                 deaths.append(death)
                 time.sleep(SERVER_AWAY)
                 server.start()
-            assert crew.wait(PATIENCE) == 0, crew.said()
+            assert pool.wait(TIMEOUT) == 0, pool.said()
         print(chaos.on_result(deaths))  # noqa: T201
         assert len({death.job.table for death in deaths}) > 4
         assert_nothing_lost(database, expected)
@@ -185,17 +185,17 @@ def test_machines_that_are_cut_off_lose_their_jobs_and_come_back(
     ):
         let_in(server.backend, machines)
         with (
-            crew_on(farther, database, tmp_path, "--only", "troubles.Result") as third,
-            crew_on(far, database, tmp_path) as second,
-            crew_on(near, database, tmp_path) as first,
+            pool_on(farther, database, tmp_path, "--only", "troubles.Result") as third,
+            pool_on(far, database, tmp_path) as second,
+            pool_on(near, database, tmp_path) as first,
         ):
             cut_off(farther, third, look, writing=True)
             cut_off(far, second, look)
             await_true(lambda: look.made() == n_keys + N_DAWDLES and not look.held(), first.said)
             for machine in (far, farther):
-                machine.mend()
-            for crew in (first, second, third):
-                assert crew.wait(PATIENCE) == 0, crew.said()
+                machine.reconnect()
+            for pool in (first, second, third):
+                assert pool.wait(TIMEOUT) == 0, pool.said()
         assert_nothing_lost(database, expected)
 
 
@@ -220,16 +220,16 @@ def let_in(backend, machines):
             cursor.execute("GRANT ALL ON *.* TO root@%s", (machine.address,))
 
 
-def crew_on(machine, database, folder, *arguments):
-    """Run a crew of one worker on a machine."""
+def pool_on(machine, database, folder, *arguments):
+    """Run a pool of one worker on a machine."""
     log = folder / f"log of {machine.name}"
     arguments = ("--workers", "1", "--module", TROUBLES, *arguments)
-    return chaos.crew(database, log, *arguments, within=machine.within, DJ_HOST=machine.host)
+    return chaos.pool(database, log, *arguments, within=machine.within, DJ_HOST=machine.host)
 
 
-def cut_off(machine, crew, look, **at):
+def cut_off(machine, pool, look, **at):
     """Cut the link of a machine in the middle of a job."""
-    with chaos.frozen_at_work(crew, look, random.Random(21), **at):
+    with chaos.frozen_at_work(pool, look, random.Random(21), **at):
         machine.cut()
 
 
@@ -257,30 +257,30 @@ def troubles(lend, tmp_path):
 def test_a_job_that_kills_its_worker_fails_alone(troubles, tmp_path):
     bad = ("die", 0), ("lose", 0), ("fill", 4e9)
     database, result, _ = troubles(*bad, *[("wait", 0.1)] * 8)
-    with chaos.crew(database, tmp_path / "log", *FOUR, "--memory", "600MB") as crew:
-        assert crew.wait(PATIENCE) == 1, crew.said()
+    with chaos.pool(database, tmp_path / "log", *FOUR, "--memory", "600MB") as pool:
+        assert pool.wait(TIMEOUT) == 1, pool.said()
     assert sorted(result.to_arrays("task")) == list(range(3, 11))
     found = sorted(status.failures(), key=lambda failure: failure.key["task"])
     *of_death, of_memory = found
     for failure in of_death:
         assert failure.error.startswith("WorkerDied: 2 workers died, or lost the server"), failure
     for failure in found:
-        assert f"failed troubles.Result (task {failure.key['task']})" in crew.said()
+        assert f"failed troubles.Result (task {failure.key['task']})" in pool.said()
     assert of_memory.error.startswith("MemoryError"), of_memory
     assert "600" in of_memory.error
     assert jobs() == {"troubles.Result": 3}
 
 
-def test_workers_that_are_killed_as_they_start_end_the_crew(troubles, tmp_path):
+def test_workers_that_are_killed_as_they_start_end_the_pool(troubles, tmp_path):
     database, result, _ = troubles(("wait", 0))
     # As a broken library does, or a container that is too small to import everything.
     (tmp_path / "sitecustomize.py").write_text(
         "import multiprocessing.forkserver as server, os\n"
         "server._serve_one = lambda *_: os.abort()\n"
     )
-    with chaos.crew(database, tmp_path / "log", *FOUR, PYTHONPATH=str(tmp_path)) as crew:
-        assert crew.wait(PATIENCE) == 1, crew.said()
-    assert "workers end as they start (the last by signal 6)" in crew.said()
+    with chaos.pool(database, tmp_path / "log", *FOUR, PYTHONPATH=str(tmp_path)) as pool:
+        assert pool.wait(TIMEOUT) == 1, pool.said()
+    assert "workers end as they start (the last by signal 6)" in pool.said()
     assert len(result()) == 0
 
 
@@ -288,12 +288,12 @@ def test_a_query_that_takes_long_holds_up_nobody_who_stops(troubles, tmp_path):
     database, result, look = troubles(("ask", 300))
     arguments = [*FOUR[2:], "--log-format", "text"]  # in one process
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        with chaos.crew(database, tmp_path / "log", *arguments) as crew:
-            await_true(lambda: len(look.held()) == 1, crew.said)
+        with chaos.pool(database, tmp_path / "log", *arguments) as pool:
+            await_true(lambda: len(look.held()) == 1, pool.said)
             time.sleep(0.5)
             started = time.monotonic()
-            crew.process.send_signal(number)
-            assert crew.wait(PATIENCE) == code
+            pool.process.send_signal(number)
+            assert pool.wait(TIMEOUT) == code
             assert time.monotonic() - started < STOPPED_WITHIN / 2
         assert_given_back(result, 1)
 
@@ -306,86 +306,86 @@ def test_a_server_that_hangs_holds_up_nobody_who_stops(backend, tmp_path):
         catalog.use([TROUBLES])
         sys.modules["troubles"].give(*[("wait", 300), ("hold", 300)] * 2)
         look = chaos.Look(database)
-        with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
-            await_true(lambda: len(look.held()) == 4, crew.said)
+        with chaos.pool(database, tmp_path / "log", *FOUR) as pool:
+            await_true(lambda: len(look.held()) == 4, pool.said)
             with servers.frozen(server):
                 started = time.monotonic()
-                crew.process.send_signal(signal.SIGTERM)
-                assert crew.wait(PATIENCE) != 0
+                pool.process.send_signal(signal.SIGTERM)
+                assert pool.wait(TIMEOUT) != 0
                 assert time.monotonic() - started < STOPPED_WITHIN + 4
         look.close()
         catalog.use([])
 
 
-def test_a_crew_that_is_terminated_ends_soon_and_gives_back_its_jobs(troubles, tmp_path):
+def test_a_pool_that_is_terminated_ends_soon_and_gives_back_its_jobs(troubles, tmp_path):
     database, result, look = troubles(*[("wait", 300), ("hold", 300)] * 2)
-    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
-        await_true(lambda: len(look.held()) == 4, crew.said)
+    with chaos.pool(database, tmp_path / "log", *FOUR) as pool:
+        await_true(lambda: len(look.held()) == 4, pool.said)
         started = time.monotonic()
-        crew.process.send_signal(signal.SIGTERM)
-        assert crew.wait(PATIENCE) != 0
+        pool.process.send_signal(signal.SIGTERM)
+        assert pool.wait(TIMEOUT) != 0
         assert time.monotonic() - started < STOPPED_WITHIN
-        assert_all_ended(crew)
+        assert_all_ended(pool)
     assert_given_back(result, 4)
 
 
-def test_ctrl_c_in_a_terminal_ends_a_crew(troubles, tmp_path):
+def test_ctrl_c_in_a_terminal_ends_a_pool(troubles, tmp_path):
     database, result, look = troubles(*[("wait", 300)] * 4)
-    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
-        await_true(lambda: len(look.held()) == 4, crew.said)
+    with chaos.pool(database, tmp_path / "log", *FOUR) as pool:
+        await_true(lambda: len(look.held()) == 4, pool.said)
         started = time.monotonic()
-        press_ctrl_c(crew)
-        assert crew.wait(PATIENCE) == 130
+        press_ctrl_c(pool)
+        assert pool.wait(TIMEOUT) == 130
         assert time.monotonic() - started < STOPPED_WITHIN
-        assert_all_ended(crew)
-        assert "Traceback" not in crew.said()
+        assert_all_ended(pool)
+        assert "Traceback" not in pool.said()
     assert_given_back(result, 4)
 
 
-def test_ctrl_c_as_a_crew_starts_is_one_message(troubles, tmp_path):
+def test_ctrl_c_as_a_pool_starts_is_one_message(troubles, tmp_path):
     database, _, _ = troubles(("wait", 300))
-    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
-        await_true(lambda: len(crew.family()) > 2, crew.said)  # they import what they need
+    with chaos.pool(database, tmp_path / "log", *FOUR) as pool:
+        await_true(lambda: len(pool.family()) > 2, pool.said)  # they import what they need
         time.sleep(0.3)
-        press_ctrl_c(crew)
-        assert crew.wait(STOPPED_WITHIN) == 130
-        assert_all_ended(crew)
-        assert "Traceback" not in crew.said()
-        assert crew.said().count("Stopped.") == 1
+        press_ctrl_c(pool)
+        assert pool.wait(STOPPED_WITHIN) == 130
+        assert_all_ended(pool)
+        assert "Traceback" not in pool.said()
+        assert pool.said().count("Stopped.") == 1
 
 
 def test_a_second_ctrl_c_does_not_wait_for_jobs(troubles, tmp_path):
     database, result, look = troubles(*[("hold", 300)] * 4)
-    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
-        await_true(lambda: len(look.held()) == 4, crew.said)
-        press_ctrl_c(crew)
+    with chaos.pool(database, tmp_path / "log", *FOUR) as pool:
+        await_true(lambda: len(look.held()) == 4, pool.said)
+        press_ctrl_c(pool)
         time.sleep(0.5)
         started = time.monotonic()
-        press_ctrl_c(crew)
-        assert crew.wait(PATIENCE) != 0
+        press_ctrl_c(pool)
+        assert pool.wait(TIMEOUT) != 0
         assert time.monotonic() - started < STOPPED_WITHIN / 2
-        assert_all_ended(crew)
+        assert_all_ended(pool)
     assert_done_by_others(result, 4)
 
 
 def test_workers_end_with_the_one_that_looks_after_them(troubles, tmp_path):
     database, result, look = troubles(*[("wait", 300), ("hold", 300)] * 2)
-    with chaos.crew(database, tmp_path / "log", *FOUR) as crew:
-        await_true(lambda: len(look.held()) == 4, crew.said)
-        assert len(crew.family()) > 4
-        crew.process.kill()
-        await_true(lambda: crew.family() == [], crew.said, STOPPED_WITHIN)
+    with chaos.pool(database, tmp_path / "log", *FOUR) as pool:
+        await_true(lambda: len(look.held()) == 4, pool.said)
+        assert len(pool.family()) > 4
+        pool.process.kill()
+        await_true(lambda: pool.family() == [], pool.said, STOPPED_WITHIN)
     assert_done_by_others(result, 4)
 
 
-def assert_all_ended(crew):
+def assert_all_ended(pool):
     """No process of it is left, those of Python's that serve the others included."""
-    await_true(lambda: crew.family() == [], crew.said, STOPPED_WITHIN / 2)
+    await_true(lambda: pool.family() == [], pool.said, STOPPED_WITHIN / 2)
 
 
-def press_ctrl_c(crew):
+def press_ctrl_c(pool):
     """Interrupt all processes, as a terminal does."""
-    os.killpg(crew.process.pid, signal.SIGINT)
+    os.killpg(pool.process.pid, signal.SIGINT)
 
 
 def assert_given_back(result, n):
@@ -408,26 +408,26 @@ def assert_done_by_others(result, n):
 # --- idle, and fast -----------------------------------------------------------------------------
 
 
-def test_an_idle_crew_asks_little_and_sees_new_work(backend, troubles, tmp_path):
+def test_an_idle_pool_asks_little_and_sees_new_work(backend, troubles, tmp_path):
     database, result, look = troubles()
     statements, before = pace.Statements(look, backend), pace.connections(look, backend)
     arguments = ("--workers", "4", "--module", TROUBLES, "--watch")
-    with chaos.crew(database, tmp_path / "log", *arguments, **statements.environment) as crew:
-        await_true(lambda: pace.connections(look, backend) - before > 4, crew.said)
-        await_true(lambda: is_quiet(statements), crew.said)
+    with chaos.pool(database, tmp_path / "log", *arguments, **statements.environment) as pool:
+        await_true(lambda: pace.connections(look, backend) - before > 4, pool.said)
+        await_true(lambda: is_quiet(statements), pool.said)
         began = statements.count()
         time.sleep(IDLE_SECONDS)
         n_statements = statements.count() - began
         assert 0 < n_statements < 2 * IDLE_SECONDS
         sys.modules["troubles"].give(("wait", 0))
-        await_true(lambda: len(result()) == 1, crew.said, 3 * IDLE_SECONDS)
-        press_ctrl_c(crew)
-        assert crew.wait(STOPPED_WITHIN) == 130
+        await_true(lambda: len(result()) == 1, pool.said, 3 * IDLE_SECONDS)
+        press_ctrl_c(pool)
+        assert pool.wait(STOPPED_WITHIN) == 130
     assert jobs() == {}
 
 
 def is_quiet(statements):
-    """Whether a server is asked nothing for a while: its crew has done what there was to do."""
+    """Whether a server is asked nothing for a while: its pool has done what there was to do."""
     began = statements.count()
     time.sleep(2)
     return statements.count() == began
@@ -437,8 +437,8 @@ def test_four_workers_wait_for_a_network_at_the_same_time(troubles, tmp_path):
     database, result, look = troubles(*[("wait", 0.5)] * N_WAITS)
     rates = {}
     for n_workers in (1, 4):
-        with chaos.crew(database, tmp_path / "log", "--workers", str(n_workers), *FOUR[2:]) as crew:
-            assert crew.wait(PATIENCE) == 0, crew.said()
+        with chaos.pool(database, tmp_path / "log", "--workers", str(n_workers), *FOUR[2:]) as pool:
+            assert pool.wait(TIMEOUT) == 0, pool.said()
         rates[n_workers] = pace.middle_rate(pace.spans(look, ["troubles.Result"])[1])
         result.delete()
     assert rates[4] > 3 * rates[1]

@@ -109,25 +109,25 @@ def test_what_waits_or_failed_is_forgotten_once_it_is_made(registered, monkeypat
     assert not held
 
 
-def test_jobs_are_refreshed_while_someone_is_making_one_by_hand(registered):
+def test_jobs_are_refreshed_while_someone_is_making_one_manually(registered):
     """In a transaction, as `make` is, which may take an hour."""
     first, second = behavior.Trials().key_source.keys(order_by="eid")
     held = behavior.Trials().jobs
     rows.insert(held, [first], {"status": "error", "priority": 5})
-    set_patience(held, "1")
-    by_hand = connection.another()
-    with by_hand.transaction:
+    set_lock_timeout(held, "1")
+    manually = connection.another()
+    with manually.transaction:
         name = behavior.Trials().full_table_name
-        by_hand.query(f"INSERT INTO {name} (eid, n_trials) VALUES (%s, 1)", (first["eid"],))
+        manually.query(f"INSERT INTO {name} (eid, n_trials) VALUES (%s, 1)", (first["eid"],))
         queue.refresh(behavior.Trials)
         assert held.keys(order_by="eid") == [first, second]
-    by_hand.close()
-    set_patience(held, "DEFAULT")
+    manually.close()
+    set_lock_timeout(held, "DEFAULT")
     queue.refresh(behavior.Trials)
     assert held.keys() == [second]
 
 
-def set_patience(held, seconds):
+def set_lock_timeout(held, seconds):
     """Set for how long MySQL waits for a row that another holds; PostgreSQL reads past it."""
     if held.adapter.backend == "mysql":
         held.connection.query(f"SET SESSION innodb_lock_wait_timeout = {seconds}")

@@ -541,10 +541,10 @@ def test_a_source_with_a_long_name_is_no_error_of_the_server(registered, tmp_pat
 
 # --- real data ----------------------------------------------------------------------------------
 
-BOTH_ORDERS = [("list", "folder"), ("folder", "list")]
+BOTH_SEQUENCES = [("list", "folder"), ("folder", "list")]
 
 
-@pytest.mark.parametrize("order", BOTH_ORDERS, ids=" then ".join)
+@pytest.mark.parametrize("order", BOTH_SEQUENCES, ids=" then ".join)
 def test_the_real_release_and_real_sessions(database, real, order):
     listed, folder = real / "2022_10_bwm_release.csv", real / "ONE"
     steps = {"list": {"release": listed}, "folder": {"folder": folder}}

@@ -181,7 +181,7 @@ def test_files_of_the_other_camera_are_not_offered(database):
     assert len(datasets) == 2
 
 
-def test_a_load_that_fails_leaves_nothing_and_is_told(database):
+def test_a_load_that_fails_leaves_nothing_and_is_reported(database):
     add_video(pose="dlc", pupil="features.pqt")
     fault = InconsistentData("12 frames, but 10 times.", "leftCamera")
     prepared.use(prepared.Prepared(pose=fault, pupil=frames(["diameter_raw"])))

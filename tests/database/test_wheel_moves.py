@@ -47,7 +47,7 @@ def lost(moves):
 def planted(release):
     """Planted movements of each session with a wheel, by eid."""
     found = {}
-    for plan in plan_release(SIZES["tiny"], 1, oddities=True, faults=False):
+    for plan in plan_release(SIZES["tiny"], 1, edge_cases=True, faults=False):
         if plan.role.wheel:
             found[plan.eid] = movements_of(plan, SIZES["tiny"], release.truth.trials[plan.eid])
     return found

@@ -22,7 +22,7 @@ from tests.support.databases import Database, Release, held_objects
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 N_SESSIONS, N_WHEELS = 3, 2  # the third session has no wheel
-PATIENCE = 60.0
+TIMEOUT = 60.0
 TABLES = {catalog.name_of(table): table for table in catalog.tables()}
 # What is long to compute is left to the tests of several workers.
 QUICK = catalog.find(["Trials", "Wheel", "Channels", "SpikeSorting", "Spikes"])
@@ -128,7 +128,7 @@ def command(database, *arguments, **options):
 def freeze_at_work(process, table):
     """Stop a worker while it holds a job of a table, by looking until it is caught at it."""
     jobs = table().jobs
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         if not len(jobs.reserved):
@@ -191,7 +191,7 @@ def test_a_terminated_worker_releases_its_job(registered, expected):
     freeze_at_work(process, behavior.Trials)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGCONT)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode != 0, errors
     assert status.failures() == []
     assert_no_jobs("errors")
@@ -213,7 +213,7 @@ def test_a_job_is_left_to_its_worker_until_that_is_killed(registered, expected):
     assert not ephys.SpikeSorting & key
     assert_no_half_rows()
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     assert not ephys.SpikeSorting & key
     outcomes = {outcome.table: outcome.made for outcome in worker.run(QUICK)}
     assert (outcomes["ephys.SpikeSorting"], outcomes["ephys.Spikes"]) == (1, 1)
@@ -227,7 +227,7 @@ def test_two_processes_may_create_the_tables_at_once(backend, tmp_path):
     database = Database(backend, tmp_path / "home")
     with ExitStack() as stack:
         pair = [stack.enter_context(command(database, "status", "--json")) for _ in range(2)]
-        printed = [process.communicate(timeout=PATIENCE) for process in pair]
+        printed = [process.communicate(timeout=TIMEOUT) for process in pair]
     assert [process.returncode for process in pair] == [0, 0], "\n".join(map("".join, printed))
     assert printed[0][0] == printed[1][0]
     database.connect()
@@ -306,7 +306,7 @@ def test_only_what_is_asked_for_is_tried_again(registered, monkeypatch):
         ("wheel.Wheel", N_WHEELS),
     ]
     process = command(registered, "retry", "--only", "Trials")
-    output, errors = process.communicate(timeout=PATIENCE)
+    output, errors = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, errors) == (0, "")
     assert output.startswith("Failures forgotten: 3.")
     (outcome,) = worker.run([behavior.Trials])

@@ -62,9 +62,9 @@ class Look:
     `database` is connected while this is made, and not needed any more afterwards.
     """
 
-    def __init__(self, database: Any, patience: float = 30.0) -> None:
+    def __init__(self, database: Any, timeout: float = 30.0) -> None:
         self._settings = database.settings
-        self._patience = patience
+        self._timeout = timeout
         self._connection: Any = None
         self.renew()
 
@@ -97,7 +97,7 @@ class Look:
 
     def query(self, text: str) -> Sequence[tuple]:
         """Ask the server; while it is away, ask again."""
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         while (found := self._asked(text, time.monotonic() > deadline)) is None:
             time.sleep(0.1)
         return found
@@ -133,7 +133,7 @@ class Look:
         return connection
 
 
-class Crew:
+class PoolProcess:
     """`bwm populate` in a process group of its own; what it says goes to a file.
 
     Parameters
@@ -180,10 +180,10 @@ class Crew:
         """Return what it has printed."""
         return self.log.read_text(errors="replace")
 
-    def wait(self, patience: float) -> int:
+    def wait(self, timeout: float) -> int:
         """Wait for its end; return its exit code."""
         try:
-            return self.process.wait(patience)
+            return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end; it said\n{self.said()}") from None
 
@@ -204,9 +204,9 @@ def _lives_in(group: int, process: psutil.Process) -> bool:
 
 
 @contextmanager
-def crew(*args: Any, **kwargs: Any) -> Iterator[Crew]:
-    """Run a crew; nothing of it lives afterwards."""
-    running = Crew(*args, **kwargs)
+def pool(*args: Any, **kwargs: Any) -> Iterator[PoolProcess]:
+    """Run a pool; nothing of it lives afterwards."""
+    running = PoolProcess(*args, **kwargs)
     try:
         yield running
     finally:
@@ -215,10 +215,10 @@ def crew(*args: Any, **kwargs: Any) -> Iterator[Crew]:
 
 @contextmanager
 def frozen_at_work(
-    crew: Crew,
+    pool: PoolProcess,
     look: Look,
     rng: random.Random,
-    patience: float = 60.0,
+    timeout: float = 60.0,
     table: str | None = None,
     writing: bool = False,
 ) -> Iterator[tuple[psutil.Process, Death]]:
@@ -226,10 +226,10 @@ def frozen_at_work(
 
     A worker at random; or one that holds a job of `table`, or that is `writing` its rows.
     """
-    deadline = time.monotonic() + patience
-    while (met := _meet(crew, look, rng, table, writing)) is None:
-        assert crew.process.poll() is None, f"it ended before it was met; it said\n{crew.said()}"
-        assert time.monotonic() < deadline, f"no worker was met at work; it said\n{crew.said()}"
+    deadline = time.monotonic() + timeout
+    while (met := _meet(pool, look, rng, table, writing)) is None:
+        assert pool.process.poll() is None, f"it ended before it was met; it said\n{pool.said()}"
+        assert time.monotonic() < deadline, f"no worker was met at work; it said\n{pool.said()}"
         time.sleep(LOOK_AGAIN)
     try:
         yield met
@@ -239,10 +239,10 @@ def frozen_at_work(
 
 
 def _meet(
-    crew: Crew, look: Look, rng: random.Random, table: str | None, writing: bool
+    pool: PoolProcess, look: Look, rng: random.Random, table: str | None, writing: bool
 ) -> tuple[psutil.Process, Death] | None:
     """Stop a worker; let it go on if it holds no job, or not such a one."""
-    own = {process.pid: process for process in crew.family()}
+    own = {process.pid: process for process in pool.family()}
     found = sorted(job for job in look.held() if job.pid in own)
     if not found:
         return None
@@ -259,9 +259,9 @@ def _meet(
     return None
 
 
-def kill_one_at_work(crew: Crew, look: Look, rng: random.Random) -> Death:
+def kill_one_at_work(pool: PoolProcess, look: Look, rng: random.Random) -> Death:
     """Kill a random worker with SIGKILL while it holds a job."""
-    with frozen_at_work(crew, look, rng) as (victim, death):
+    with frozen_at_work(pool, look, rng) as (victim, death):
         kill(victim)
     return death
 
@@ -272,12 +272,12 @@ def kill(victim: psutil.Process) -> None:
     psutil.wait_procs([victim], 10)
 
 
-def await_made(look: Look, crew: Crew, n: float, patience: float) -> None:
+def await_made(look: Look, pool: PoolProcess, n: float, timeout: float) -> None:
     """Wait until that many keys are made."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while (made := look.made()) < n:
-        assert crew.process.poll() is None, f"ended with {made} keys; it said\n{crew.said()}"
-        assert time.monotonic() < deadline, f"stuck at {made} keys; it said\n{crew.said()}"
+        assert pool.process.poll() is None, f"ended with {made} keys; it said\n{pool.said()}"
+        assert time.monotonic() < deadline, f"stuck at {made} keys; it said\n{pool.said()}"
         time.sleep(LOOK_AGAIN)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from iblutil.io import parquet
 
 from populate import catalog, status
-from populate.registration.register import intake
+from populate.registration.register import register
 from populate.workers import worker
 from schemas import MODULES, connection, rows
 from schemas.database.declared import tables_of, with_parts
@@ -111,7 +111,7 @@ class Database:
     def register(self, folder=None, release=None, selection=None):
         """Register as the command does; return the reports."""
         location = None if folder is None else str(folder)
-        return intake(location, None if release is None else Path(release), selection)
+        return register(location, None if release is None else Path(release), selection)
 
     def populate(self):
         """Make everything that can be made; return the failures."""
@@ -154,7 +154,7 @@ def stored_objects():
 
 
 def held_objects(database):
-    """Paths of the files in its store, but for the one that says whose it is."""
+    """Paths of the files in its store, without the file that names its owner."""
     folder = Path(database.settings.store.location)
     files = (str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
     return {path for path in files if path != f"{database.settings.prefix}.owner.json"}

@@ -42,7 +42,7 @@ class Network:
         """Cut the link, as one pulls a cable."""
         _run("ip", "link", "set", self.link, "down")
 
-    def mend(self):
+    def reconnect(self):
         """Let the link be as it was."""
         _run("ip", "link", "set", self.link, "up")
 

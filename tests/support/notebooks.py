@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
-PATIENCE = 300  # (s) for a cell
+TIMEOUT = 300  # (s) for a cell
 TOLERANCE = 1e-3  # of the numbers that summarise a figure
 
 PREPARE = "from tests.support import drawn\n\ndrawn.tell(get_ipython())"
@@ -44,7 +44,7 @@ def kernel(environment):
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             _lines(),
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             record_timing=False,
             resources={"metadata": {"path": str(FOLDER)}},
             extra_arguments=["--log-level=ERROR"],
@@ -111,7 +111,7 @@ def differences(stored, shown):
     code = [(one, other) for one, other in pairs if one.cell_type == "code"]
     told = []
     for number, (one, other) in enumerate(code, 1):
-        found, expected = ([_told(output) for output in c.outputs] for c in (other, one))
+        found, expected = ([_reported(output) for output in c.outputs] for c in (other, one))
         if [set(f) for f in found] != [set(e) for e in expected]:
             told.append(f"cell {number} shows {found}, stored is {expected}")
             continue
@@ -124,7 +124,7 @@ def differences(stored, shown):
     return told
 
 
-def _told(output):
+def _reported(output):
     """What an output tells, by kind: texts, cells of tables, the figure in numbers."""
     if output.output_type == "stream":
         return {output.name: output.text}

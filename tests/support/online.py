@@ -1,4 +1,4 @@
-"""A simulated release on a server, and sources that ask it without patience."""
+"""A simulated release on a server, and sources that ask it without retry_policy."""
 
 import dataclasses
 
@@ -16,11 +16,11 @@ def settings(alyx, cache, **more):
     return AlyxSettings(**{name: value for name, value in given.items() if value is not None})
 
 
-def source(alyx, cache, patience=QUICK, **more):
+def source(alyx, cache, retry_policy=QUICK, **more):
     """Open a server as a source."""
-    return AlyxSource(alyx.url, cache / "unused", settings(alyx, cache, **more), patience)
+    return AlyxSource(alyx.url, cache / "unused", settings(alyx, cache, **more), retry_policy)
 
 
 def impatient(**more):
-    """Return a patience that is over soon."""
+    """Return a retry_policy that is over soon."""
     return dataclasses.replace(QUICK, **more)

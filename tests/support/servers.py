@@ -24,8 +24,8 @@ from schemas.database import embedded
 
 LOOPBACK = "127.0.0.1"
 DOCKER_IMAGE = "mysql:8.4"
-DOCKER_PATIENCE = 90.0
-MYSQLD_PATIENCE = 30.0
+DOCKER_TIMEOUT = 90.0
+MYSQLD_TIMEOUT = 30.0
 
 PLAIN_MYSQL = ["--skip-log-bin", "--skip-name-resolve", "--innodb-flush-method=nosync"]
 FAST_MYSQL = [*PLAIN_MYSQL, "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF"]
@@ -94,7 +94,7 @@ def mysql() -> Iterator[Backend]:
     Raises
     ------
     NoMySQL
-        When there is none of them.
+        When neither is there.
     """
     with ExitStack() as stack:
         reasons = []
@@ -208,7 +208,7 @@ def _in_docker(stack: ExitStack) -> Backend:
     except (DockerException, RequestException) as error:
         raise _Unavailable(f"no Docker daemon to use ({error})") from None
     backend = Backend("mysql", LOOPBACK, port, "root", password)
-    _await_mysql(backend, DOCKER_PATIENCE, lives=lambda: True)
+    _await_mysql(backend, DOCKER_TIMEOUT, lives=lambda: True)
     return backend
 
 
@@ -306,7 +306,7 @@ class PrivateMySQL:
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for the tests, which then end the server
             )
-        _await_mysql(self.backend, MYSQLD_PATIENCE, lambda: process.poll() is None, self._log)
+        _await_mysql(self.backend, MYSQLD_TIMEOUT, lambda: process.poll() is None, self._log)
 
     def stop(self) -> None:
         """Let it end its connections and write out its data."""
@@ -350,7 +350,7 @@ class PrivatePostgreSQL:
         family = self.processes()
         for process in family[:1]:
             process.kill()
-        psutil.wait_procs(family, MYSQLD_PATIENCE)  # the others end when they notice
+        psutil.wait_procs(family, MYSQLD_TIMEOUT)  # the others end when they notice
 
     def processes(self) -> list[psutil.Process]:
         """Its processes, the first of which the others serve."""
@@ -387,10 +387,10 @@ def _initialise(command: list[str], folder: Path, password: str) -> None:
 
 
 def _await_mysql(
-    backend: Backend, patience: float, lives: Callable[[], bool], log: Path | None = None
+    backend: Backend, timeout: float, lives: Callable[[], bool], log: Path | None = None
 ) -> None:
     """Wait until a server accepts a login."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         try:
             pymysql.connect(

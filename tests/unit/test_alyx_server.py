@@ -630,7 +630,7 @@ def test_unlisted_tables_of_alyx_may_lack(release, tmp_path, connect):
         assert row["extended_qc"] is None
 
 
-def test_tables_of_alyx_are_told(release, client):
+def test_tables_of_alyx_are_reported(release, client):
     tables = {
         name: pd.read_parquet(release.folder / "alyx" / f"{name}.pqt").astype(object)
         for name in ("subjects", "sessions", "trajectories", "channels")
@@ -719,15 +719,15 @@ def test_tags(odd, connect):
         assert tagged == {odd_id("dataset", 0), odd_id("dataset", 1)}
 
 
-def test_oddities_of_datasets(alyx, own, release):
+def test_edge_case_of_datasets(alyx, own, release):
     rows = release.truth.datasets
     eid = rows["eid"].iloc[0]
     unknown, unhashed, far = rows.loc[rows["eid"] == eid, "id"].iloc[:3]
     before = client_datasets(own, eid)
     assert before[unknown]["file_size"] is not None
-    alyx.oddities.null_sizes.add(unknown)
-    alyx.oddities.empty_hashes.add(unhashed)
-    alyx.oddities.personal.add(far)
+    alyx.edge_cases.null_sizes.add(unknown)
+    alyx.edge_cases.empty_hashes.add(unhashed)
+    alyx.edge_cases.personal.add(far)
     after = client_datasets(own, eid)
     assert after[unknown]["file_size"] is None
     assert after[unhashed]["hash"] == ""
@@ -926,7 +926,7 @@ def test_links_keep_the_filters(client, release):
 
 
 def test_lists_without_order_are_shuffled(alyx, own, release):
-    alyx.oddities.shuffle = True
+    alyx.edge_cases.shuffle = True
     first, second = ([row["url"] for row in own.list("datasets")] for _ in range(2))
     assert first != second
     assert sorted(first) == sorted(second)

@@ -103,7 +103,7 @@ def test_one_itself_reads_the_tables_of_the_cache(alyx, offline, tmp_path):
     everything(source(alyx, tmp_path / "cache"))
     asked = len(alyx.requests)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of the client are for its makers to mend
+        warnings.simplefilter("ignore")  # warnings of the client itself
         one = OneAlyx(base_url=alyx.url, cache_dir=tmp_path / "cache", mode="local", silent=True)
         for record in offline:
             # ONE hides what is CRITICAL.
@@ -261,11 +261,11 @@ def test_trajectories_whose_pages_do_not_fit_are_asked_by_session(alyx, offline,
 
 
 def test_lists_in_another_order_each_time_are_put_together(alyx, offline, tmp_path):
-    alyx.oddities.shuffle = True
+    alyx.edge_cases.shuffle = True
     assert everything(source(alyx, tmp_path / "cache")) == offline
 
 
-def test_a_server_that_knows_itself_by_another_address_is_told(alyx, tmp_path):
+def test_a_server_that_knows_itself_by_another_address_is_reported(alyx, tmp_path):
     alyx.external_url = "https://behind.a.proxy"
     with pytest.raises(SourceError, match=r"next page is at 'https://behind.a.proxy"):
         source(alyx, tmp_path / "cache", page_size=2).find(Selection())
@@ -279,7 +279,7 @@ def test_a_server_that_hangs_is_left(alyx, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["/auth-token", "/insertions"])
-def test_a_server_that_is_no_alyx_is_told(alyx, tmp_path, place):
+def test_a_server_that_is_no_alyx_is_reported(alyx, tmp_path, place):
     alyx.fault("status", place, status=404)
     with pytest.raises(
         SourceError, match=r"does not exist\. Check that the URL is that of an Alyx"
@@ -287,7 +287,7 @@ def test_a_server_that_is_no_alyx_is_told(alyx, tmp_path, place):
         source(alyx, tmp_path / "cache").find(Selection())
 
 
-def test_a_server_that_is_not_there_is_told(alyx, tmp_path):
+def test_a_server_that_is_not_there_is_reported(alyx, tmp_path):
     alyx.stop()
     with pytest.raises(SourceError, match=r"cannot be reached"):
         source(alyx, tmp_path / "cache").find(Selection())
@@ -310,7 +310,7 @@ def test_the_wait_that_the_server_wants_holds_for_all(alyx, tmp_path):
 @pytest.mark.parametrize("name", ["null_sizes", "empty_hashes"])
 def test_files_of_unknown_size_or_hash_are_listed_so(alyx, offline, tmp_path, name):
     session = offline[0]
-    setattr(alyx.oddities, name, {d.dataset_id for d in session.datasets})
+    setattr(alyx.edge_cases, name, {d.dataset_id for d in session.datasets})
     (record,) = source(alyx, tmp_path / "cache").sessions([session.eid])
     attribute = {"null_sizes": "file_size", "empty_hashes": "md5"}[name]
     assert {getattr(d, attribute) for d in record.datasets} == {None}
@@ -498,7 +498,7 @@ def test_what_is_unknown_is_named(alyx, release, tmp_path, selection, online):
         opened.find(Selection(**selection))
 
 
-def test_an_id_that_other_criteria_leave_out_is_told(alyx, offline, tmp_path):
+def test_an_id_that_other_criteria_leave_out_is_reported(alyx, offline, tmp_path):
     one = offline[0]
     other = next(r.subject for r in offline if r.subject != one.subject)
     with pytest.raises(QueryError, match=f"{one.eid}' for which the other criteria hold"):
@@ -687,7 +687,7 @@ def test_a_session_without_files_and_probes_is_kept(tmp_path):
         ({"lab": "otherlab"}, "cannot be understood"),
     ],
 )
-def test_a_reply_that_is_no_session_is_told(change, text):
+def test_a_reply_that_is_no_session_is_reported(change, text):
     reply = recorded("sessions_read_200.json") | change
     with pytest.raises(SourceError, match=text):
         listing.session_rows(reply, "http://alyx.test")
@@ -733,7 +733,7 @@ def put(folder, name, **values):
     ("table", "values", "text"),
     [
         ("sessions", {"start_time": "noon"}, "start 'noon' is no time"),
-        ("sessions", {"qc": "GOOD"}, "'GOOD' is none of"),
+        ("sessions", {"qc": "GOOD"}, "'GOOD' is not one of"),
         ("sessions", {"extended_qc": "{"}, "is no JSON"),
         ("sessions", {"extended_qc": "[1]"}, "is no JSON object"),
         ("trajectories", {"provenance": "Guess"}, "unknown provenance 'Guess'"),

@@ -207,7 +207,7 @@ def test_a_data_server_that_hangs_is_left(alyx, opened, offline, tmp_path):
         hasty.fetch([dataset])
 
 
-def test_a_data_server_that_wants_a_login_is_told(alyx, opened, offline):
+def test_a_data_server_that_wants_a_login_is_reported(alyx, opened, offline):
     alyx.fault("status", "/public/", status=401)
     (dataset, *_) = of_kind(offline, "wheel")
     with pytest.raises(SourceError, match="HTTP_DATA_SERVER_LOGIN"):

@@ -203,7 +203,7 @@ def test_a_request_of_a_killed_process_on_another_place_ends_too(tmp_path):
         assert MINUTE <= clock.now - 1000.0 <= MINUTE + 1.0
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(SourceError, match="BWM_ALYX_CACHE"),

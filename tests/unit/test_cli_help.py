@@ -193,3 +193,16 @@ def test_the_module_is_the_command():
 def test_help_loads_nothing_that_is_slow_to_load():
     code = f"import sys, populate.cli; print([m for m in {SLOW} if m in sys.modules])"
     assert python("-c", code) == "[]\n"
+
+
+def test_the_version_is_printed(run):
+    from schemas import __version__
+
+    result = run("--version")
+    assert (result.exit_code, result.output) == (0, f"bwm {__version__}\n")
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_the_short_option_shows_the_same_help(run, path):
+    short, long = run(*path, "-h"), run(*path, "--help")
+    assert (short.exit_code, short.output) == (0, long.output)

@@ -28,8 +28,8 @@ TREE = {
     [
         (("it is broken.",), "it is broken."),
         (("it is broken.", "a.npy"), "a.npy: it is broken."),
-        (("it is broken.", None, "Mend it."), "it is broken. Mend it."),
-        (("it is broken.", Path("a b/c.npy"), "Mend it."), "a b/c.npy: it is broken. Mend it."),
+        (("it is broken.", None, "Fix it."), "it is broken. Fix it."),
+        (("it is broken.", Path("a b/c.npy"), "Fix it."), "a b/c.npy: it is broken. Fix it."),
         (("it is broken.", 0), "0: it is broken."),
         (("it is broken.", {"eid": 1}), "{'eid': 1}: it is broken."),
         (("50 % of {x} and [red]",), "50 % of {x} and [red]"),

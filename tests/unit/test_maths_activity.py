@@ -65,7 +65,7 @@ def test_overlapping_windows_count_a_spike_each_time():
     assert rates["rate"].tolist() == [3 / 2.5]
 
 
-def test_rates_by_hand():
+def test_rates_manually():
     trains = [[0.0, 0.05, 1.0, 5.0], [], [1.04]]
     found = maths.compute_window_rates(*packed(trains), np.array([0.0, 1.0, NAN]), (0, 0.25))
     assert found["rate"].tolist() == [6.0, 0.0, 2.0]  # spikes over 0.5 s
@@ -207,7 +207,7 @@ def test_rates_over_the_recording(counts, first, last, rates):
 # --- regions ------------------------------------------------------------------------------------
 
 
-def test_regions_by_hand():
+def test_regions_manually():
     rate = np.array([1.0, 3.0, 10.0, NAN, 8.0, NAN])
     region = np.array([7, 7, 5, 5, 7, 9])
     found = maths.summarise_regions(rate, region)
@@ -278,7 +278,7 @@ def test_the_test_is_that_of_scipy_unit_by_unit(table):
             assert (found["statistic"][unit], math.isnan(found["p"][unit])) == (0, True)
 
 
-def test_the_test_by_hand():
+def test_the_test_manually():
     # Sizes 1, 2, 2, 4 have ranks 1, 2.5, 2.5, 4: those of the negative ones add up to 2.5. The
     # expectation is 5, the variance 7.5 less 6 / 48 for the pair of ties.
     found = maths.compute_wilcoxon(np.array([[1.0, 0, -2, 0, 2, 4]]))
@@ -312,7 +312,7 @@ def test_sign_and_order_of_trials_do_not_matter_to_the_test(table, data):
         np.testing.assert_array_equal(second[name], values)
 
 
-def test_responses_by_hand():
+def test_responses_manually():
     trains = [[0.9, 1.05, 1.06, 3.05, 4.75, 4.8], []]
     shown, moved = np.array([1.0, 3.0, NAN, 5.0]), np.array([1.0, 3.0, 4.0, NAN])
     before, during = (shown, (-0.25, 0.0)), (moved, (0.0, 0.125))

@@ -111,7 +111,7 @@ def test_reaction_time_and_bounds(
     }
 
 
-def test_summary_of_a_session_by_hand():
+def test_summary_of_a_session_manually():
     start = np.array([0.0, 10, 20, 30, 40, 50, NAN])
     end = np.array([0.25, 10.5, 21, 33, 40.0625, NAN, 60])
     reaction = maths.compute_reaction_times(start, end, 0.08, 2.0)
@@ -136,7 +136,7 @@ def test_summary_without_reactions_has_no_mean(n):
     assert found["rt_median"] is None
 
 
-def test_conditions_by_hand():
+def test_conditions_manually():
     rows = [
         # start, end, left, right, choice, feedback
         (0, 0.25, 1.0, NAN, 1, 1),
@@ -279,7 +279,7 @@ def test_signed_contrast_keeps_the_side_of_zero():
         ([NAN, 0.5, 0.2, 0.5], [-1, 0, 1, 2], [1, 1, 1], [0.5, 0.2, 0.5]),
     ],
 )
-def test_blocks_by_hand(prior, block, length, probability):
+def test_blocks_manually(prior, block, length, probability):
     found = maths.compute_blocks(np.array(prior, dtype=float))
     assert found["block"].tolist() == block
     assert found["length"].tolist() == length
@@ -302,7 +302,7 @@ def session(n, **changed):
     } | changed
 
 
-def test_performance_by_hand():
+def test_performance_manually():
     trials = session(
         6,
         choice=np.array([-1.0, 1, 0, -1, -1, NAN]),
@@ -336,7 +336,7 @@ def test_a_performance_without_trials_to_count_is_none(trials, performance, easy
     assert found["performance_easy"] == easy
 
 
-def test_chronometric_curve_by_hand():
+def test_chronometric_curve_manually():
     signed = np.array([-25.0, -25, -25, -25, -0.0, 0.0, 100, NAN])
     seconds = np.array([1.0, 2, 3, 4, 0.25, 0.75, NAN, 9])
     found = maths.compute_chronometric_curve(signed, seconds)
@@ -462,7 +462,7 @@ def test_options_of_a_mask(flag):
     assert mask(trials, drops_unbiased=flag)["exclusion"].tolist() == ["", "", "unbiased"]
 
 
-def test_the_first_reason_is_told():
+def test_the_first_reason_is_reported():
     trials = session(403, feedback_type=np.where(np.arange(403) < 362, 1.0, -1.0))
     movement = trials["first_movement_time"].copy()
     movement[[0, 402]] = NAN

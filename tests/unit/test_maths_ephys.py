@@ -144,7 +144,7 @@ def test_raising_a_threshold_never_makes_a_unit_good(rows):
 # --- the order of spikes ------------------------------------------------------------------------
 
 
-def test_spikes_by_hand():
+def test_spikes_manually():
     order, counts = sort_by_cluster(np.array([2, 0, 2, 0, 4], np.uint16), 6)
     assert order.tolist() == [1, 3, 0, 2, 4]
     assert counts.tolist() == [2, 0, 2, 0, 1, 0]

@@ -36,7 +36,7 @@ def summarise(pairs, n_groups=5):
         ([-1, 1], 2, 0, 0, math.sqrt(2), 1),
     ],
 )
-def test_a_group_by_hand(values, n, mean, median, sd, sem):
+def test_a_group_manually(values, n, mean, median, sd, sem):
     found = summarise([(value, 0) for value in values], 1)
     np.testing.assert_allclose(
         [found[name][0] for name in ("n", "mean", "median", "sd", "sem")],

@@ -25,7 +25,7 @@ def counts(found):
     return [int(left.sum()) for left in found.values()]
 
 
-def test_the_chain_by_hand():
+def test_the_chain_manually():
     table = (
         [(7, "a", True)] * 3  # in
         + [(7, "b", True)] * 2  # in

@@ -176,7 +176,7 @@ def test_all_spikes_at_one_time(parameters):
 # --- amplitudes ---------------------------------------------------------------------------------
 
 
-def test_amplitudes_by_hand():
+def test_amplitudes_manually():
     values, counts = lay_out([1e-4, 1e-5, 1e-3], [1e-5, 1e-3], [4e-5])
     found = metrics.compute_amplitude_statistics(values, counts)
     np.testing.assert_array_equal(found["amp_min"], [1e-5, 1e-5, 4e-5])
@@ -246,7 +246,7 @@ def test_a_bin_is_added_where_more_than_half_of_one_is_left(last, n_bins):
     assert found["presence_ratio_std"].tolist() == pytest.approx([spread])
 
 
-def test_presence_by_hand():
+def test_presence_manually():
     # Bins [2, 12), [12, 22), [22, 32), [32, 42).
     found = compute([[2.0, 3.0, 11.9, 12.0, 35.0], [21.9, 32.0]])
     assert found["presence_ratio"].tolist() == [3 / 4, 2 / 4]
@@ -254,7 +254,7 @@ def test_presence_by_hand():
     assert found["presence_ratio_std"][1] == pytest.approx(statistics.pstdev([0, 1, 0, 1]))
 
 
-def test_drift_by_hand():
+def test_drift_manually():
     depths = [[10.0, 13.0, 9.0], [500.0, 500.0], [1.0], [4.0, NAN, 4.0]]
     found = compute([[0.0, 1.0, 1800.0], [5.0, 6.0], [7.0], [8.0, 9.0, 10.0]], depths=depths)
     np.testing.assert_array_equal(found["drift"], [14.0, 0, 0, NAN])  # 7 um in half an hour
@@ -263,12 +263,12 @@ def test_drift_by_hand():
 # --- contamination ------------------------------------------------------------------------------
 
 
-def test_contamination_by_hand():
+def test_contamination_manually():
     # One violation, of 1 ms: 1.45 ms is the time from a duplicate, which is left out first.
     train = [0.0, 0.001, 1.0, 1.0001 - 1e-9, 1.00155, 2.0, 2.0016]
     found = metrics.compute_contamination(*lay_out(train, [], [3.0]), 10.0, 0.0015, 0.0001)
-    by_hand = (1 / (2 * 6 * 0.0014)) / (6 / 10)
-    np.testing.assert_allclose(found, [by_hand, NAN, 0], rtol=1e-12)
+    manually = (1 / (2 * 6 * 0.0014)) / (6 / 10)
+    np.testing.assert_allclose(found, [manually, NAN, 0], rtol=1e-12)
 
 
 def test_contamination_equals_a_loop_over_spikes(population):
@@ -358,7 +358,7 @@ def noise_by_loop(values, method):
 
 
 @pytest.mark.parametrize(
-    ("method", "start", "by_hand"),
+    ("method", "start", "manually"),
     [
         # Peak 10, filled 10, 11, 12, 13 of 10..97: top from bin 12. Low: bin 10.
         ("filled_bins", 0.5, (9 - 7 / 3) / statistics.pstdev([4, 2, 1])),
@@ -368,10 +368,10 @@ def noise_by_loop(values, method):
         ("last_change", 0.0, (2 - 3) / statistics.pstdev([6, 4, 2, 0])),
     ],
 )
-def test_noise_cutoff_by_hand(method, start, by_hand):
+def test_noise_cutoff_manually(method, start, manually):
     values = histogram(_5=2, _10=9, _11=6, _12=4, _13=2)
     found = metrics.compute_noise_cutoff(*lay_out(values, values[:1]), 100, method, start)
-    np.testing.assert_allclose(found, [by_hand, NAN], rtol=1e-12)
+    np.testing.assert_allclose(found, [manually, NAN], rtol=1e-12)
 
 
 @pytest.mark.parametrize("parameters", DEFINITIONS.values(), ids=DEFINITIONS)

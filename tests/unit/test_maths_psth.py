@@ -139,7 +139,7 @@ def test_no_trial_is_no_condition(values):
 # --- rates --------------------------------------------------------------------------------------
 
 
-def test_rates_by_hand():
+def test_rates_manually():
     trains = [[0.1, 0.2, 5.3, 9.6], []]
     pairs = [(0.0, 0), (5.0, 0), (9.5, 1), (NAN, 1), (NAN, 2), (5.0, -1), (NAN, -1)]
     found = compute(trains, pairs, np.array([0.0, 0.25, 0.5]))

@@ -42,7 +42,7 @@ def bounds(answers, rule):
     return [(least, most), (steep, rule["threshold_max"]), *[(0.0, rule["lapse_max"])] * 2]
 
 
-def test_curve_by_hand():
+def test_curve_manually():
     """erf(0) is 0, and far from the bias it is +-1: what is left are the lapses."""
     curve = maths.compute_curve(np.array([10.0, 20.0, 0.1, 0.3]), np.array([-1e6, 10.0, 1e6]))
     np.testing.assert_allclose(curve, [0.1, 0.1 + 0.6 / 2, 0.7], rtol=1e-12)

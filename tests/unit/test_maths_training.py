@@ -82,7 +82,7 @@ def test_limits(criterion, part, changed, met):
         assert not found["is_met"]
 
 
-def test_zero_contrast_by_hand():
+def test_zero_contrast_manually():
     trials = {
         "contrast_left": np.array([0.0, NAN, 0, 1, NAN]),
         "contrast_right": np.array([NAN, 0.0, NAN, NAN, NAN]),

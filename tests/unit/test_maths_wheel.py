@@ -15,7 +15,7 @@ quick = settings(max_examples=150, deadline=None)
 # The even trace
 
 
-def test_an_even_trace_by_hand():
+def test_an_even_trace_manually():
     time, position = maths.interpolate(np.array([1.0, 1.5, 1.75]), np.array([0.0, 4, 2]), 8.0)
     assert time.tolist() == [1, 1.125, 1.25, 1.375, 1.5, 1.625]  # 1.75 is the end, not a sample
     assert position.tolist() == [0, 1, 2, 3, 4, 3]
@@ -156,7 +156,7 @@ def find(position, rate=RATE, **changes):
     return list(zip(onset.tolist(), offset.tolist(), strict=True))
 
 
-def test_a_ramp_by_hand():
+def test_a_ramp_manually():
     position = ramps((1001, 0), (100, 1), (1000, 0))
     assert position[1000] == 0
     assert position[1100] == 100
@@ -384,7 +384,7 @@ def test_no_movement_has_no_measure():
         (5, 6, 0),
     ],
 )
-def test_changes_of_direction_by_hand(onset, offset, changes):
+def test_changes_of_direction_manually(onset, offset, changes):
     velocity = np.array([1, 2.0, 1, -1, -2, 3, 1, -1, -1, -1])
     assert maths.count_direction_changes(velocity, np.array([onset]), np.array([offset])) == changes
     assert (

@@ -135,7 +135,7 @@ def test_what_is_stored_is_no_difference_nor_are_other_pixels():
         (lambda o: o.append(nbformat.v4.new_output("stream", name="stderr", text="w")), "stderr"),
     ],
 )
-def test_a_difference_is_told(change, told):
+def test_a_difference_is_reported(change, told):
     stored, shown = a_notebook(), a_notebook()
     change(shown.cells[1].outputs)
     (found,) = notebooks.differences(stored, shown)

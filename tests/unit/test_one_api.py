@@ -270,7 +270,7 @@ def test_a_session_may_have_no_file(tmp_path, home):
     assert (session.datasets, session.insertions, session.sortings) == ((), (), ())
 
 
-def test_a_home_that_cannot_be_written_is_told(tree, tmp_path):
+def test_a_home_that_cannot_be_written_is_reported(tree, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match="cannot be written there"):
         OneSource(tree, tmp_path / "file" / "home").sessions()

@@ -32,7 +32,7 @@ from schemas.sources.simulator import (
     simulate,
 )
 
-ODDITIES = {
+EDGE_CASES = {
     "silent_cluster",
     "one_spike_cluster",
     "missing_metrics",
@@ -166,7 +166,7 @@ def test_hashes_and_sizes_are_those_of_the_files(truth):
     assert checked == truth.datasets["exists"].sum() - 4
 
 
-# What ONE 3.6 does with pandas 3.1 is not ours to mend.
+# ONE 3.6 uses a feature that pandas 3.1 deprecates.
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
 def test_one_loads_trials_and_spikes(truth, one):
     sort = next(s for s in sound_sorts(truth) if s.is_default and s.revision == RESORT)
@@ -425,23 +425,24 @@ def test_wheel_turns_as_the_choice_says(truth):
         )
 
 
-def test_every_oddity_is_there(truth):
-    assert {o.kind for o in truth.oddities} == ODDITIES
+def test_every_edge_case_is_there(truth):
+    assert {o.kind for o in truth.edge_cases} == EDGE_CASES
 
 
-def odd_sort(truth: Truth, oddity) -> tuple[Path, pd.DataFrame]:
+def odd_sort(truth: Truth, edge_case) -> tuple[Path, pd.DataFrame]:
     sorts = truth.sortings.query(
-        "eid == @oddity.eid and probe_name == @oddity.probe_name and revision == @oddity.revision"
+        "eid == @edge_case.eid and probe_name == @edge_case.probe_name "
+        "and revision == @edge_case.revision"
     )
     folder = sort_folder(truth, next(sorts.itertuples()))
     return folder, pd.read_parquet(folder / "clusters.metrics.pqt")
 
 
 def test_odd_units(truth):
-    for oddity in truth.odd("silent_cluster") + truth.odd("one_spike_cluster"):
-        folder, _ = odd_sort(truth, oddity)
-        found = np.count_nonzero(np.load(folder / "spikes.clusters.npy") == oddity.rows[0])
-        assert found == (0 if oddity.kind == "silent_cluster" else 1)
+    for edge_case in truth.odd("silent_cluster") + truth.odd("one_spike_cluster"):
+        folder, _ = odd_sort(truth, edge_case)
+        found = np.count_nonzero(np.load(folder / "spikes.clusters.npy") == edge_case.rows[0])
+        assert found == (0 if edge_case.kind == "silent_cluster" else 1)
     (missing,) = truth.odd("missing_metrics")
     folder, table = odd_sort(truth, missing)
     assert len(missing.rows) == 2
@@ -454,21 +455,21 @@ def test_odd_units(truth):
     zero = ["spike_count", "firing_rate", "presence_ratio", "presence_ratio_std", "label"]
     assert row.drop(zero).isna().all()
     assert np.isnan(table.loc[one_spike.rows[0], "amp_std_dB"])
-    for oddity in truth.odd("nan_depth"):
-        depths = np.load(odd_sort(truth, oddity)[0] / "spikes.depths.npy")
-        assert tuple(np.flatnonzero(np.isnan(depths))) == oddity.rows
+    for edge_case in truth.odd("nan_depth"):
+        depths = np.load(odd_sort(truth, edge_case)[0] / "spikes.depths.npy")
+        assert tuple(np.flatnonzero(np.isnan(depths))) == edge_case.rows
 
 
 def test_odd_places(truth):
     names = {"units_in_root": {997}, "units_in_void": {0}, "units_in_white_matter": None}
     for kind, ids in names.items():
-        for oddity in truth.odd(kind):
-            folder, _ = odd_sort(truth, oddity)
-            channel = np.load(folder / "clusters.channels.npy")[list(oddity.rows)]
+        for edge_case in truth.odd(kind):
+            folder, _ = odd_sort(truth, edge_case)
+            channel = np.load(folder / "clusters.channels.npy")[list(edge_case.rows)]
             found = set(np.load(folder / "channels.brainLocationIds_ccf_2017.npy")[channel])
             assert found == ids if ids else found and not found & {0, 997}
-    (oddity,) = truth.odd("not_located")
-    folder = session_folder(truth, oddity.eid) / "alf" / oddity.probe_name
+    (edge_case,) = truth.odd("not_located")
+    folder = session_folder(truth, edge_case.eid) / "alf" / edge_case.probe_name
     assert list(folder.rglob("channels.localCoordinates.npy"))
     assert not list(folder.rglob("channels.mlapdv.npy"))
     assert not list(folder.rglob("channels.brainLocationIds*"))
@@ -498,9 +499,9 @@ def test_odd_sorts_and_revisions(truth):
     (alone,) = truth.odd("unrevised_only")
     sorts = truth.sortings[truth.sortings["eid"] == alone.eid]
     assert sorts["revision"].tolist() == [""]
-    for oddity in truth.odd("resorted"):
+    for edge_case in truth.odd("resorted"):
         old, new = truth.sortings.query(
-            "eid == @oddity.eid and probe_name == @oddity.probe_name"
+            "eid == @edge_case.eid and probe_name == @edge_case.probe_name"
         ).itertuples()
         assert (old.revision, new.revision) == ("", RESORT)
         assert (old.is_default, new.is_default) == (False, True)
@@ -510,8 +511,8 @@ def test_odd_sorts_and_revisions(truth):
             for s in (old, new)
         ]
         assert not uuids[0] & uuids[1]
-        rows = truth.datasets[truth.datasets["eid"] == oddity.eid].set_index("rel_path")
-        base = f"alf/{oddity.probe_name}/pykilosort/"
+        rows = truth.datasets[truth.datasets["eid"] == edge_case.eid].set_index("rel_path")
+        base = f"alf/{edge_case.probe_name}/pykilosort/"
         assert not rows.loc[base + "spikes.times.npy", "default_revision"]
         assert rows.loc[base + f"#{RESORT}#/spikes.times.npy", "default_revision"]
     (shared,) = truth.odd("channels_of_original")
@@ -521,8 +522,8 @@ def test_odd_sorts_and_revisions(truth):
 
 
 def test_odd_behaviour(truth):
-    def table(oddity):
-        path = session_folder(truth, oddity.eid) / "alf/_ibl_trials.table.pqt"
+    def table(edge_case):
+        path = session_folder(truth, edge_case.eid) / "alf/_ibl_trials.table.pqt"
         return pd.read_parquet(path)
 
     (no_go,) = truth.odd("no_go")
@@ -531,9 +532,9 @@ def test_odd_behaviour(truth):
     assert tuple(frame.index[frame["choice"] == 0]) == no_go.rows
     assert frame["feedbackType"][list(no_go.rows)].eq(-1).all()
     for event in behaviour.EVENTS:
-        (oddity,) = truth.odd(f"nan_{event}")
-        assert len(oddity.rows) >= 1
-        assert tuple(frame.index[frame[event].isna()]) == oddity.rows
+        (edge_case,) = truth.odd(f"nan_{event}")
+        assert len(edge_case.rows) >= 1
+        assert tuple(frame.index[frame[event].isna()]) == edge_case.rows
     (training,) = truth.odd("training_columns")
     assert list(table(training).columns) == list(behaviour.TRAINING_COLUMNS)
     assert truth.sessions.set_index("eid").loc[training.eid, "n_probes"] == 0
@@ -549,8 +550,8 @@ def test_odd_behaviour(truth):
     shift = table(revised)["stimOn_times"] - new["stimOn_times"]
     np.testing.assert_allclose(shift, 0.01)
     np.testing.assert_array_equal(new["stimOn_times"], truth.trials[revised.eid]["stimOn_times"])
-    for oddity in truth.odd("absent_raw_file"):
-        row = truth.datasets.set_index(["eid", "rel_path"]).loc[(oddity.eid, oddity.path)]
+    for edge_case in truth.odd("absent_raw_file"):
+        row = truth.datasets.set_index(["eid", "rel_path"]).loc[(edge_case.eid, edge_case.path)]
         assert not row["exists"]
         assert row["file_size"] > 1e9
         assert len(row["hash"]) == 32
@@ -594,8 +595,8 @@ def test_every_fault_is_there(truth):
 
 
 def test_faultless_and_plain(tmp_path):
-    plain = simulate(tmp_path, Size(2, 2, 3, 16, 300.0, 30), seed=1, oddities=False)
-    assert plain.oddities == plain.faults == ()
+    plain = simulate(tmp_path, Size(2, 2, 3, 16, 300.0, 30), seed=1, edge_cases=False)
+    assert plain.edge_cases == plain.faults == ()
     assert plain.sessions["n_probes"].tolist() == [1, 2, 1]
     assert plain.counts["sortings"] == 8
     assert plain.units["in_metrics"].all()

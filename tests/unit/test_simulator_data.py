@@ -109,7 +109,7 @@ def test_cameras(truth):
 
 def test_what_the_cameras_see_belongs_together(tmp_path):
     size = Size(1, 1, 1, 16, 400.0, 60, frame_rate_factor=1.0)
-    truth = simulate(tmp_path, size, seed=4, oddities=False)
+    truth = simulate(tmp_path, size, seed=4, edge_cases=False)
     (eid,) = truth.sessions["eid"]
     folder = session_folder(truth, eid) / "alf"
     trials, times = truth.trials[eid], np.load(folder / "_ibl_rightCamera.times.npy")
@@ -163,9 +163,9 @@ def test_odd_cameras(truth):
     assert none.eid not in cameras.index
     names = truth.datasets.query("eid == @none.eid")["rel_path"]
     assert not names.str.contains("Camera|licks|ROI|video").any()
-    for oddity in truth.odd("no_body_camera"):
-        assert (oddity.eid, "body") not in cameras.index
-        assert (oddity.eid, "left") in cameras.index
+    for edge_case in truth.odd("no_body_camera"):
+        assert (edge_case.eid, "body") not in cameras.index
+        assert (edge_case.eid, "left") in cameras.index
 
 
 def test_passive_protocol(truth):
@@ -419,19 +419,19 @@ def test_trajectories_and_sites(truth):
     assert str(pq.read_schema(truth.folder / "alyx/channels.pqt").field("brain_region").type) == (
         "int64"
     )
-    (oddity,) = truth.odd("sites_in_metadata")
+    (edge_case,) = truth.odd("sites_in_metadata")
     (trajectory,) = set(channels["trajectory_id"])
     row = table.set_index("id").loc[trajectory]
     assert row[["eid", "probe_name", "provenance"]].tolist() == [
-        oddity.eid,
-        oddity.probe_name,
+        edge_case.eid,
+        edge_case.probe_name,
         PROVENANCES[-1],
     ]
-    folder = session_folder(truth, oddity.eid) / "alf" / oddity.probe_name / "pykilosort"
+    folder = session_folder(truth, edge_case.eid) / "alf" / edge_case.probe_name / "pykilosort"
     sites = np.load(folder / "channels.localCoordinates.npy")
     regions = channels.set_index(["lateral", "axial"])["brain_region"]
     assert regions.index.is_unique
-    units = truth.units.query("eid == @oddity.eid and probe_name == @oddity.probe_name")
+    units = truth.units.query("eid == @edge_case.eid and probe_name == @edge_case.probe_name")
     place = [tuple(sites[c]) for c in units["channel"]]
     assert regions.loc[place].tolist() == units["region_id"].tolist()
     assert channels["axial"].tolist() != sites[:, 1].tolist()
@@ -462,7 +462,7 @@ def test_full_size_has_real_rates_and_points(tmp_path):
     assert len(full.points) == 11
     assert full.n_frequencies == 513
     size = Size(1, 1, 1, 16, 300.0, 30, frame_rate_factor=1.0, points=full.points)
-    truth = simulate(tmp_path, size, oddities=False)
+    truth = simulate(tmp_path, size, edge_cases=False)
     folder = session_folder(truth, truth.sessions["eid"].iloc[0]) / "alf"
     for camera, rate in CAMERAS.items():
         times = np.load(folder / f"_ibl_{camera}Camera.times.npy")

@@ -146,7 +146,7 @@ def read_motion_energy(files: Files) -> Frames:
     Raises
     ------
     InconsistentData
-        There are fewer times than frames, or the region is none of a picture.
+        There are fewer times than frames, or the region does not lie in a picture.
     """
     reader = Reader(files)
     named = by_name(d for d in files if d.kind == "motion_energy")

@@ -62,7 +62,7 @@ class AlyxSource(AlfLoader):
         Folder of this project, below which the cache is where none is set.
     settings : AlyxSettings, optional
         Login, limits and cache. The login is used for no other server than `settings.url`.
-    patience : RetryPolicy, optional
+    retry_policy : RetryPolicy, optional
         How long the server is waited for.
 
     Attributes
@@ -76,7 +76,7 @@ class AlyxSource(AlfLoader):
         url: str,
         home: str | Path,
         settings: AlyxSettings | None = None,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._settings = _for_url(settings or AlyxSettings(), self._url)
@@ -84,11 +84,11 @@ class AlyxSource(AlfLoader):
         self.problems: list[SourceError] = []
         self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
-        patience = patience or RetryPolicy()
+        retry_policy = retry_policy or RetryPolicy()
         at_once, per_minute = self._settings.requests_at_once, self._settings.requests_per_minute
         limits = RateLimiter(self._cache / STATE, at_once, per_minute)
-        self._client = Client(self._url, self._settings, self._cache, limits, patience)
-        self._downloader = Downloader(self._cache, limits, patience, self._client.data_login)
+        self._client = Client(self._url, self._settings, self._cache, limits, retry_policy)
+        self._downloader = Downloader(self._cache, limits, retry_policy, self._client.data_login)
 
     @property
     def location(self) -> str:

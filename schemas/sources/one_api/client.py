@@ -108,7 +108,7 @@ class Client:
         Cache folder.
     limits : RateLimiter
         What all processes may ask together.
-    patience : RetryPolicy
+    retry_policy : RetryPolicy
         How long to wait, and how often to try again.
     """
 
@@ -118,10 +118,10 @@ class Client:
         settings: AlyxSettings,
         cache: Path,
         limits: RateLimiter,
-        patience: RetryPolicy,
+        retry_policy: RetryPolicy,
     ) -> None:
         self._url, self._settings, self._cache = url, settings, cache
-        self._limits, self._patience = limits, patience
+        self._limits, self._retry_policy = limits, retry_policy
         self._lock = threading.RLock()
         self._client: Any = None
 
@@ -159,7 +159,7 @@ class Client:
             The list was not complete, however often it was asked for.
         """
         query = urllib.parse.urlencode({**filters, "limit": self._settings.page_size})
-        for _ in range(self._patience.attempts):
+        for _ in range(self._retry_policy.attempts):
             rows, count = self._pages(f"/{endpoint}?{query}")
             try:
                 different = {row[key]: row for row in rows}
@@ -231,7 +231,7 @@ class Client:
                 return self._once(call, path)
             except _Busy as busy:  # noqa: PERF203
                 pauses += 1
-                if pauses > self._patience.pauses or busy.args[0] > LONGEST_PAUSE:
+                if pauses > self._retry_policy.pauses or busy.args[0] > LONGEST_PAUSE:
                     what = f"It wants to be asked again in {busy.args[0]:.0f} s."
                     raise SourceError(what, self._url, LATER) from None
                 self._limits.pause(busy.args[0])
@@ -240,7 +240,7 @@ class Client:
                 if failures >= failure.attempts:
                     what = f"It failed {failures} times at {_short(path)}: {failure}."
                     raise SourceError(what, self._url, LATER) from None
-                time.sleep(self._patience.wait(failures))
+                time.sleep(self._retry_policy.wait(failures))
 
     def _once(self, call: Callable[[Any], T], path: str) -> T:
         with self._limits.request():
@@ -248,16 +248,16 @@ class Client:
                 return self._in_time(call)
             # Subclasses of ValueError, both: a body that was cut, or that never was JSON.
             except (requests.exceptions.JSONDecodeError, json.JSONDecodeError):
-                raise _Transient("its reply is no JSON", self._patience.attempts) from None
+                raise _Transient("its reply is no JSON", self._retry_policy.attempts) from None
             except requests.HTTPError as error:
                 raise self._of_status(error, path) from None
             except (requests.RequestException, ConnectionError, TimeoutError) as error:
-                raise _Transient(reason(error), self._patience.attempts) from None
+                raise _Transient(reason(error), self._retry_policy.attempts) from None
 
     def _of_status(self, error: requests.HTTPError, path: str) -> Exception:
         response = error.response
         if response is None:
-            return _Transient("an error without a reply", self._patience.attempts)
+            return _Transient("an error without a reply", self._retry_policy.attempts)
         status = response.status_code
         at_login = response.url.endswith("/auth-token")
         if status == 404:
@@ -269,7 +269,9 @@ class Client:
         if status == 429 or (status == 503 and "Retry-After" in response.headers):
             return _Busy(retry_after(response))
         if status >= 500:
-            known = self._patience.attempts_at_500 if status == 500 else self._patience.attempts
+            known = (
+                self._retry_policy.attempts_at_500 if status == 500 else self._retry_policy.attempts
+            )
             return _Transient(f"status {status}", known)
         what = f"It does not understand {_short(path)} (status {status})."
         return SourceError(what, self._url, "Check what was asked for.")
@@ -288,10 +290,10 @@ class Client:
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        thread.join(self._patience.reply)
+        thread.join(self._retry_policy.reply)
         if not done:
             self._client = None  # it may still be at work
-            raise TimeoutError(f"no reply within {self._patience.reply:.0f} s")
+            raise TimeoutError(f"no reply within {self._retry_policy.reply:.0f} s")
         result, error = done[0]
         if error is not None:
             raise error

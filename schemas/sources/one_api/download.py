@@ -55,16 +55,16 @@ class Downloader:
         Cache folder.
     limits : RateLimiter
         What all processes may ask together.
-    patience : RetryPolicy
+    retry_policy : RetryPolicy
         How long to wait, and how often to try again.
     login : callable
         Returns user and password for a URL, or None; asked when the server wants them.
     """
 
     def __init__(
-        self, cache: Path, limits: RateLimiter, patience: RetryPolicy, login: Login
+        self, cache: Path, limits: RateLimiter, retry_policy: RetryPolicy, login: Login
     ) -> None:
-        self._cache, self._limits, self._patience = cache, limits, patience
+        self._cache, self._limits, self._retry_policy = cache, limits, retry_policy
         self._login = login
         self._partial = cache / STATE / "partial"
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
@@ -169,10 +169,10 @@ class Downloader:
             except _Again as again:  # noqa: PERF203
                 failures += again.wait is None
                 pauses += again.wait is not None
-                if failures >= self._patience.attempts or pauses > self._patience.pauses:
+                if failures >= self._retry_policy.attempts or pauses > self._retry_policy.pauses:
                     what = f"It did not come in {failures + pauses} times: {again}."
                     raise SourceError(what, url, LATER) from None
-                time.sleep(self._patience.wait(failures) if again.wait is None else again.wait)
+                time.sleep(self._retry_policy.wait(failures) if again.wait is None else again.wait)
             except _LoginWanted:
                 auth = self._login(url) if auth is None else None
                 if auth is None:
@@ -189,7 +189,7 @@ class Downloader:
                 url,
                 auth=auth,
                 stream=True,
-                timeout=self._patience.silence,
+                timeout=self._retry_policy.silence,
                 headers={"Accept-Encoding": "identity"},
             ) as reply:
                 body = self._partial / f"{key}.{self._length(reply, url)}"

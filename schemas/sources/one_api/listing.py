@@ -33,7 +33,7 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[dict[str, Any]]]:
         It is not what Alyx says of a session.
     """
     try:
-        json.dumps(reply, ensure_ascii=False).encode()  # no table holds half a character
+        json.dumps(reply, ensure_ascii=False).encode()  # databases cannot store a lone surrogate
         datasets = [_dataset_row(reply, d) for d in reply["data_dataset_session_related"]]
         servers = Counter(row.pop("server") for row in datasets)
         extended_qc = reply["extended_qc"]

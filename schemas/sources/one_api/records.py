@@ -429,7 +429,7 @@ def _day(text: Any) -> date | None:
 
 def _outcome(name: Any) -> str | None:
     if _text(name) not in (None, *QC_OUTCOMES):
-        raise _Unusable(f"Its qc {name!r} is none of {', '.join(QC_OUTCOMES)}.")
+        raise _Unusable(f"Its qc {name!r} is not one of {', '.join(QC_OUTCOMES)}.")
     return _text(name)
 
 

@@ -261,7 +261,7 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Large cache tables affect performance")
-            # Its own use of pandas is for its makers to mend.
+            # ONE uses a deprecated feature of pandas; its warning is not for our users.
             for category in (DeprecationWarning, FutureWarning):
                 warnings.filterwarnings("ignore", category=category, module=r"one\.")
             yield

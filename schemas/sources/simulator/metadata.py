@@ -34,7 +34,7 @@ FOLDER = "alyx"
 FAILED_CHECK = "_task_wheel_freeze_during_quiescence"
 # Random numbers of mice are drawn beyond those of all sessions.
 MICE = 10_000_000
-# The mouse of which nothing is known, where oddities are wanted.
+# The mouse of which nothing is known, where edge cases are wanted.
 UNKNOWN_MOUSE = 2
 
 TEXT, NUMBER = pa.string(), pa.float64()
@@ -106,14 +106,14 @@ class Metadata:
         return pd.DataFrame(rows, columns=["eid", "pid", "name", "json"])
 
 
-def gather_metadata(sessions: Iterable[SimulatedSession], oddities: bool) -> Metadata:
+def gather_metadata(sessions: Iterable[SimulatedSession], edge_cases: bool) -> Metadata:
     """Say of the sessions of a release what a database would.
 
     Parameters
     ----------
     sessions : iterable of SimulatedSession
         In order of their index.
-    oddities : bool
+    edge_cases : bool
         Whether there is a mouse of which nothing is known.
     """
     found = Metadata()
@@ -121,7 +121,7 @@ def gather_metadata(sessions: Iterable[SimulatedSession], oddities: bool) -> Met
     for made in sessions:
         plan = made.plan
         if plan.subject not in mice:
-            mice[plan.subject] = _subject(made, oddities)
+            mice[plan.subject] = _subject(made, edge_cases)
         checks = session_checks(made)
         found.sessions.append(
             {
@@ -173,10 +173,10 @@ def level(content: Mapping[str, Any] | None) -> str | None:
     return "resolved" if content["extended_qc"]["alignment_resolved"] else "aligned"
 
 
-def _subject(made: SimulatedSession, oddities: bool) -> dict[str, Any]:
+def _subject(made: SimulatedSession, edge_cases: bool) -> dict[str, Any]:
     """Row of the mouse of a session; it follows from the seed and its number alone."""
     plan, mouse = made.plan, made.plan.index % made.size.n_subjects
-    if oddities and mouse == UNKNOWN_MOUSE:
+    if edge_cases and mouse == UNKNOWN_MOUSE:
         made.odd("unknown_subject")
         return {"nickname": plan.subject, "lab": plan.lab, "sex": "U"}
     rng = np.random.default_rng([made.seed, MICE, mouse])

@@ -247,7 +247,7 @@ def identifier(*parts: object) -> str:
     return str(uuid.UUID(bytes=digest, version=4))
 
 
-def plan_release(size: Size, seed: int, oddities: bool, faults: bool) -> list[Session]:
+def plan_release(size: Size, seed: int, edge_cases: bool, faults: bool) -> list[Session]:
     """List the sessions of a release in order of their index.
 
     Parameters
@@ -256,11 +256,12 @@ def plan_release(size: Size, seed: int, oddities: bool, faults: bool) -> list[Se
         How many of everything.
     seed : int
         Names and identifiers follow from it.
-    oddities, faults : bool
+    edge_cases, faults : bool
         Whether sessions have their odd roles; whether faulty sessions are added.
     """
     plans = [
-        _session(size, seed, i, _role(i, oddities), size.revisions) for i in range(size.n_sessions)
+        _session(size, seed, i, _role(i, edge_cases), size.revisions)
+        for i in range(size.n_sessions)
     ]
     if faults:
         plans += [
@@ -270,9 +271,9 @@ def plan_release(size: Size, seed: int, oddities: bool, faults: bool) -> list[Se
     return plans
 
 
-def _role(index: int, oddities: bool) -> Role:
+def _role(index: int, edge_cases: bool) -> Role:
     """Role of a session: the odd ones first, then plain ones, each third with two probes."""
-    if oddities and index < len(ROLES):
+    if edge_cases and index < len(ROLES):
         return ROLES[index]
     return Role(probes=("probe00", "probe01")) if index % 3 == 1 else Role()
 

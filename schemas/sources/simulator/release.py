@@ -35,7 +35,7 @@ def simulate(
     size: str | Size = "tiny",
     *,
     seed: int = 0,
-    oddities: bool = True,
+    edge_cases: bool = True,
     faults: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **changes: Any,
@@ -54,7 +54,7 @@ def simulate(
         `'tiny'` (tests), `'small'` (demonstration), `'full'` (one insertion of real size).
     seed : int
         Not negative.
-    oddities : bool
+    edge_cases : bool
         Whether what is unusual in real data occurs; all of it can be imported.
     faults : bool
         Whether to add sessions with one fault each, on which imports must fail.
@@ -84,14 +84,14 @@ def simulate(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     writing.check_folder(folder)
-    plans = plan_release(chosen, seed, oddities, faults)
+    plans = plan_release(chosen, seed, edge_cases, faults)
     parts = []
     for done, plan in enumerate(plans, 1):
         parts.append(_write(folder, plan, chosen, seed))
         if progress is not None:
             progress(done, len(plans))
     made = [p[0] for p in parts]
-    said = gather_metadata(made, oddities)
+    said = gather_metadata(made, edge_cases)
     said.write(folder)
     texts = [said.insertion_text(pid) for pid in said.insertions]
     datasets = writing.write_tables(folder, plans, [p[2] for p in parts], texts)
@@ -153,7 +153,7 @@ def _truth(
         checks=said.checks(),
         reaction_time=behaviour.reaction_time_truth(),
         psychometric=behaviour.PSYCHOMETRIC,
-        oddities=tuple(o for m in made for o in m.oddities),
+        edge_cases=tuple(o for m in made for o in m.edge_cases),
         faults=tuple(found),
         datasets=datasets,
     )

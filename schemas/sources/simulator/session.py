@@ -17,7 +17,7 @@ from schemas.sources.simulator.writing import Content
 # A session ends well before its recording, as passive stimuli follow.
 TASK_SHARE = 0.93
 CAMERA_COLUMNS = ("eid", "camera", "n_times", "n_frames", *TRACKERS, "pupil", "motion_energy")
-# Planted in the first session, where oddities are wanted: cluster ids.
+# Planted in the first session, where edge cases are wanted: cluster ids.
 SILENT_CLUSTER, ONE_SPIKE_CLUSTER = 3, 7
 
 
@@ -31,7 +31,7 @@ class SimulatedSession:
     files: dict[str, Content] = field(default_factory=dict)
     cut: dict[str, bool] = field(default_factory=dict)
     pointers: dict[str, int] = field(default_factory=dict)
-    oddities: list[EdgeCase] = field(default_factory=list)
+    edge_cases: list[EdgeCase] = field(default_factory=list)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     movements: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_wheel: int = 0
@@ -44,7 +44,7 @@ class SimulatedSession:
     sortings: list[dict[str, object]] = field(default_factory=list)
 
     def rng(self, *stream: int) -> np.random.Generator:
-        """Random numbers that hang on nothing but seed, session and stream."""
+        """Return random numbers that depend only on seed, session and stream."""
         return np.random.default_rng([self.seed, self.plan.index, *stream])
 
     def odd(
@@ -55,8 +55,8 @@ class SimulatedSession:
         path: str | None = None,
         rows: tuple[int, ...] = (),
     ) -> None:
-        """Note an oddity of this session."""
-        self.oddities.append(EdgeCase(kind, self.plan.eid, probe, revision, path, rows))
+        """Record an edge case of this session."""
+        self.edge_cases.append(EdgeCase(kind, self.plan.eid, probe, revision, path, rows))
 
 
 def make_session(plan: Session, size: Size, seed: int) -> SimulatedSession:

@@ -117,7 +117,7 @@ class Truth:
         (that follows), nan_fraction.
     psychometric : Mapping of float to Mapping
         By probabilityLeft: bias (% contrast), slope (%), lapse_low, lapse_high.
-    oddities : tuple of EdgeCase
+    edge_cases : tuple of EdgeCase
         What is unusual, and where.
     faults : tuple of Fault
         What is wrong, and where; empty unless asked for.
@@ -140,7 +140,7 @@ class Truth:
     checks: pd.DataFrame
     reaction_time: Mapping[str, float]
     psychometric: Mapping[float, Mapping[str, float]]
-    oddities: tuple[EdgeCase, ...]
+    edge_cases: tuple[EdgeCase, ...]
     faults: tuple[Fault, ...]
     datasets: pd.DataFrame
 
@@ -168,5 +168,5 @@ class Truth:
         return f"Truth({str(self.folder)!r}, {self.counts})"
 
     def odd(self, kind: str) -> tuple[EdgeCase, ...]:
-        """All oddities of a kind."""
-        return tuple(o for o in self.oddities if o.kind == kind)
+        """All edge cases of a kind."""
+        return tuple(o for o in self.edge_cases if o.kind == kind)

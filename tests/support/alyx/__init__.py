@@ -17,8 +17,8 @@ Addresses
 Content
     `reload()` reads the folder again after a change; `tags={"name": pids, "other": None}` says
     which insertions a tag has (None: all); `rest.records` are the records that are served.
-    `oddities.shuffle` gives lists without an order another order with each request;
-    `oddities.null_sizes`, `.empty_hashes`, `.personal` are sets of datasets (see `EdgeCases`).
+    `edge_cases.shuffle` gives lists without an order another order with each request;
+    `edge_cases.null_sizes`, `.empty_hashes`, `.personal` are sets of datasets (see `EdgeCases`).
     `external_url` is what links to pages begin with, as behind a proxy; `cache_tables = False`
     has no tables to download. A filter that Alyx has and this server has not is answered with
     501, one that Alyx does not have is ignored as Alyx does.

@@ -318,7 +318,7 @@ def _judge_json(lookup: str, wanted: Any, stored: Any) -> bool | None:
 
 
 def _order(value: Any) -> tuple[Any, ...]:
-    """Key by which PostgreSQL orders jsonb: null, texts, numbers, booleans, arrays, objects."""
+    """Key by which PostgreSQL sorts jsonb: null, texts, numbers, booleans, arrays, objects."""
     if value is None:
         return (0,)
     if isinstance(value, str):

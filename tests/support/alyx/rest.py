@@ -65,7 +65,7 @@ class Endpoint:
     filters : dict of str to callable
         `(rest, rows, value) -> rows`.
     ordered : bool
-        Whether Alyx orders the list.
+        Whether Alyx sorts the list.
     writable : str
         Methods that change a single record.
     """
@@ -88,14 +88,14 @@ class Rest:
         What there is to tell.
     url : str
         Of the server itself, without a slash at its end.
-    oddities : EdgeCases
+    edge_cases : EdgeCases
         Read with each request.
     """
 
-    def __init__(self, records: Records, url: str, oddities: EdgeCases):
+    def __init__(self, records: Records, url: str, edge_cases: EdgeCases):
         self.records = records
         self.url = url
-        self.oddities = oddities
+        self.edge_cases = edge_cases
         self._random = random.Random(0)
         self._lock = threading.Lock()
 
@@ -110,7 +110,7 @@ class Rest:
                 rows = endpoint.filters[key](self, rows, value)
             elif key in endpoint.parameters and key not in ("limit", "offset"):
                 raise Refusal(NOT_SERVED, _error(NOT_SERVED, f"no filter {key} in this server"))
-        if self.oddities.shuffle and not endpoint.ordered:
+        if self.edge_cases.shuffle and not endpoint.ordered:
             with self._lock:
                 rows = self._random.sample(rows, len(rows))
         return self._page(name, rows, given, base)
@@ -164,7 +164,7 @@ class Rest:
 
     def reachable(self, datasets: Iterable[Row]) -> list[Row]:
         """Datasets that are on a server, not only on the computer of a lab."""
-        return [row for row in datasets if row["id"] not in self.oddities.personal]
+        return [row for row in datasets if row["id"] not in self.edge_cases.personal]
 
     def data_url(self, dataset: Row) -> str:
         """Where to download a file; `#` is not escaped, as in Alyx."""
@@ -182,10 +182,10 @@ class Rest:
         return f"{self.url}/public/{lab}/Subjects/{folder}/{stem}.{dataset['id']}{dot}{extension}"
 
     def size(self, dataset: Row) -> int | None:
-        return None if dataset["id"] in self.oddities.null_sizes else dataset["file_size"]
+        return None if dataset["id"] in self.edge_cases.null_sizes else dataset["file_size"]
 
     def hash(self, dataset: Row) -> str:
-        return "" if dataset["id"] in self.oddities.empty_hashes else dataset["hash"]
+        return "" if dataset["id"] in self.edge_cases.empty_hashes else dataset["hash"]
 
 
 def _error(status: int, detail: str) -> Row:

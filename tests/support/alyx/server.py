@@ -92,7 +92,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in FAULT_KINDS:
-            raise ValueError(f"{self.kind} is none of {FAULT_KINDS}")
+            raise ValueError(f"{self.kind} is not one of {FAULT_KINDS}")
         self._searched = re.compile(self.pattern)
 
     def strikes(self, target: str) -> bool:
@@ -161,7 +161,7 @@ class AlyxServer:
         0 for any that is free.
     log : Path, optional
         Where to write a line of JSON for each request that has ended.
-    **oddities
+    **edge_cases
         Attributes of `EdgeCases`.
     """
 
@@ -172,11 +172,11 @@ class AlyxServer:
         *,
         port: int = 0,
         log: Path | None = None,
-        **oddities: Any,
+        **edge_cases: Any,
     ):
         self.folder = Path(folder)
         self.tags = tags
-        self.oddities = EdgeCases(**oddities)
+        self.edge_cases = EdgeCases(**edge_cases)
         self.user, self.password = USER, PASSWORD
         self.token = _new_token()
         self.refuse_tokens = False
@@ -192,7 +192,7 @@ class AlyxServer:
         self._log: TextIO | None = None if log is None else log.open("a", buffering=1)
         records = Records(self.folder, tags)
         self._http = _Http((LOOPBACK, port), self)
-        self.rest = Rest(records, self.url, self.oddities)
+        self.rest = Rest(records, self.url, self.edge_cases)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -221,7 +221,7 @@ class AlyxServer:
     def reload(self) -> None:
         """Read the folder again: what changed in it is told from now on."""
         records = Records(self.folder, self.tags)
-        self.rest = Rest(records, self.url, self.oddities)
+        self.rest = Rest(records, self.url, self.edge_cases)
 
     # --- Addresses
 
@@ -298,11 +298,11 @@ class AlyxServer:
         with self._changed:
             self._asked = [request for request in self._asked if request.ended is None]
 
-    def settle(self, patience: float = 5.0) -> None:
+    def settle(self, retry_policy: float = 5.0) -> None:
         """Wait until no request is in work: a client can have its reply before it is recorded."""
         with self._changed:
             self._changed.wait_for(
-                lambda: all(request.ended is not None for request in self._asked), patience
+                lambda: all(request.ended is not None for request in self._asked), retry_policy
             )
 
     def downloads(self) -> Counter[str]:
