@@ -34,7 +34,7 @@ notebooks: $(VENV)/installed-dev
 	$(BIN)/python -m tests.support.cookbook
 
 diagram: $(VENV)/installed-dev
-	$(BIN)/python -m populate diagram --write README.md
+	$(BIN)/python -m populate diagram --write schemas/README.md
 
 constraints:
 	.ci/pin

@@ -180,7 +180,7 @@ def diagram(
 ) -> None:
     """Draw the tables as a Mermaid diagram.
 
-    Example: bwm diagram --write README.md
+    Example: bwm diagram --write schemas/README.md
     """
     from populate import diagram as drawing
 

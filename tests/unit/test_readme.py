@@ -1,4 +1,4 @@
-"""The README tells the truth."""
+"""The documents tell the truth."""
 
 import functools
 import importlib
@@ -11,12 +11,16 @@ from populate import catalog, cli, diagram
 from schemas import session
 from schemas.sources import alf
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README, SCHEMAS, POPULATE = (
+    (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    for folder in ("", "schemas", "populate")
+)
 
 
 def test_the_diagram_is_that_of_the_definitions():
-    shown = README.partition(diagram.BEGIN)[2].partition(diagram.END)[0]
-    assert shown.strip() == diagram.mermaid(), "run `bwm diagram --write README.md`"
+    shown = SCHEMAS.partition(diagram.BEGIN)[2].partition(diagram.END)[0]
+    assert shown.strip() == diagram.mermaid(), "run `make diagram`"
 
 
 def commands():
@@ -28,24 +32,24 @@ def commands():
             yield f"{group.name} {command.name or command.callback.__name__}"
 
 
-def test_every_command_is_in_the_readme():
-    alternatives = re.findall(r"bwm (\w+) ((?:\w+\\\|)+\w+)", README)
-    told = README + "".join(
+def test_every_command_is_in_the_documents():
+    alternatives = re.findall(r"bwm (\w+) ((?:\w+\\\|)+\w+)", POPULATE)
+    told = POPULATE + "".join(
         f"bwm {group} {word} " for group, words in alternatives for word in words.split("\\|")
     )
     for command in commands():
         assert f"bwm {command}" in told
 
 
-def test_every_command_of_the_readme_exists():
+def test_every_command_of_the_documents_exists():
     known = {command.split()[0] for command in commands()}
-    for line in re.findall(r"^(?:\| `)?bwm (?:--demo )?(\w+)", README, re.M):
+    for line in re.findall(r"^(?:\| `)?bwm (?:--demo )?(\w+)", README + POPULATE, re.M):
         assert line in known
 
 
 def data_rows():
     """Rows of the table of data: files, and tables."""
-    table = README.partition("<!-- data: begin -->")[2].partition("<!-- data: end -->")[0]
+    table = SCHEMAS.partition("<!-- data: begin -->")[2].partition("<!-- data: end -->")[0]
     for line in table.strip().splitlines()[2:]:
         _, _, files, tables, _ = line.split("|")
         yield re.findall("`([^`]+)`", files), re.findall("`([^`]+)`", tables)
@@ -85,3 +89,13 @@ def test_the_printed_query_is_that_of_the_demo():
 
     assert demo.RATES.code.strip() in README
     assert demo.RATES.title in README
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 200
+
+
+def test_every_link_of_the_documents_leads_to_a_file():
+    for folder, text in (("", README), ("schemas", SCHEMAS), ("populate", POPULATE)):
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (ROOT / folder / link).exists(), f"{folder}/README.md: {link}"
