@@ -346,7 +346,7 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
 BY_SUBJECT = """
 import datajoint as dj
 
-from schemas import connection, session, subject
+from schemas import connection, imported, session, subject
 
 schema = connection.schema("own_herd")
 
