@@ -273,19 +273,24 @@ class _Pool:
             for handle in self._workers:
                 handle.process.join(max(0.0, until - time.monotonic()))
         with _signals_ignored():
-            self._kill_remaining()
+            self._requeue_unfinished()
             for handle in self._workers:
                 for message in _messages(handle.pipe):
                     if isinstance(message, worker.JobResult):
                         self._record(message)
 
-    def _kill_remaining(self) -> None:
-        alive = [handle.process for handle in self._workers if handle.process.is_alive()]
-        for process in alive:
+    def _requeue_unfinished(self) -> None:
+        """Kill the workers that still run, and return the jobs of all busy ones to the queue.
+
+        A worker that stops returns its own job, but on a busy machine it may run out of time.
+        """
+        killed = [handle.process for handle in self._workers if handle.process.is_alive()]
+        for process in killed:
             process.kill()
             process.join()
-        if alive:
-            worker.requeue(self._tables, [process.pid or 0 for process in alive])
+        busy = [handle.process for handle in self._workers if handle.idle_since < 0]
+        if busy or killed:
+            worker.requeue(self._tables, [process.pid or 0 for process in {*busy, *killed}])
 
 
 def _messages(pipe: Connection) -> Iterator[Any]:

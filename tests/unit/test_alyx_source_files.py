@@ -82,7 +82,7 @@ def left_behind(opened):
 
 def load(opened, record, kind):
     datasets = [d for d in record.datasets if d.kind == kind]
-    return getattr(opened, f"load_{kind}")(datasets)
+    return opened.load(kind, datasets)
 
 
 # --- whole files --------------------------------------------------------------------------------

@@ -283,11 +283,11 @@ def test_a_moved_home_does_not_get_a_second_server_on_the_same_data(short_folder
     embedded.start(old)
     try:
         old.rename(new)
-        monkeypatch.setattr(embedded, "TIMEOUT", 0.4)
+        monkeypatch.setattr(embedded, "TIMEOUT_SECONDS", 0.4)
         with pytest.raises(ServerError, match="former name"):
             embedded.start(new)
     finally:
-        monkeypatch.setattr(embedded, "TIMEOUT", 60.0)
+        monkeypatch.setattr(embedded, "TIMEOUT_SECONDS", 60.0)
         new.rename(old)
         embedded.stop(old)
 

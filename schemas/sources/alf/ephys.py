@@ -57,7 +57,7 @@ def read_channels(files: Files, located: pd.DataFrame | None = None) -> Channels
         `channels.*` of one or more sorts of the probe, of which the preferred one is read, and
         `electrodeSites.*`, which override them.
     located : DataFrame, optional
-        Sites that the metadata locate, as in `base.Source.load_channels`.
+        Sites that the metadata locate, as in `base.Source.load`.
 
     Returns
     -------
