@@ -58,7 +58,7 @@ table = rows.frame(rate).groupby("region_acronym").rate.agg(["mean", "sem", "cou
 REACTIONS = Question(
     "Reaction time by contrast and side (s; first movement, trials within 0.08 to 2 s)",
     """\
-times = views.reaction_times("first_movement").query("rt_in_bounds")
+times = views.fetch_reaction_times("first_movement").query("rt_in_bounds")
 by_stimulus = times.groupby(["side", "contrast"]).reaction_time
 table = by_stimulus.agg(["median", "mean", "count"]).reset_index()
 """,
@@ -140,8 +140,8 @@ def draw(target: Path) -> Path:
     from schemas import views
     from schemas.figures import behavior, ephys
 
-    rates = views.region_rates("ibl_2022")
-    times = views.reaction_times("first_movement").query("rt_in_bounds")
+    rates = views.fetch_region_summary("ibl_2022")
+    times = views.fetch_reaction_times("first_movement").query("rt_in_bounds")
     by_stimulus = times.groupby(["side", "contrast"]).reaction_time
     quartiles = {"q25": 0.25, "median": 0.5, "q75": 0.75}
     summary = pd.DataFrame({name: by_stimulus.quantile(q) for name, q in quartiles.items()})

@@ -608,7 +608,7 @@ RESPONSE_COLUMNS = {
 
 @schema
 class InclusionRule(dj.Lookup):
-    """Which regions have enough units to be analysed: the thresholds of `views.inclusion_chain`."""
+    """Thresholds of `views.fetch_inclusion_chain`: which regions have enough units."""
 
     definition = """
     # one row per rule of which regions are analysed

@@ -479,7 +479,7 @@ class TrainingCriterion(dj.Lookup):
 class TrainingStatus(dj.Computed):
     """Which parts of a criterion a session meets on its own; null where it asks for none.
 
-    IBL pools three sessions: see `schemas.views.training_status`.
+    IBL pools three sessions: see `schemas.views.fetch_training_status`.
     """
 
     definition = """

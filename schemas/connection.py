@@ -26,7 +26,7 @@ from datajoint.dependencies import Dependencies
 
 from schemas import MODULES, storage
 from schemas import settings as settings_module
-from schemas.database import embedded, upstream
+from schemas.database import embedded, restrictions, upstream
 from schemas.database.declared import FILLED, tables_of, with_parts
 from schemas.database.driver_errors import AccessDenied, explain_denied_rights
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
@@ -67,6 +67,7 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
         return dj.conn()
     disconnect()
     upstream.apply()
+    restrictions.warn_of_unknown_names()
     _configure(settings)
     connection = _open(settings)
     try:

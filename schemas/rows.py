@@ -168,13 +168,16 @@ def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield rows[start : start + step]
 
 
-def frame(query: dj.expression.QueryExpression, *, order_by: str | None = None) -> pd.DataFrame:
+def frame(
+    query: dj.expression.QueryExpression | type[dj.Table], *, order_by: str | None = None
+) -> pd.DataFrame:
     """Fetch plain columns of an expression as a DataFrame, 5 to 8 times faster than `fetch`.
 
     Parameters
     ----------
-    query : dj.expression.QueryExpression
-        Any expression. Stored objects and JSON are left out: DataJoint's own fetch has them.
+    query : dj.expression.QueryExpression or type[dj.Table]
+        Any expression, or a table. Stored objects and JSON are left out: fetch them with
+        DataJoint.
     order_by : str, optional
         Column names, comma-separated; default the primary key.
 
@@ -183,6 +186,7 @@ def frame(query: dj.expression.QueryExpression, *, order_by: str | None = None) 
     pandas.DataFrame
         One column an attribute, also for no rows. Missing numbers are NaN.
     """
+    query = query() if isinstance(query, type) else query
     heading = query.heading
     bulky = [a.name for a in heading.attributes.values() if a.codec or a.json]
     if bulky:

@@ -148,7 +148,7 @@ def units(
     connect()
     from schemas import views
 
-    table = views.unit_table(views.units(region, criterion, release, sorting))
+    table = views.fetch_units(views.units(region, criterion, release, sorting))
     if form is Format.table and target is None:
         title = f"{len(table):,} units of {region}"
         shown = table.head(SHOWN).assign(amp_median=1e6 * table.amp_median)

@@ -419,12 +419,12 @@ def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
     ax : Axes
         Where to draw.
     rates : DataFrame
-        Indexed by acronym, top to bottom: `mean` (Hz), `n` units, `rgb`.
+        Indexed by acronym, top to bottom: `unit_mean` (Hz), `n_units`, `rgb`.
     title : str, optional
     """
     shown = rates[::-1]
-    ax.barh(shown.index, shown["mean"], color=shown["rgb"], edgecolor="0.4", linewidth=0.6)
-    for position, (mean, n) in enumerate(zip(shown["mean"], shown["n"], strict=True)):
+    ax.barh(shown.index, shown.unit_mean, color=shown.rgb, edgecolor="0.4", linewidth=0.6)
+    for position, (mean, n) in enumerate(zip(shown.unit_mean, shown.n_units, strict=True)):
         ax.annotate(
             f"n = {n}",
             (mean, position),

@@ -79,9 +79,10 @@ def summarise_by_session(
     Returns
     -------
     dict
-        (R,) arrays, regions ascending: `region_id`; `n_units`, `unit_mean`, `unit_sem` over
-        units; `n_sessions`, `session_mean`, `session_sem` over the means of the sessions, units
-        of both probes together. Hz; standard errors (sample, n - 1) are NaN below two.
+        (R,) arrays, regions ascending: `region_id`; `n_units`, `unit_mean`, `unit_median`,
+        `unit_sem` over units; `n_sessions`, `session_mean`, `session_sem` over the means of the
+        sessions, units of both probes together. Hz; standard errors (sample, n - 1) are NaN below
+        two.
     """
     known = ~np.isnan(rate)
     rate, region_id = rate[known], region_id[known]
@@ -94,7 +95,7 @@ def summarise_by_session(
     by_session = summarise_groups(means, pairs // n_sessions, len(regions))
     return {
         "region_id": regions,
-        **{f"unit_{name}": by_unit[name] for name in ("mean", "sem")},
+        **{f"unit_{name}": by_unit[name] for name in ("mean", "median", "sem")},
         **{f"session_{name}": by_session[name] for name in ("mean", "sem")},
         "n_units": by_unit["n"],
         "n_sessions": by_session["n"],

@@ -1,46 +1,66 @@
-"""Queries ready to use and to refine: DataJoint expressions and frames, nothing is inserted."""
+"""Questions ready to use and to refine.
+
+Nouns (`units`, `sessions`) are DataJoint expressions, to restrict and join further; `fetch_*`
+functions return data as frames; `find_*` functions return an id. Nothing is inserted.
+"""
 
 from schemas.views.activity import (
-    included_units,
-    inclusion_chain,
-    psth,
-    region_summary,
+    fetch_included_units,
+    fetch_inclusion_chain,
+    fetch_psth,
+    fetch_region_summary,
     responses,
 )
 from schemas.views.atlas import below, find_region
-from schemas.views.behavior import reaction_times
-from schemas.views.ephys import region_by_behavior, region_rates, sorts, unit_table, units
-from schemas.views.frames import clusters, spikes, trials, wheel
-from schemas.views.metrics import metric_differences, uncompared_units
-from schemas.views.performance import chronometric_curve, psychometric_curve, training_status
+from schemas.views.behavior import fetch_reaction_times
+from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
+from schemas.views.frames import fetch_clusters, fetch_spikes, fetch_trials, fetch_wheel
+from schemas.views.metrics import fetch_metric_differences, uncompared_units
+from schemas.views.performance import (
+    fetch_chronometric_curve,
+    fetch_psychometric_curve,
+    fetch_training_status,
+)
 from schemas.views.quality import bwm_candidates
 from schemas.views.session import find_recording, session_measures, sessions
 
 __all__ = [
     "below",
     "bwm_candidates",
-    "chronometric_curve",
-    "clusters",
+    "fetch_chronometric_curve",
+    "fetch_clusters",
+    "fetch_included_units",
+    "fetch_inclusion_chain",
+    "fetch_metric_differences",
+    "fetch_psth",
+    "fetch_psychometric_curve",
+    "fetch_reaction_times",
+    "fetch_region_summary",
+    "fetch_spikes",
+    "fetch_training_status",
+    "fetch_trials",
+    "fetch_units",
+    "fetch_wheel",
     "find_recording",
     "find_region",
-    "included_units",
-    "inclusion_chain",
-    "metric_differences",
-    "psth",
-    "psychometric_curve",
-    "reaction_times",
     "region_by_behavior",
-    "region_rates",
-    "region_summary",
     "responses",
     "session_measures",
     "sessions",
     "sorts",
-    "spikes",
-    "training_status",
-    "trials",
     "uncompared_units",
-    "unit_table",
     "units",
-    "wheel",
 ]
+
+RENAMED = {
+    "unit_table": "fetch_units",
+    "region_rates": "fetch_region_summary",
+    **{name.removeprefix("fetch_"): name for name in __all__ if name.startswith("fetch_")},
+}
+"""Names of version 0.4 and the names that replaced them."""
+
+
+def __getattr__(name: str) -> object:
+    """Name the new name to users of an old one."""
+    new = f"; version 0.5 calls it `{RENAMED[name]}`" if name in RENAMED else ""
+    raise AttributeError(f"schemas.views has no {name!r}{new}.")

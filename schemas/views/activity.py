@@ -8,31 +8,30 @@ import pandas as pd
 
 from schemas import activity, atlas, ephys, rows
 from schemas.maths import inclusion as maths
-from schemas.views.ephys import sorts
-from schemas.views.ephys import units as find_units
+from schemas.views import ephys as choose
 from schemas.views.session import require
 
 UNIT = ["eid", "probe_name", "sorting_name", "cluster_id"]
 
 
-def psth(units: dj.expression.QueryExpression | str, psth_definition: str) -> pd.DataFrame:
+def fetch_psth(units: dj.expression.QueryExpression | str, psth_definition: str) -> pd.DataFrame:
     """Fetch the rates of units around an event.
 
     Parameters
     ----------
     units : expression or str
-        Whatever has the key of a unit, e.g. what `units` returns; or the pid of an insertion or
-        the eid of a session, for all units of its default sort.
+        Any expression with the key of a unit, e.g. `views.units(...)`; or the pid of an insertion
+        or the eid of a session, for all units of its default sort.
     psth_definition : str
         A row of `activity.PsthDefinition`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a unit, condition and bin, in that order: `eid`, `probe_name`, `sorting_name`,
-        `cluster_id`, `condition` (its name), `time` (s, centre of the bin from the event),
-        `mean` and `sem` (Hz), `n_events` (trials that are averaged). Units that the definition
-        leaves out have no rows; conditions without an event have NaN.
+        One row per unit, condition and bin, in that order: `eid`, `probe_name`, `sorting_name`,
+        `cluster_id`, `condition` (its name), `time` (s, from the event to the centre of the
+        bin), `mean` and `sem` (Hz), `n_events` (number of averaged trials). Units that the
+        definition leaves out have no rows; conditions without an event have NaN.
 
     Raises
     ------
@@ -41,7 +40,7 @@ def psth(units: dj.expression.QueryExpression | str, psth_definition: str) -> pd
     """
     require(activity.PsthDefinition, "psth_definition", psth_definition)
     if isinstance(units, str):
-        units = find_units(recording=units)
+        units = choose.units(recording=units)
     chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
     of_definition = {"psth_definition": psth_definition}
     slices = rows.frame(activity.Psth.Unit & of_definition & chosen)
@@ -96,23 +95,23 @@ def responses(
     Returns
     -------
     expression
-        One row a unit that the definition is computed for: `rate_before` and `rate_in` (Hz),
+        One row per unit for which the response is computed: `rate_before` and `rate_in` (Hz),
         `wilcoxon_statistic`, `wilcoxon_p`, `n_changed_trials`, `n_response_trials`,
         `n_incomparable`, `region_id`.
 
     Raises
     ------
     QueryError
-        A name is not known; says which are.
+        A name is not known; the error lists those that are.
     """
     require(activity.ResponseDefinition, "response_definition", response_definition)
-    found = activity.UnitResponse.Unit & {"response_definition": response_definition}
-    found = found & find_units(region, criterion, release_name, sorting).proj()
+    chosen = choose.units(region, criterion, release_name, sorting).proj()
+    of_units = activity.UnitResponse.Unit & {"response_definition": response_definition} & chosen
     trials = activity.UnitResponse.proj("n_response_trials", "n_incomparable")
-    return found * trials * ephys.SpikeSorting.Cluster.proj("region_id")
+    return of_units * trials * ephys.SpikeSorting.Cluster.proj("region_id")
 
 
-def inclusion_chain(
+def fetch_inclusion_chain(
     criterion: str,
     release_name: str | None = None,
     sorting: str | None = None,
@@ -144,7 +143,7 @@ def inclusion_chain(
     Raises
     ------
     QueryError
-        A name is not known; says which are.
+        A name is not known; the error lists those that are.
     """
     table, steps = _apply_chain(criterion, release_name, sorting, rule)
     counts = {name: _count(table[left]) for name, left in steps.items()}
@@ -160,7 +159,7 @@ def _count(left: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def included_units(
+def fetch_included_units(
     criterion: str,
     release_name: str | None = None,
     sorting: str | None = None,
@@ -171,7 +170,7 @@ def included_units(
     Parameters
     ----------
     criterion, release_name, sorting, rule
-        As in `inclusion_chain`.
+        As in `fetch_inclusion_chain`.
 
     Returns
     -------
@@ -187,9 +186,8 @@ def _apply_chain(
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Fetch all units with their regions, and which of them each step leaves."""
     require(ephys.UnitCriterion, "criterion", criterion)
-    require(activity.InclusionRule, "inclusion_rule", rule)
-    limits = (activity.InclusionRule & {"inclusion_rule": rule}).fetch1()
-    chosen = sorts(sorting, release_name).proj()
+    limits = require(activity.InclusionRule, "inclusion_rule", rule)
+    chosen = choose.sorts(sorting, release_name).proj()
     table = _locate(ephys.SpikeSorting.Cluster & chosen, limits["mapping"])
     good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
     good = rows.frame((good & chosen).proj())[UNIT].assign(is_good=True)
@@ -204,15 +202,15 @@ def _apply_chain(
     return table, steps
 
 
-def _locate(found: dj.expression.QueryExpression, mapping: str) -> pd.DataFrame:
+def _locate(units: dj.expression.QueryExpression, mapping: str) -> pd.DataFrame:
     """Fetch units with their region in a mapping, null where they have none."""
-    table = rows.frame(found.proj("region_id"))
-    regions = rows.frame(atlas.BrainRegion()).set_index("region_id", drop=False)
+    table = rows.frame(units.proj("region_id"))
+    regions = rows.frame(atlas.BrainRegion).set_index("region_id", drop=False)
     region = table.region_id.map(regions[atlas.REGION_COLUMN[mapping]])
     return table.assign(region_id=region.astype("Int64"))
 
 
-def region_summary(
+def fetch_region_summary(
     criterion: str,
     window: str = "recording",
     mapping: str = "Beryl",
@@ -235,21 +233,21 @@ def region_summary(
     Returns
     -------
     pandas.DataFrame
-        Indexed by acronym in the order of the atlas: `unit_mean` and `unit_sem` (Hz), each unit
-        counting once; `session_mean` and `session_sem` (Hz), over the means of the sessions;
+        Indexed by acronym in the order of the atlas: `unit_mean`, `unit_median` and `unit_sem`
+        (Hz), over units; `session_mean` and `session_sem` (Hz), over the means of the sessions;
         `n_units`, `n_sessions`; `rgb` of the region. Units without a rate are left out.
 
     Raises
     ------
     QueryError
-        A name is not known; says which are.
+        A name is not known; the error lists those that are.
     """
     require(activity.Window, "window_name", window)
     require(atlas.Mapping, "mapping", mapping)
-    found = find_units(None, criterion, release_name, sorting)
-    table = _locate(found, mapping)
+    units = choose.units(None, criterion, release_name, sorting)
+    table = _locate(units, mapping)
     table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
-    rates = activity.UnitRate.Unit & {"window_name": window} & found.proj()
+    rates = activity.UnitRate.Unit & {"window_name": window} & units.proj()
     rates = rows.frame(rates.proj("rate"))
     table = table.merge(rates, on=UNIT)
     summary = maths.summarise_by_session(

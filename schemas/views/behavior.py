@@ -9,19 +9,19 @@ from schemas.maths.behavior import SIDES, compute_stimulus
 from schemas.views.session import require
 
 
-def reaction_times(definition: str) -> pd.DataFrame:
+def fetch_reaction_times(definition: str) -> pd.DataFrame:
     """Fetch the reaction time of every trial with its stimulus.
 
     Returns
     -------
     pandas.DataFrame
-        One row a trial that has a reaction time: `eid`, `trial`, `side`, `contrast` (fraction),
+        One row per trial with a reaction time: `eid`, `trial`, `side`, `contrast` (fraction),
         `choice`, `feedback_type`, `reaction_time` (s), `rt_in_bounds`.
 
     Raises
     ------
     QueryError
-        No definition has that name; says which there are.
+        No definition has that name; the error lists those that exist.
     """
     require(behavior.ReactionTimeDefinition, "rt_definition", definition)
     measured = behavior.ReactionTime.Trial & {"rt_definition": definition}

@@ -1,4 +1,4 @@
-"""Units by region, criterion and release, and the rates of regions."""
+"""Units by region, criterion, release and behaviour."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import pandas as pd
 from schemas import activity, atlas, ephys, probe, release, rows, session
 from schemas.errors import QueryError
 from schemas.views.atlas import below
-from schemas.views.session import find_recording, require, session_measures, sessions
+from schemas.views.session import find_recording, join_measures, require, sessions
 
 
 def sorts(
     sorting: str | None = None, release_name: str | None = None, recording: str | None = None
 ) -> dj.expression.QueryExpression:
-    """Return imported sorts: one an insertion, unless a sort is named.
+    """Return imported spike sortings: the default one of each insertion, or the named one.
 
     Parameters
     ----------
     sorting : str, optional
-        Name of a sort, e.g. `pykilosort`; default the one that the source flags, so that no
-        unit counts twice. Insertions that lack it are left out, unless `recording` names them.
+        Name of a sort, e.g. `pykilosort`; by default the sort that the source marks as default,
+        so that no unit counts twice. Insertions without the sort are left out; where
+        `recording` names such an insertion, that is an error.
     release_name : str, optional
         Only insertions of that release.
     recording : str, optional
@@ -32,22 +33,24 @@ def sorts(
     ------
     QueryError
         No such sort, release or recording, or an insertion of the recording lacks the sort;
-        names those there are.
+        the error lists those that exist.
     """
-    if sorting is None:
-        chosen = ephys.SpikeSorting & (ephys.OfferedSorting & "is_default_sorting = TRUE").proj()
-    else:
-        require(ephys.OfferedSorting, "sorting_name", sorting)
-        chosen = ephys.SpikeSorting & {"sorting_name": sorting}
-    if recording is not None:
-        key = find_recording(recording)
-        chosen = chosen & key
-        if sorting is not None:
-            _require_sort(key, sorting)
+    chosen = sorts_of({} if recording is None else find_recording(recording), sorting)
     if release_name is None:
         return chosen
     require(release.Release, "release_name", release_name)
     return chosen & (release.Release.Insertion & {"release_name": release_name}).proj()
+
+
+def sorts_of(key: dict[str, str], sorting: str | None) -> dj.expression.QueryExpression:
+    """Return the sorts of a recording that `find_recording` found; of all for an empty key."""
+    if sorting is None:
+        default = ephys.OfferedSorting & "is_default_sorting = TRUE"
+        return ephys.SpikeSorting & default.proj() & key
+    require(ephys.OfferedSorting, "sorting_name", sorting)
+    if key:
+        _require_sort(key, sorting)
+    return ephys.SpikeSorting & {"sorting_name": sorting} & key
 
 
 def units(
@@ -71,16 +74,17 @@ def units(
     Raises
     ------
     QueryError
-        A name is not known, or an insertion of the recording lacks the sort; says which are.
+        A name is not known (the error lists those that are), or an insertion of the recording
+        lacks the sort.
     """
-    found = ephys.SpikeSorting.Cluster & sorts(sorting, release_name, recording).proj()
+    chosen = ephys.SpikeSorting.Cluster & sorts(sorting, release_name, recording).proj()
     if region is not None:
-        found = found & below(region).proj()
+        chosen = chosen & below(region).proj()
     if criterion is not None:
         require(ephys.UnitCriterion, "criterion", criterion)
         good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
-        found = found & good.proj()
-    return found
+        chosen = chosen & good.proj()
+    return chosen
 
 
 def region_by_behavior(
@@ -93,7 +97,7 @@ def region_by_behavior(
     psychometric_definition: str = "plots",
     **behaviour: Any,
 ) -> dj.expression.QueryExpression:
-    """Return units of a region in sessions of some behaviour, with their rates.
+    """Return the units of a region in sessions chosen by behaviour, with their rates.
 
     Parameters
     ----------
@@ -107,51 +111,52 @@ def region_by_behavior(
     Returns
     -------
     expression
-        One row a unit, keyed by the unit, the window and the two definitions: `region_id` and
+        One row per unit, keyed by the unit, the window and the two definitions: `region_id` and
         `region_acronym`, `rate` (Hz; null where the session has no such event), and the session's
         `n_trials`, `performance` and `performance_easy` (fraction), `rt_median` (s) and
-        `bias_shift` (percent contrast). Units of sessions without trials have no row, nor have
-        units without a region.
+        `bias_shift` (percent contrast). Units without a region and units of sessions without
+        trials have no row.
 
     Raises
     ------
     QueryError
-        A name is not known; says which are.
+        A name is not known; the error lists those that are.
 
     Examples
     --------
-    >>> found = views.region_by_behavior(
+    >>> units = views.region_by_behavior(
     ...     "TH", "ibl_2022", max_reaction_time=0.3, min_easy_performance=0.9
     ... )  # doctest: +SKIP
     """
     require(activity.Window, "window_name", window)
-    definitions = (rt_definition, psychometric_definition)
     chosen = sessions(
         rt_definition=rt_definition, psychometric_definition=psychometric_definition, **behaviour
     )
     located = (units(region, criterion, release_name, sorting) & chosen.proj()).proj("region_id")
     rates = (activity.UnitRate.Unit & {"window_name": window}).proj("rate")
     regions = atlas.BrainRegion.proj("region_acronym")
-    return located * regions * rates * session_measures(*definitions)
+    return located * regions * rates * join_measures(rt_definition, psychometric_definition)
 
 
-def unit_table(found: dj.expression.QueryExpression) -> pd.DataFrame:
-    """Fetch units with what a reader wants to see beside them.
+def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
+    """Fetch units as a table to read: who, when, where, and the main measures.
+
+    `fetch_clusters` has every column.
 
     Parameters
     ----------
-    found : expression
-        What has the key of a unit, e.g. what `units` or `region_by_behavior` returns.
+    units : expression
+        Any expression with the key of a unit, e.g. `views.units(...)`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a unit: subject, date, probe, cluster, region, rate (Hz), median amplitude (V),
+        One row per unit: subject, date, probe, cluster, region, rate (Hz), median amplitude (V),
         depth (um), and the ids `pid`, `eid` and `cluster_uuid`.
     """
     regions = atlas.BrainRegion.proj("region_acronym", "region_name")
     where = session.Session.proj("subject", "session_date", "session_number")
-    plain = (ephys.SpikeSorting.Cluster & found.proj()).proj(
+    plain = (ephys.SpikeSorting.Cluster & units.proj()).proj(
         "region_id", "firing_rate", "spike_count", "amp_median", "cluster_depth", "cluster_uuid"
     )
     table = rows.frame(plain * where * probe.ProbeInsertion.proj("pid"))
@@ -180,41 +185,8 @@ UNIT_COLUMNS = [
 ]
 
 
-def region_rates(
-    criterion: str,
-    window: str = "recording",
-    mapping: str = "Beryl",
-    release_name: str | None = None,
-    sorting: str | None = None,
-) -> pd.DataFrame:
-    """Summarise rates by region over all insertions, each good unit counting once.
-
-    Void and root are left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by acronym in the order of the atlas: `mean` (Hz), `median` (Hz), `n` units,
-        `rgb` of the region.
-    """
-    require(activity.Window, "window_name", window)
-    require(atlas.Mapping, "mapping", mapping)
-    located = units(None, criterion, release_name, sorting).proj("region_id")
-    of_window = activity.UnitRate.Unit & {"window_name": window}
-    rates = rows.frame(of_window.proj("rate") * located).dropna(subset=["rate", "region_id"])
-    regions = rows.frame(atlas.BrainRegion()).set_index("region_id", drop=False)
-    rates["region_id"] = rates.region_id.map(regions[atlas.REGION_COLUMN[mapping]])
-    rates = rates[~rates.region_id.isin(atlas.OUTSIDE)]
-    summary = rates.groupby("region_id").rate.agg(["mean", "median", "count"])
-    summary = summary.rename(columns={"count": "n"}).join(
-        regions[["region_acronym", "region_order", "region_rgb"]]
-    )
-    summary = summary.sort_values("region_order").set_index("region_acronym")
-    return summary.rename(columns={"region_rgb": "rgb"})[["mean", "median", "n", "rgb"]]
-
-
 def _require_sort(key: dict[str, str], sorting: str) -> None:
-    """Refuse a sort that an insertion lacks: another one would not be what was asked for."""
+    """Raise an error where an insertion of a recording lacks the named sort."""
     imported = ephys.SpikeSorting & {"sorting_name": sorting}
     for insertion in ((probe.ProbeInsertion & key).proj() - imported.proj()).to_dicts():
         there = ephys.SpikeSorting & insertion

@@ -13,28 +13,28 @@ from schemas import wheel as wheel_tables
 from schemas.errors import QueryError
 from schemas.maths import behavior as maths
 from schemas.maths.wheel import preprocess
-from schemas.views.ephys import sorts
+from schemas.views.ephys import sorts_of
 from schemas.views.session import find_recording
 
 POPULATE = "Import it with `bwm populate`; `bwm status` says what failed and what is not released."
 
 
-def trials(recording: str) -> pd.DataFrame:
+def fetch_trials(recording: str) -> pd.DataFrame:
     """Fetch the trials of a session.
 
     Parameters
     ----------
     recording : str
-        eid of the session, or pid of one of its insertions, in either case.
+        eid of the session, or pid of one of its insertions, in upper or lower case.
 
     Returns
     -------
     pandas.DataFrame
-        One row a trial in the order of the session: every column of `behavior.Trials.Trial`,
-        released columns that are none of them under the name they were released with, and
-        `side` (left or right, that of zero contrast kept; missing where neither or both sides
-        have a contrast), `contrast` (fraction), `signed_contrast` (percent, left negative; zero
-        on the left is -0.0) and `block` (number of the block, from 0; missing where the prior is).
+        One row per trial in the order of the session: every column of `behavior.Trials.Trial`;
+        further released columns under their released names; and `side` (left or right, also for
+        zero contrast; missing where neither or both sides have a contrast), `contrast`
+        (fraction), `signed_contrast` (percent, left negative; zero on the left is -0.0) and
+        `block` (number of the block, from 0; missing where the prior is missing).
 
     Raises
     ------
@@ -53,35 +53,35 @@ def trials(recording: str) -> pd.DataFrame:
     table["signed_contrast"] = maths.compute_signed_contrast(left, right)
     table["block"] = pd.array(block, dtype="Int64")
     table.loc[block < 0, "block"] = pd.NA
-    more = _extra_columns(key)
+    extra = _extra_columns(key)
     return table.merge(
-        more, left_on="trial", right_index=True, how="left", suffixes=("", "_released")
+        extra, left_on="trial", right_index=True, how="left", suffixes=("", "_released")
     )
 
 
 def _extra_columns(key: dict[str, Any]) -> pd.DataFrame:
     """Fetch the released columns that have no column of their own, indexed by trial."""
-    more = (behavior.Trials.Trial & key & "extra_columns IS NOT NULL").proj("extra_columns")
-    held = {row["trial"]: row["extra_columns"] for row in more.to_dicts()}
-    return pd.DataFrame.from_dict(held, orient="index")
+    trials = (behavior.Trials.Trial & key & "extra_columns IS NOT NULL").proj("extra_columns")
+    extra = {row["trial"]: row["extra_columns"] for row in trials.to_dicts()}
+    return pd.DataFrame.from_dict(extra, orient="index")
 
 
-def wheel(recording: str, rate: float = 1000.0) -> pd.DataFrame:
+def fetch_wheel(recording: str, rate: float = 1000.0) -> pd.DataFrame:
     """Fetch the wheel of a session at even times.
 
     Parameters
     ----------
     recording : str
-        eid of the session, or pid of one of its insertions, in either case.
+        eid of the session, or pid of one of its insertions, in upper or lower case.
     rate : float
-        Samples a second (Hz); more than twice the corner of the filter, which is 20 Hz.
+        Samples per second (Hz); more than twice the corner frequency of the filter, 20 Hz.
 
     Returns
     -------
     pandas.DataFrame
-        One row a sample: `time` (s), `position` (rad, interpolated linearly), `velocity` (rad/s)
-        and `acceleration` (rad/s2) of the low-passed position; see `maths.wheel.preprocess`. No
-        row where the trace has fewer than two samples.
+        One row per sample: `time` (s), `position` (rad, interpolated linearly), `velocity` (rad/s)
+        and `acceleration` (rad/s2) of the low-passed position; see `maths.wheel.preprocess`. A
+        trace of fewer than two samples gives no rows.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def wheel(recording: str, rate: float = 1000.0) -> pd.DataFrame:
         No such recording, its wheel is not imported, or the rate is too low.
     """
     if not rate > 2 * CORNER:
-        what = f"{rate:g} Hz are too few for a wheel that is low-passed at {CORNER:g} Hz."
+        what = f"a rate of {rate:g} Hz is too low: the wheel is low-passed at {CORNER:g} Hz."
         raise QueryError(what, None, f"Ask for more than {2 * CORNER:g} Hz.")
     key = {"eid": find_recording(recording)["eid"]}
     traces = (wheel_tables.Wheel & key).to_arrays("wheel_trace")
@@ -103,32 +103,32 @@ CORNER = 20.0
 """Corner frequency of the wheel's low-pass filter (Hz)."""
 
 
-def clusters(
-    found: str | dj.expression.QueryExpression, sorting: str | None = None
+def fetch_clusters(
+    units: str | dj.expression.QueryExpression, sorting: str | None = None
 ) -> pd.DataFrame:
-    """Fetch the units of an insertion, or any units, with all that is known of each.
+    """Fetch the units of an insertion, or any units, with every column.
 
     Parameters
     ----------
-    found, sorting
-        As in `spikes`.
+    units, sorting
+        As in `fetch_spikes`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a unit, ordered by its key: every column of `ephys.SpikeSorting.Cluster`, the
-        acronym of its region in each mapping (`region_allen`, `region_beryl`, `region_cosmos`;
-        missing where it is not located), and by criterion its label (fraction of the three tests
-        passed) and whether it is good (`label_ibl_2022`, `good_ibl_2022`; missing where the sort
-        lacks a metric).
+        One row per unit, ordered by key: every column of `ephys.SpikeSorting.Cluster`; the
+        acronym of the region in each mapping (`region_allen`, `region_beryl`, `region_cosmos`;
+        missing where the unit is not located); and for each criterion the label (fraction of the
+        tests passed) and whether the unit is good (`label_ibl_2022`, `good_ibl_2022`; missing
+        where the sort lacks a metric).
 
     Raises
     ------
     QueryError
-        No such insertion or sort, its units are not imported, or the expression is of something
-        else.
+        No such insertion or sort, its units are not imported, or the expression has no key of
+        units or recordings.
     """
-    chosen = choose_units(found, sorting)
+    chosen = choose_units(units, sorting)
     table = rows.frame(ephys.SpikeSorting.Cluster & chosen)
     regions = rows.frame(atlas.BrainRegion.proj("region_acronym", "beryl_id", "cosmos_id"))
     acronym = regions.set_index("region_id").region_acronym
@@ -145,45 +145,47 @@ def clusters(
 
 
 KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
-"""What a unit is known by."""
+"""Primary key of a unit."""
 
 
-def spikes(found: str | dj.expression.QueryExpression, sorting: str | None = None) -> pd.DataFrame:
+def fetch_spikes(
+    units: str | dj.expression.QueryExpression, sorting: str | None = None
+) -> pd.DataFrame:
     """Fetch the spikes of an insertion, or of any units.
 
-    Each stored object is opened once; of units that are chosen one by one, little more than
-    their own spikes is read.
+    Each stored object is opened once, and little more than the spikes of the chosen units is
+    read.
 
     Parameters
     ----------
-    found : str or expression
-        pid of an insertion, in either case, or what has the key of a unit, e.g. what
-        `views.units` returns; of an expression with only the first part of that key, e.g.
-        `views.sorts` or `views.sessions`, all units are taken.
+    units : str or expression
+        pid of an insertion, in upper or lower case; or an expression with the key of a unit,
+        e.g. `views.units(...)`. An expression with only the first part of that key, e.g.
+        `views.sorts(...)` or `views.sessions(...)`, stands for all units of its rows.
     sorting : str, optional
-        Name of a sort of the insertion; default the one that the source flags. An expression
-        names its sorts itself.
+        Name of a sort of the insertion; by default the sort that the source marks as default.
+        Not used with an expression, which names its sorts itself.
 
     Returns
     -------
     pandas.DataFrame
-        One row a spike, unit after unit and ascending in time: `eid`, `probe_name` and
+        One row per spike, unit after unit and ascending in time: `eid`, `probe_name` and
         `sorting_name` (categories), `cluster_id`, `time` (s), `amplitude` (V), `depth` (um).
 
     Raises
     ------
     QueryError
-        No such insertion or sort, the spikes are not imported, or the expression is of
-        something else.
+        No such insertion or sort, the spikes are not imported, or the expression has no key of
+        units or recordings.
     """
     key = ephys.Spikes.primary_key
-    chosen = choose_units(found, sorting)
+    chosen = choose_units(units, sorting)
     require_spikes(chosen)
     wanted = rows.frame(ephys.Spikes.Unit.proj("spike_offset", "n_unit_spikes") & chosen)
     stored = {
         tuple(row[n] for n in key): row["spikes"] for row in (ephys.Spikes & chosen).to_dicts()
     }
-    parts = [_read(stored[sort], units) for sort, units in wanted.groupby(key, sort=False)]
+    parts = [_read(stored[sort], slices) for sort, slices in wanted.groupby(key, sort=False)]
     columns = {
         name: np.concatenate([empty, *(part[name] for part in parts)])
         for name, empty in NO_SPIKES.items()
@@ -201,34 +203,34 @@ NO_SPIKES = {
     "amplitude": np.empty(0, np.float32),
     "depth": np.empty(0, np.float32),
 }
-"""Columns of spikes, in the least precision that they are released with."""
+"""Columns of spikes, in the lowest precision in which they are released."""
 
 
-def _read(stored: Any, units: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Read units of one stored object, unit after unit."""
-    offset, n = units.spike_offset.to_numpy(int), units.n_unit_spikes.to_numpy(int)
+def _read(stored: Any, slices: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Read the slices of some units from one stored object, unit after unit."""
+    offset, n = slices.spike_offset.to_numpy(int), slices.n_unit_spikes.to_numpy(int)
     columns = {
         name: np.concatenate(stored.read_slices(name, offset, n))
         for name in ("time", "amplitude", "depth")
     }
-    return {"cluster_id": np.repeat(units.cluster_id.to_numpy(int), n), **columns}
+    return {"cluster_id": np.repeat(slices.cluster_id.to_numpy(int), n), **columns}
 
 
 def choose_units(
-    found: str | dj.expression.QueryExpression, sorting: str | None = None
+    units: str | dj.expression.QueryExpression, sorting: str | None = None
 ) -> dj.expression.QueryExpression:
-    """Return keys that restrict tables of units to those that `spikes` describes as `found`.
+    """Return keys that restrict tables of units; parameters are those of `fetch_spikes`.
 
     Raises
     ------
     QueryError
-        No such insertion or sort, its units are not imported, or the expression is of something
-        else.
+        No such insertion or sort, its units are not imported, or the expression has no key of
+        units or recordings.
     """
-    chosen = ephys.SpikeSorting & _find_sort(found, sorting) if isinstance(found, str) else found
+    chosen = ephys.SpikeSorting & _find_sort(units, sorting) if isinstance(units, str) else units
     if "eid" not in chosen.primary_key:
         raise QueryError(
-            "this is no expression of units or recordings.",
+            "this expression has no key of units or recordings.",
             f"key {', '.join(chosen.primary_key) or 'none'}",
             "Use for instance views.units(...).",
         )
@@ -236,12 +238,12 @@ def choose_units(
 
 
 def require_spikes(chosen: dj.expression.QueryExpression) -> None:
-    """Refuse sorts of which the units are imported and the spikes are not.
+    """Raise an error for sorts whose units are imported and whose spikes are not.
 
     Raises
     ------
     QueryError
-        Names the first of them.
+        Names the first such sort.
     """
     left = ((ephys.SpikeSorting & chosen).proj() - ephys.Spikes.proj()).to_dicts()
     if left:
@@ -256,10 +258,10 @@ def _find_sort(pid: str, sorting: str | None) -> dict[str, Any]:
         there = ", ".join(f"{row['probe_name']} {row['pid']}" for row in probes)
         what = f"{key['eid']} is a session, not an insertion."
         raise QueryError(what, None, f"Its insertions: {there or 'none'}.")
-    found = sorts(sorting, None, pid).keys()
-    if not found:
+    imported = sorts_of(key, sorting).keys()
+    if not imported:
         raise QueryError("the units are not imported.", _where(key), POPULATE)
-    return found[0]
+    return imported[0]
 
 
 def _where(key: dict[str, Any]) -> str:

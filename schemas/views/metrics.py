@@ -18,7 +18,7 @@ RELEASED = {name: name for name in METRICS} | {
 """Columns of released metrics, by the name of the computed one without its prefix."""
 
 
-def metric_differences(
+def fetch_metric_differences(
     metrics_definition: str = "ibl_2024",
     tolerance: float = 1e-6,
     sorting: str | None = None,
@@ -27,23 +27,23 @@ def metric_differences(
 ) -> pd.DataFrame:
     """List where released and computed metrics of units disagree.
 
-    Metrics that a sort was released without, or that the definition does not know, are not
-    compared, nor are units that `uncompared_units` returns. A sort is best compared by the
-    definition that it was released with: the labels of 2022 are not those of 2024.
+    Metrics that the sort was released without, metrics that the definition does not know, and
+    units that `uncompared_units` returns are not compared. Compare a sort by the definition of
+    its release: the labels of 2022 differ from those of 2024.
 
     Parameters
     ----------
     metrics_definition : str
         A row of `ephys.MetricsDefinition`.
     tolerance : float
-        Largest difference to be ignored, as a fraction of the larger of the two sizes.
+        Largest difference to be ignored, as a fraction of the larger absolute value.
     sorting, release_name, recording : str, optional
         As in `units`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a unit and metric: `eid`, `probe_name`, `sorting_name`, `cluster_id`, `metric`
+        One row per unit and metric: `eid`, `probe_name`, `sorting_name`, `cluster_id`, `metric`
         (its column in `ephys.SpikeSorting.Cluster`), `released` and `computed` in the unit of
         that column, `difference`, computed - released, NaN where one of them is null. Labels are
         the metrics `released_label` and `bitwise_fail`.
@@ -51,20 +51,21 @@ def metric_differences(
     Raises
     ------
     QueryError
-        A name is not known; says which are.
+        A name is not known; the error lists those that are.
     """
-    found = _comparable(metrics_definition, units(None, None, release_name, sorting, recording))
-    definition = ephys.MetricsDefinition & {"metrics_definition": metrics_definition}
-    counts = definition.fetch1("sliding_method") == "counts"
+    definition = require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
+    of_definition = {"metrics_definition": metrics_definition}
+    compared = _comparable(of_definition, units(None, None, release_name, sorting, recording))
+    counts = definition["sliding_method"] == "counts"
     metrics = [m for m in RELEASED if not (counts and m in CONFIDENCE_METRICS)]
     names = [RELEASED[metric] for metric in metrics]
-    made = ephys.UnitMetrics.Unit & definition.proj()
-    both = rows.frame(found.proj(*names) * made.proj(*(f"computed_{m}" for m in metrics)))
+    computed_metrics = ephys.UnitMetrics.Unit & of_definition
+    columns = [f"computed_{metric}" for metric in metrics]
+    both = rows.frame(compared.proj(*names) * computed_metrics.proj(*columns))
     released, computed = (
-        both[columns].to_numpy(dtype=float, na_value=np.nan)
-        for columns in (names, [f"computed_{m}" for m in metrics])
+        both[chosen].to_numpy(dtype=float, na_value=np.nan) for chosen in (names, columns)
     )
-    apart = _differ(released, computed, tolerance) & _offered(found, both, names)
+    apart = _differ(released, computed, tolerance) & _released(compared, both, names)
     unit, metric = np.nonzero(apart)
     table = both[ephys.SpikeSorting.Cluster.primary_key].iloc[unit].reset_index(drop=True)
     return table.assign(
@@ -81,28 +82,27 @@ def uncompared_units(
     release_name: str | None = None,
     recording: str | None = None,
 ) -> dj.expression.QueryExpression:
-    """Return the units that `metric_differences` leaves out.
+    """Return the units that `fetch_metric_differences` leaves out.
 
-    They are those whose release has no metrics, and those whose metrics are not computed yet.
-    Parameters and errors are those of `metric_differences`.
+    These are units released without metrics, and units whose metrics are not computed yet.
+    Parameters and errors are those of `fetch_metric_differences`.
 
     Returns
     -------
     expression
         Rows of `ephys.SpikeSorting.Cluster`, to restrict and join further.
     """
-    found = units(None, None, release_name, sorting, recording)
-    return found - _comparable(metrics_definition, found).proj()
+    require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
+    chosen = units(None, None, release_name, sorting, recording)
+    return chosen - _comparable({"metrics_definition": metrics_definition}, chosen).proj()
 
 
 def _comparable(
-    metrics_definition: str, found: dj.expression.QueryExpression
+    of_definition: dict[str, str], chosen: dj.expression.QueryExpression
 ) -> dj.expression.QueryExpression:
-    """Restrict units to those with a released metric, whatever it is, and computed ones."""
-    require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
-    made = ephys.UnitMetrics.Unit & {"metrics_definition": metrics_definition}
-    known = " OR ".join(f"{name} IS NOT NULL" for name in RELEASED.values())
-    return found & known & made.proj()
+    """Restrict units to those with at least one released metric and with computed metrics."""
+    released = " OR ".join(f"{name} IS NOT NULL" for name in RELEASED.values())
+    return chosen & released & (ephys.UnitMetrics.Unit & of_definition).proj()
 
 
 def _differ(released: np.ndarray, computed: np.ndarray, tolerance: float) -> np.ndarray:
@@ -113,13 +113,13 @@ def _differ(released: np.ndarray, computed: np.ndarray, tolerance: float) -> np.
     return np.where(missing[0] | missing[1], missing[0] != missing[1], far)
 
 
-def _offered(
-    found: dj.expression.QueryExpression, both: pd.DataFrame, names: list[str]
+def _released(
+    units: dj.expression.QueryExpression, both: pd.DataFrame, names: list[str]
 ) -> np.ndarray:
-    """Tell which metrics the sort of each unit was released with (units, metrics)."""
-    sorts = (ephys.SpikeSorting & found.proj()).to_dicts()
+    """Return which metrics the sort of each unit was released with (units, metrics)."""
+    sorts = (ephys.SpikeSorting & units.proj()).to_dicts()
     lists = {tuple(row[k] for k in ephys.SpikeSorting.primary_key): row for row in sorts}
-    offered = [[name in row["released_metrics"] for name in names] for row in lists.values()]
+    released = [[name in row["released_metrics"] for name in names] for row in lists.values()]
     of_unit = pd.MultiIndex.from_frame(both[ephys.SpikeSorting.primary_key])
-    table = np.array(offered, dtype=bool).reshape(-1, len(names))
+    table = np.array(released, dtype=bool).reshape(-1, len(names))
     return table[pd.Index(lists).get_indexer(of_unit)]

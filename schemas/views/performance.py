@@ -1,4 +1,4 @@
-"""How well a mouse does: psychometric and chronometric curves, and how far its training is."""
+"""Performance of a mouse: psychometric and chronometric curves, and its training status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.maths.behavior import (
 from schemas.views.session import find_recording, require
 
 POOLED = 3
-"""Sessions whose trials IBL judges together: the last ones."""
+"""Number of last sessions whose trials IBL judges together."""
 
 TRAINING = ("trained_1a", "trained_1b")
 BIASED = ("ready4ephysrig",)
@@ -30,10 +30,10 @@ SHOWN = np.linspace(-100, 100, 401)
 """Contrasts (percent, left negative) at which fitted curves are evaluated."""
 
 
-def psychometric_curve(
+def fetch_psychometric_curve(
     recording: str, psychometric_definition: str = "plots"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return how often a mouse answered "right" by contrast and block, and the fitted curves.
+    """Fetch how often a mouse answered "right" by contrast and block, and the fitted curves.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ def psychometric_curve(
     Returns
     -------
     points : pandas.DataFrame
-        One row a block and contrast: `psychometric_block` (prior, or all), `signed_contrast`
-        (percent, left negative), `n` trials, `n_right`, `p_right` (fraction; a no-go is a trial
-        that is not "right").
+        One row per block and contrast: `psychometric_block` (prior, or all), `signed_contrast`
+        (percent, left negative), `n` trials, `n_right`, `p_right` (fraction; a no-go counts as
+        not "right").
     curves : pandas.DataFrame
         The stored fits: `psychometric_block`, `signed_contrast` (percent), `p_right`.
 
@@ -78,10 +78,10 @@ def psychometric_curve(
     return _by_block(points, "p_right"), _by_block(curves, "p_right")
 
 
-def chronometric_curve(
+def fetch_chronometric_curve(
     recording: str, rt_definition: str = "first_movement", by_block: bool = False
 ) -> pd.DataFrame:
-    """Return the reaction times of a session by signed contrast.
+    """Fetch the reaction times of a session by signed contrast.
 
     Parameters
     ----------
@@ -90,12 +90,12 @@ def chronometric_curve(
     rt_definition : str
         Row of `behavior.ReactionTimeDefinition`. Its bounds remove no trial.
     by_block : bool
-        Whether to tell blocks of different prior apart.
+        Whether to give each prior a curve of its own besides the curve of all trials.
 
     Returns
     -------
     pandas.DataFrame
-        One row a block and contrast: `psychometric_block` (prior, or all), `signed_contrast`
+        One row per block and contrast: `psychometric_block` (prior, or all), `signed_contrast`
         (percent, left negative), `n` trials with and `n_missing` without a reaction time,
         `median`, `lower_quartile`, `upper_quartile` (s; NaN without reaction times).
 
@@ -105,8 +105,7 @@ def chronometric_curve(
         No such recording or definition.
     """
     key = _session_key(recording)
-    require(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
-    rule = (behavior.ReactionTimeDefinition & {"rt_definition": rt_definition}).fetch1()
+    rule = require(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
     trials = behavior.trial_columns(key)
     signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
     start, end = trials[rule["rt_start_event"]], trials[rule["rt_end_event"]]
@@ -119,10 +118,11 @@ def chronometric_curve(
     return _by_block(curves, "median")
 
 
-def training_status(subject: str) -> pd.DataFrame:
-    """Judge how far a mouse was after each of its sessions, as IBL does: over the last three.
+def fetch_training_status(subject: str) -> pd.DataFrame:
+    """Fetch the training status of a mouse after each of its sessions, as IBL judges it.
 
-    Nothing is stored: a session that is added or replaced changes what follows it.
+    Each status is judged over that session and the two before it. Nothing is stored: a session
+    that is added or replaced changes the status of the sessions after it.
 
     Parameters
     ----------
@@ -132,13 +132,14 @@ def training_status(subject: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a session with trials, in their order: `eid`, `session_date`, `session_number`,
-        `task_protocol`, `status` (see `schemas.maths.training.name_status`; a session of unknown
-        protocol is taken for one with blocks), `n_pooled` (sessions judged together, fewer at the
-        beginning); of these `least_trials` and `least_easy_performance` (fraction) of a session,
-        `zero_contrast_rt` (s, median over all), and by the fits of the training criteria to all
-        trials together `psych_bias` and `psych_threshold` (percent; null once blocks are judged),
-        `largest_lapse` (fraction) and `bias_shift` (percent; null before).
+        One row per session with trials, in their order: `eid`, `session_date`, `session_number`,
+        `task_protocol`; `status` (see `schemas.maths.training.name_status`; a session of unknown
+        protocol counts as a session with blocks); `n_pooled`, the number of sessions judged
+        together (fewer than three for the first two). Over the pooled sessions: `least_trials`
+        and `least_easy_performance` (fraction) of one session, and `zero_contrast_rt` (s, median
+        of all trials). From the fits of the training criteria to all pooled trials: `psych_bias`
+        and `psych_threshold` (percent; null once blocks are judged), `largest_lapse` (fraction)
+        and `bias_shift` (percent; null before blocks are judged).
 
     Raises
     ------
@@ -151,16 +152,16 @@ def training_status(subject: str) -> pd.DataFrame:
     if not len(table):
         remedy = "`subject.Subject` has the names; import trials with `bwm populate`."
         raise QueryError("no trials are imported.", f"mouse {subject}", remedy)
-    every = behavior.trials_by_session(held)
-    trials = [every.get(eid, NO_TRIALS) for eid in table.eid]
+    by_session = behavior.trials_by_session(held)
+    trials = [by_session.get(eid, NO_TRIALS) for eid in table.eid]
     is_training = ["training" in str(name).lower() for name in table.task_protocol]
     criteria = {row["training_criterion"]: row for row in behavior.TrainingCriterion.to_dicts()}
     definitions = behavior.PsychometricDefinition.to_dicts()
-    ways = {row["psychometric_definition"]: row for row in definitions}
+    fitting = {row["psychometric_definition"]: row for row in definitions}
     judged = []
     for last in range(1, len(table) + 1):
         of = slice(max(0, last - POOLED), last)
-        judged.append(_judge(trials[of], is_training[of], criteria, ways))
+        judged.append(_judge(trials[of], is_training[of], criteria, fitting))
     return pd.concat([table, pd.DataFrame(judged)], axis=1)
 
 
@@ -168,21 +169,21 @@ def _judge(
     sessions: list[dict[str, np.ndarray]],
     is_training: list[bool],
     criteria: dict[str, dict[str, Any]],
-    ways: dict[str, dict[str, Any]],
+    fitting: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """Judge sessions together by the criteria that their protocols ask for."""
+    """Judge pooled sessions by the criteria of their protocols."""
     pooled = {name: np.concatenate([s[name] for s in sessions]) for name in sessions[0]}
     biased = not any(is_training)
-    asked = BIASED if biased else TRAINING
+    names = BIASED if biased else TRAINING
     n_trials = [len(s["trial"]) for s in sessions]
     easy = [compute_performance(s)["performance_easy"] for s in sessions]
     zero = training.compute_zero_contrast(pooled)
     blocks = psychometric.BIASED if biased else ("all",)
-    way = ways[criteria[asked[0]]["psychometric_definition"]]
-    fits = psychometric.fit_blocks(pooled, way, blocks)
+    definition = fitting[criteria[names[0]]["psychometric_definition"]]
+    fits = psychometric.fit_blocks(pooled, definition, blocks)
     met = {
         name: bool(training.judge_training(criteria[name], n_trials, easy, fits, zero)["is_met"])
-        for name in asked
+        for name in names
     }
     whole = fits.get("all", {})
     lapses = [fit[f"psych_lapse_{end}"] for fit in fits.values() for end in ("low", "high")]
@@ -205,7 +206,7 @@ def _session_key(recording: str) -> dict[str, str]:
 
 
 def _by_block(tables: dict[str, Any], needed: str) -> pd.DataFrame:
-    """Stack tables by block, with columns even where there is none."""
+    """Stack the tables of the blocks; without blocks the columns are there all the same."""
     if not tables:
         return pd.DataFrame({"psychometric_block": [], "signed_contrast": [], needed: []})
     frames = {block: pd.DataFrame(columns) for block, columns in tables.items()}

@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     import pynapple as nap
 
 
-def trials(recording: str) -> nap.IntervalSet:
+def fetch_trials(recording: str) -> nap.IntervalSet:
     """Fetch the trials of a session as intervals from their starts to their ends.
 
     Parameters
     ----------
     recording : str
-        As in `views.trials`.
+        As in `views.fetch_trials`.
 
     Returns
     -------
     pynapple.IntervalSet
-        One interval a trial, with every column of `views.trials` as metadata. An end that is not
-        before the next start is moved to 1 us before it, since pynapple would join the two;
-        `trial_end_time` keeps it as it was.
+        One interval per trial, with every column of `views.fetch_trials` as metadata. pynapple
+        joins intervals that touch, so an end at or after the next start is moved to 1 us before
+        that start; `trial_end_time` keeps the recorded end.
 
     Warns
     -----
     UserWarning
-        Trials without a start or an end, or that do not end after they start, are left out; says
-        how many.
+        Trials without a start or an end, and trials that do not end after they start, are left
+        out; the warning gives their number.
 
     Raises
     ------
     BwmError
-        pynapple is not installed; or as `views.trials` does.
+        pynapple is not installed; or an error of `views.fetch_trials`.
     """
     pynapple = _import()
-    table = frames.trials(recording)
+    table = frames.fetch_trials(recording)
     start, end = (table[f"trial_{edge}_time"].to_numpy() for edge in ("start", "end"))
     usable = start < end
     if not usable.all():
@@ -56,16 +56,16 @@ def trials(recording: str) -> nap.IntervalSet:
 
 
 RESOLUTION = 1e-6
-"""What pynapple leaves between intervals (s)."""
+"""Gap between touching intervals (s)."""
 
 
-def wheel(recording: str, rate: float = 1000.0) -> nap.TsdFrame:
+def fetch_wheel(recording: str, rate: float = 1000.0) -> nap.TsdFrame:
     """Fetch the wheel of a session at even times.
 
     Parameters
     ----------
     recording, rate
-        As in `views.wheel`.
+        As in `views.fetch_wheel`.
 
     Returns
     -------
@@ -75,55 +75,57 @@ def wheel(recording: str, rate: float = 1000.0) -> nap.TsdFrame:
     Raises
     ------
     BwmError
-        pynapple is not installed; or as `views.wheel` does.
+        pynapple is not installed; or an error of `views.fetch_wheel`.
     """
     pynapple = _import()
-    trace = frames.wheel(recording, rate)
+    trace = frames.fetch_wheel(recording, rate)
     columns = ["position", "velocity", "acceleration"]
     return pynapple.TsdFrame(trace.time.to_numpy(), trace[columns].to_numpy(), columns=columns)
 
 
-def spikes(found: str | dj.expression.QueryExpression, sorting: str | None = None) -> nap.TsGroup:
+def fetch_spikes(
+    units: str | dj.expression.QueryExpression, sorting: str | None = None
+) -> nap.TsGroup:
     """Fetch the spike trains of an insertion, or of any units of one session.
 
     Parameters
     ----------
-    found, sorting
-        As in `views.spikes`.
+    units, sorting
+        As in `views.fetch_spikes`.
 
     Returns
     -------
     pynapple.TsGroup
-        One train a unit, numbered from 0 in the order of `views.clusters`, whose columns are the
-        metadata; of a whole insertion the number is the `cluster_id`. The time support is from
-        the first to the last spike of any unit of the sorts, so that `rate` is that of the
-        recording (Hz).
+        One train per unit, numbered from 0 in the order of `views.fetch_clusters`, whose columns
+        are the metadata; for a whole insertion the number is the `cluster_id`. The time support
+        runs from the first to the last spike of any unit of the sorts, so that `rate` (Hz) is
+        the rate over the recording.
 
     Raises
     ------
     BwmError
-        pynapple is not installed; as `views.spikes` does; there is no unit, or units are of
-        several sessions, each of which has a clock of its own.
+        pynapple is not installed; an error of `views.fetch_spikes`; there is no unit; or the
+        units are of several sessions, each of which has a clock of its own.
     """
     pynapple = _import()
-    chosen = frames.choose_units(found, sorting)
+    chosen = frames.choose_units(units, sorting)
     frames.require_spikes(chosen)
-    units = frames.clusters(chosen)
-    eids = units.eid.unique()
+    table = frames.fetch_clusters(chosen)
+    eids = table.eid.unique()
     if len(eids) != 1:
         what = f"the units are of {len(eids)} sessions; pynapple has one clock."
-        raise QueryError(what, None, "Ask for units of one session.")
+        raise QueryError(what, None, "Choose units of one session.")
     spans = rows.frame((ephys.Spikes & chosen).proj("first_spike", "last_spike"))
     support = pynapple.IntervalSet(spans.first_spike.min(), spans.last_spike.max())
-    trains = ephys.spike_times(chosen).reindex(pd.MultiIndex.from_frame(units[frames.KEY]))
+    trains = ephys.spike_times(chosen).reindex(pd.MultiIndex.from_frame(table[frames.KEY]))
     times = {
         number: pynapple.Ts(train, time_support=support) for number, train in enumerate(trains)
     }
-    return pynapple.TsGroup(times, time_support=support, metadata=_metadata(units))
+    return pynapple.TsGroup(times, time_support=support, metadata=_metadata(table))
 
 
 def _metadata(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Turn columns into plain arrays: pynapple does not know what pandas calls missing."""
+    """Turn columns into plain arrays: pynapple cannot hold the missing values of pandas."""
     return {name: _plain(table[name]) for name in table.columns}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 import datajoint as dj
@@ -38,11 +39,11 @@ def find_recording(name: str) -> dict[str, str]:
         raise QueryError(f"{name!r} is no UUID.", None, remedy) from None
     if session.Session & {"eid": uuid}:
         return {"eid": uuid}
-    found = (probe.ProbeInsertion & {"pid": uuid}).proj().to_dicts()
-    if not found:
+    insertions = (probe.ProbeInsertion & {"pid": uuid}).proj().to_dicts()
+    if not insertions:
         remedy = "Register it first: see `bwm register --help`."
         raise QueryError(f"no session and no insertion {uuid} is registered.", None, remedy)
-    return found[0]
+    return insertions[0]
 
 
 def sessions(
@@ -61,8 +62,8 @@ def sessions(
 ) -> dj.expression.QueryExpression:
     """Return sessions, as rows of `session.Session` to restrict and join further.
 
-    A bound is itself within bounds. A session in which the measure is not known, as without
-    trials, is left out where a bound on it is given.
+    A session whose measure equals the bound is kept. A session whose measure is not known, for
+    instance because it has no trials, is left out where that measure has a bound.
 
     Parameters
     ----------
@@ -71,9 +72,9 @@ def sessions(
     lab, subject : str, optional
         Only of that laboratory or mouse.
     protocol : str, optional
-        Only where the protocol has this in its name, e.g. `ephysChoiceWorld`.
+        Only sessions whose protocol contains this text, e.g. `ephysChoiceWorld`.
     project : str, optional
-        Only of that project, whatever others they are of.
+        Only sessions of that project; they may belong to other projects too.
     min_trials : int, optional
         Least number of trials.
     min_performance, min_easy_performance : float, optional
@@ -81,31 +82,19 @@ def sessions(
     max_reaction_time : float, optional
         Greatest median reaction time (s) of the trials within the bounds of its definition.
     rt_definition : str
-        What is called a reaction time: a row of `behavior.ReactionTimeDefinition`.
+        Row of `behavior.ReactionTimeDefinition`.
     min_bias_shift : float, optional
         Least shift of the psychometric curve between blocks (percent contrast).
     psychometric_definition : str
-        How the curve is fitted: a row of `behavior.PsychometricDefinition`.
+        Row of `behavior.PsychometricDefinition`: how the curve is fitted.
 
     Raises
     ------
     QueryError
-        A name is not known (says which are), or a bound is no number.
+        A name is not known (the error lists those that are), or a bound is not a number.
     """
-    found = session.Session()
-    if release_name is not None:
-        require(release.Release, "release_name", release_name)
-        found = found & (release.Release.Insertion & {"release_name": release_name}).proj()
-    if lab is not None:
-        require(subjects.Lab, "lab", lab)
-        found = found & (subjects.Subject & {"lab": lab}).proj()
-    if subject is not None:
-        require(subjects.Subject, "subject", subject)
-        found = found & {"subject": subject}
-    if protocol is not None:
-        found = found & _protocols(protocol)
-    if project is not None:
-        found = found & _projects(project)
+    _require_definitions(rt_definition, psychometric_definition)
+    chosen = _registered(release_name, lab, subject, protocol, project)
     reaction, psychometric = _by_definition(rt_definition, psychometric_definition)
     performance = behavior.Performance()
     for name, bound, table, test in (
@@ -118,14 +107,39 @@ def sessions(
         if bound is not None:
             if not math.isfinite(bound):
                 raise QueryError(f"{name} is {bound}.", None, "Give a number, or leave it out.")
-            found = found & (table & f"{test} {float(bound)!r}").proj()
-    return found
+            chosen = chosen & (table & f"{test} {float(bound)!r}").proj()
+    return chosen
+
+
+def _registered(
+    release_name: str | None,
+    lab: str | None,
+    subject: str | None,
+    protocol: str | None,
+    project: str | None,
+) -> dj.expression.QueryExpression:
+    """Return sessions by what is registered about them."""
+    chosen = session.Session()
+    if release_name is not None:
+        require(release.Release, "release_name", release_name)
+        chosen = chosen & (release.Release.Insertion & {"release_name": release_name}).proj()
+    if lab is not None:
+        require(subjects.Lab, "lab", lab)
+        chosen = chosen & (subjects.Subject & {"lab": lab}).proj()
+    if subject is not None:
+        require(subjects.Subject, "subject", subject)
+        chosen = chosen & {"subject": subject}
+    if protocol is not None:
+        chosen = chosen & _protocols(protocol)
+    if project is not None:
+        chosen = chosen & _projects(project)
+    return chosen
 
 
 def session_measures(
     rt_definition: str = "first_movement", psychometric_definition: str = "plots"
 ) -> dj.expression.QueryExpression:
-    """Return what `sessions` chooses by, one row a session with trials.
+    """Return the measures by which `sessions` chooses, one row per session with trials.
 
     Parameters
     ----------
@@ -141,24 +155,35 @@ def session_measures(
     Raises
     ------
     QueryError
-        A definition is not known; says which are.
+        A definition is not known; the error lists those that are.
     """
+    _require_definitions(rt_definition, psychometric_definition)
+    return join_measures(rt_definition, psychometric_definition)
+
+
+def join_measures(
+    rt_definition: str, psychometric_definition: str
+) -> dj.expression.QueryExpression:
+    """Return `session_measures` by definitions that are known to exist."""
     reaction, psychometric = _by_definition(rt_definition, psychometric_definition)
     performance = behavior.Performance.proj("performance", "performance_easy")
     fitted = reaction.proj("rt_median") * psychometric.proj("bias_shift")
     return behavior.Trials.proj("n_trials") * performance * fitted
 
 
-def require(table: type[dj.Table], name: str, value: str) -> None:
-    """Refuse a name that is in no row: DataJoint would find nothing and say nothing.
+def require(table: type[dj.Table], name: str, value: str) -> dict[str, Any]:
+    """Return the row of a name, which is unique in its table.
 
     Raises
     ------
     QueryError
-        Names those there are.
+        No row has that name; the error lists the names that exist. DataJoint's restriction
+        would be empty without an error.
     """
-    if not table & {name: value}:
+    found = (table & {name: value}).to_dicts()
+    if not found:
         raise _unknown(name, value, table.proj(name).to_arrays(name))
+    return found[0]
 
 
 def _unknown(name: str, value: str, known: Iterable[str]) -> QueryError:
@@ -170,17 +195,20 @@ def _by_definition(
     rt_definition: str, psychometric_definition: str
 ) -> tuple[dj.expression.QueryExpression, dj.expression.QueryExpression]:
     """Return the reaction times and psychometric fits of sessions by one definition each."""
-    require(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
-    fits = behavior.PsychometricDefinition
-    require(fits, "psychometric_definition", psychometric_definition)
     return (
         behavior.ReactionTime & {"rt_definition": rt_definition},
         behavior.Psychometric & {"psychometric_definition": psychometric_definition},
     )
 
 
+def _require_definitions(rt_definition: str, psychometric_definition: str) -> None:
+    require(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
+    table = behavior.PsychometricDefinition
+    require(table, "psychometric_definition", psychometric_definition)
+
+
 def _protocols(part: str) -> list[dict[str, str]]:
-    """Find the protocols with a text in their names: a text in SQL would need to be quoted."""
+    """Find the protocols whose names contain a text; comparing in Python needs no SQL quoting."""
     known = _distinct("task_protocol")
     found = [{"task_protocol": text} for text in known if part in text]
     if not found:
@@ -189,11 +217,11 @@ def _protocols(part: str) -> list[dict[str, str]]:
 
 
 def _projects(name: str) -> list[dict[str, str]]:
-    """Find the lists of projects that have a project in them."""
-    known = {text: [one.strip() for one in text.split(",")] for text in _distinct("projects")}
-    found = [{"projects": text} for text, names in known.items() if name in names]
+    """Find the lists of projects that contain a project."""
+    lists = {text: [part.strip() for part in text.split(",")] for text in _distinct("projects")}
+    found = [{"projects": text} for text, names in lists.items() if name in names]
     if not found:
-        raise _unknown("project", name, {one for names in known.values() for one in names})
+        raise _unknown("project", name, {known for names in lists.values() for known in names})
     return found
 
 

@@ -271,7 +271,7 @@ def test_replaced_trials_take_all_their_rows_along(populated):
 def test_a_psychometric_curve_is_that_of_the_frames(trials, populated):
     eid = trials.eid.iloc[0]
     of = trials[(trials.eid == eid)].dropna(subset=["choice"])
-    points, curves = views.psychometric_curve(eid.upper())
+    points, curves = views.fetch_psychometric_curve(eid.upper())
     for block, found in points.groupby("psychometric_block"):
         chosen = of if block == "all" else of[of.probability_left == float(block)]
         expected = (chosen.choice == -1).groupby(chosen.signed + 0.0).agg(["size", "sum", "mean"])
@@ -296,12 +296,12 @@ def test_a_chronometric_curve_is_that_of_the_frames(trials, populated):
     seconds = of.response_time - of.stim_on_time
     by_contrast = seconds.groupby(of.signed + 0.0)
     expected = pd.DataFrame({q: by_contrast.quantile(q) for q in (0.25, 0.5, 0.75)})
-    found = views.chronometric_curve(eid, "response")
+    found = views.fetch_chronometric_curve(eid, "response")
     assert found.signed_contrast.tolist() == expected.index.tolist()
     assert set(found.psychometric_block) == {"all"}
     np.testing.assert_allclose(found[["lower_quartile", "median", "upper_quartile"]], expected)
     assert found.n.sum() + found.n_missing.sum() == len(of)
-    by_block = views.chronometric_curve(eid, "response", by_block=True)
+    by_block = views.fetch_chronometric_curve(eid, "response", by_block=True)
     single = by_block[by_block.psychometric_block != "all"]
     assert single.n.sum() == found.n.sum()
 
@@ -310,7 +310,7 @@ def test_the_status_of_a_mouse_pools_three_sessions(trials, populated):
     sessions = rows.frame(session.Session(), order_by="subject, session_date, session_number")
     n_trials = trials.groupby("eid").size()
     for subject, of in sessions.groupby("subject"):
-        found = views.training_status(subject)
+        found = views.fetch_training_status(subject)
         assert found.eid.tolist() == of.eid.tolist()
         counts = n_trials[found.eid].reset_index(drop=True)
         pooled = counts.rolling(3, min_periods=1)
@@ -328,8 +328,8 @@ def test_the_status_of_a_mouse_pools_three_sessions(trials, populated):
 @pytest.mark.parametrize(
     ("view", "arguments", "says"),
     [
-        (views.psychometric_curve, ("definition",), "plots"),
-        (views.chronometric_curve, ("reaction",), "first_movement"),
+        (views.fetch_psychometric_curve, ("definition",), "plots"),
+        (views.fetch_chronometric_curve, ("reaction",), "first_movement"),
     ],
 )
 def test_an_unknown_definition_is_an_error_that_says_which_there_are(
@@ -344,4 +344,4 @@ def test_an_unknown_definition_is_an_error_that_says_which_there_are(
 
 def test_a_mouse_without_trials_is_an_error(populated):
     with pytest.raises(QueryError, match="no trials are imported"):
-        views.training_status("nobody")
+        views.fetch_training_status("nobody")

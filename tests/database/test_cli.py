@@ -84,7 +84,7 @@ def bwm(lend, release, simulated, tmp_path_factory):
 def expected(bwm):
     """Units of the thalamus as a query finds them."""
     bwm.database.connect()
-    table = views.unit_table(views.units("TH"))
+    table = views.fetch_units(views.units("TH"))
     assert len(table) > 10
     return table
 

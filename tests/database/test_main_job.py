@@ -249,7 +249,7 @@ def test_units_by_region_criterion_and_release(units, populated, truth):
     good = located[located.is_good_2022.astype(bool) & located.region_id.isin(thalamus)]
     chosen = good.merge(default, on=keys)
     name = release.Release.to_arrays("release_name")[0]
-    table = views.unit_table(views.units("TH", "ibl_2022", name))
+    table = views.fetch_units(views.units("TH", "ibl_2022", name))
     assert len(table) == len(chosen) > 0
     assert set(table.cluster_uuid.map(len)) == {36}
     assert table.region_acronym.isin(["PO", "LP", "TH", "VPM", "VPL", "LD"]).all()
@@ -301,7 +301,7 @@ def test_bounds_flag_trials_and_remove_none(populated):
 
 
 def test_planted_reaction_times_are_recovered(truth, populated):
-    times = views.reaction_times("first_movement").reaction_time
+    times = views.fetch_reaction_times("first_movement").reaction_time
     fast = (times < 0.08).mean()
     expected = truth.reaction_time["fraction_below_80ms"]
     assert abs(fast - expected) < 3 * np.sqrt(expected * (1 - expected) / len(times))
@@ -309,7 +309,7 @@ def test_planted_reaction_times_are_recovered(truth, populated):
 
 def test_conditions_sum_up_the_trials(populated):
     conditions = rows.frame(behavior.ReactionTime.Condition & {"rt_definition": "first_movement"})
-    times = views.reaction_times("first_movement").query("rt_in_bounds")
+    times = views.fetch_reaction_times("first_movement").query("rt_in_bounds")
     keys = ["stimulus_side", "stimulus_contrast"]
     found = conditions.groupby(keys).n_condition_trials.sum()
     expected = times.groupby(["side", "contrast"]).size()

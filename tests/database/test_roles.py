@@ -130,7 +130,7 @@ def test_a_reader_reads(shared):
     assert contents() == expected
     assert behavior.Trials.primary_key == ["eid"]
     eid = behavior.Trials.to_arrays("eid")[0]
-    assert len(views.trials(eid)) == expected["behavior.Trials.Trial"] > 0
+    assert len(views.fetch_trials(eid)) == expected["behavior.Trials.Trial"] > 0
     assert (subject.Subject * behavior.Trials).to_dicts()
 
 

@@ -105,7 +105,7 @@ def test_clusters_without_spikes_or_with_one(release, populated):
 
 
 def test_released_and_computed_metrics_agree(planted):
-    assert views.metric_differences(sorting="pykilosort@2024-05-06").empty
+    assert views.fetch_metric_differences(sorting="pykilosort@2024-05-06").empty
     left_out = rows.frame(views.uncompared_units(sorting="pykilosort@2024-05-06").proj())
     listed = planted.index.get_level_values("sorting_name") == "pykilosort@2024-05-06"
     expected = planted[listed & ~planted.in_metrics.to_numpy(bool)].index
@@ -113,7 +113,7 @@ def test_released_and_computed_metrics_agree(planted):
 
 
 def test_labels_of_another_definition_disagree(planted):
-    found = views.metric_differences("ibl_2024", sorting="pykilosort")
+    found = views.fetch_metric_differences("ibl_2024", sorting="pykilosort")
     assert "released_label" in set(found.metric)
     assert not set(found.metric) & {*CONFIDENCE_METRICS, "bitwise_fail", "firing_rate"}
     labels = found[found.metric == "released_label"].set_index(KEY)
@@ -125,7 +125,7 @@ def test_labels_of_another_definition_disagree(planted):
 
 def test_an_unknown_definition_is_an_error(populated):
     with pytest.raises(QueryError, match="ibl_2022, ibl_2024"):
-        views.metric_differences("ibl_2023")
+        views.fetch_metric_differences("ibl_2023")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_a_metric_that_was_changed_in_the_release_is_listed(small, database, tmp
     database.register(folder)
     outcomes = worker.run([ephys.SpikeSorting, ephys.Spikes, ephys.UnitMetrics])
     assert not any(outcome.failed for outcome in outcomes)
-    found = views.metric_differences(sorting="pykilosort@2024-05-06")
+    found = views.fetch_metric_differences(sorting="pykilosort@2024-05-06")
     found = found[found.cluster_id.isin([unit, other])].set_index(["cluster_id", "metric"])
     assert set(found.index) == {
         (unit, "amp_median"),
@@ -164,9 +164,9 @@ def test_a_metric_that_was_changed_in_the_release_is_listed(small, database, tmp
     assert changed.difference == pytest.approx(-0.001 * released.amp_median[unit], rel=1e-9)
     assert np.isnan(found.loc[other, "contamination"].released)
     assert found.loc[other, "contamination"].computed == released.contamination[other]
-    strict = views.metric_differences(sorting="pykilosort@2024-05-06", tolerance=1e-10)
+    strict = views.fetch_metric_differences(sorting="pykilosort@2024-05-06", tolerance=1e-10)
     assert (unit, "drift") in set(zip(strict.cluster_id, strict.metric, strict=True))
     assert len(views.uncompared_units(sorting="pykilosort@2024-05-06")) == 16 - len(table)
     (ephys.UnitMetrics & {"metrics_definition": "ibl_2024"}).delete(prompt=False)
-    assert views.metric_differences(sorting="pykilosort@2024-05-06").empty
+    assert views.fetch_metric_differences(sorting="pykilosort@2024-05-06").empty
     assert len(views.uncompared_units(sorting="pykilosort@2024-05-06")) == 16

@@ -248,7 +248,7 @@ def test_region_by_behavior_can_be_refined_and_joined(populated):
     assert 0 < len(fast) == (table.rate > 5).sum() < len(table)
     with_pid = rows.frame(found * probe.ProbeInsertion.proj("pid"))
     assert len(with_pid) == len(table)
-    assert len(views.unit_table(fast)) == len(ephys.spike_times(fast)) == len(fast)
+    assert len(views.fetch_units(fast)) == len(ephys.spike_times(fast)) == len(fast)
     mean = dj.U("region_acronym").aggr(found, mean="avg(rate)")
     means = rows.frame(mean).set_index("region_acronym")["mean"]
     expected = table.groupby("region_acronym").rate.mean()
@@ -288,7 +288,7 @@ def test_nothing_is_queried_row_by_row(populated, count_queries):
     assert len(fetch("root")) > len(fetch("TH"))
     assert count_queries(lambda: fetch("root")) == count_queries(lambda: fetch("TH")) <= 12
     few, many = ephys.SpikeSorting.Cluster & "cluster_id < 2", ephys.SpikeSorting.Cluster()
-    for view in (views.clusters, views.spikes):
+    for view in (views.fetch_clusters, views.fetch_spikes):
         view(many)
         assert count_queries(lambda view=view: view(many)) == count_queries(
             lambda view=view: view(few)
@@ -299,8 +299,8 @@ def test_nothing_is_queried_row_by_row(populated, count_queries):
 def test_trials_of_a_session_or_of_its_insertion(populated, release, case):
     members = rows.frame(probe.ProbeInsertion()).dropna(subset=["pid"])
     eid, pid = members.eid.iloc[0], members.pid.iloc[0]
-    table = views.trials(case(eid))
-    pd.testing.assert_frame_equal(views.trials(case(pid)), table)
+    table = views.fetch_trials(case(eid))
+    pd.testing.assert_frame_equal(views.fetch_trials(case(pid)), table)
     released = release.truth.trials[eid]
     assert table.trial.tolist() == list(range(len(released)))
     left, right = released["contrastLeft"], released["contrastRight"]
@@ -316,7 +316,7 @@ def test_trials_of_a_session_or_of_its_insertion(populated, release, case):
 
 
 def test_trials_have_every_column_of_their_table(populated):
-    table = views.trials(session.Session.to_arrays("eid")[0])
+    table = views.fetch_trials(session.Session.to_arrays("eid")[0])
     columns = set(behavior.Trials.Trial().heading.names) - {"extra_columns"}
     added = {"side", "contrast", "signed_contrast", "block"}
     assert columns | added == set(table)
@@ -326,7 +326,7 @@ def test_the_wheel_is_even(populated):
     eid = wheel.Wheel.to_arrays("eid")[0]
     stored = (wheel.Wheel & {"eid": eid}).fetch1("wheel_trace").read()
     for rate in (1000.0, 250.0):
-        table = views.wheel(eid.upper(), rate)
+        table = views.fetch_wheel(eid.upper(), rate)
         assert list(table) == ["time", "position", "velocity", "acceleration"]
         np.testing.assert_allclose(np.diff(table.time), 1 / rate, atol=1e-9)
         expected = np.interp(table.time, stored["time"], stored["position"])
@@ -336,13 +336,13 @@ def test_the_wheel_is_even(populated):
         assert np.abs(travelled - (table.position - table.position[0])).max() < 0.2
         change = np.cumsum(table.acceleration) / rate
         np.testing.assert_allclose(change, table.velocity - table.velocity[0], atol=1e-6)
-    with pytest.raises(QueryError, match=r"40 Hz are too few .* more than 40 Hz"):
-        views.wheel(eid, 40.0)
+    with pytest.raises(QueryError, match=r"40 Hz is too low.*more than 40 Hz"):
+        views.fetch_wheel(eid, 40.0)
 
 
 def test_clusters_have_region_and_label(populated, inside):
     pid = rows.frame(probe.ProbeInsertion & ephys.SpikeSorting.proj()).pid.dropna().iloc[0]
-    table = views.clusters(pid.upper())
+    table = views.fetch_clusters(pid.upper())
     key = (probe.ProbeInsertion & {"pid": pid}).keys()[0]
     sort = (ephys.OfferedSorting & key & {"is_default_sorting": True}).fetch1("sorting_name")
     assert set(table.sorting_name) == {sort}
@@ -366,11 +366,11 @@ def test_clusters_of_a_named_sort_or_of_any_units(populated):
     (pid,) = rows.frame(
         probe.ProbeInsertion & (ephys.SpikeSorting & {"sorting_name": "pykilosort"}).proj()
     ).pid.dropna()[:1]
-    table = views.clusters(pid, "pykilosort")
+    table = views.fetch_clusters(pid, "pykilosort")
     assert set(table.sorting_name) == {"pykilosort"}
     assert table.good_ibl_2024.isna().any()  # a metric is lacking
     chosen = views.units("TH", "ibl_2022")
-    several = views.clusters(chosen)
+    several = views.fetch_clusters(chosen)
     assert len(several) == len(chosen)
     assert several.good_ibl_2022.all()
     assert len(set(several.eid)) > 1
@@ -394,7 +394,7 @@ def test_spikes_of_an_insertion_are_all_of_them(populated, opened):
     key = {name: row[name] for name in ephys.Spikes.primary_key}
     stored = row["spikes"].to_pandas()
     opened.clear()
-    table = views.spikes((probe.ProbeInsertion & key).fetch1("pid").upper())
+    table = views.fetch_spikes((probe.ProbeInsertion & key).fetch1("pid").upper())
     assert len(opened) == 1
     assert len(table) == row["n_spikes"] > 0
     assert np.array_equal(table.cluster_id, stored.cluster)
@@ -406,7 +406,7 @@ def test_spikes_of_an_insertion_are_all_of_them(populated, opened):
 
 def test_spikes_of_units_are_those_of_their_trains(populated, opened):
     chosen = views.units("TH", "ibl_2022")
-    table = views.spikes(chosen)
+    table = views.fetch_spikes(chosen)
     assert len(opened) == len(set(opened)) == len(ephys.Spikes & chosen.proj()) > 1
     trains = ephys.spike_times(chosen)
     found = table.groupby(UNIT, observed=True)
@@ -422,50 +422,50 @@ def test_spikes_of_units_are_those_of_their_trains(populated, opened):
 
 def test_spikes_of_no_units_are_no_rows(populated):
     nobody = views.units("TH") & "cluster_id < 0"
-    table = views.spikes(nobody)
-    assert len(table) == len(views.clusters(nobody)) == 0
+    table = views.fetch_spikes(nobody)
+    assert len(table) == len(views.fetch_clusters(nobody)) == 0
     assert list(table) == [*UNIT, "time", "amplitude", "depth"]
-    assert set(table) <= set(views.spikes(views.units("TH") & "cluster_id < 8"))
+    assert set(table) <= set(views.fetch_spikes(views.units("TH") & "cluster_id < 8"))
 
 
 def test_a_silent_unit_has_no_spike(populated):
     silent = rows.frame(ephys.Spikes.Unit & "n_unit_spikes = 0").iloc[0][UNIT].to_dict()
-    table = views.spikes(ephys.SpikeSorting.Cluster & silent)
+    table = views.fetch_spikes(ephys.SpikeSorting.Cluster & silent)
     assert len(table) == 0
     assert table.time.dtype == np.float64
 
 
 def test_what_is_no_unit_is_refused(populated):
     with pytest.raises(QueryError, match="no expression of units"):
-        views.spikes(ephys.UnitCriterion())
+        views.fetch_spikes(ephys.UnitCriterion())
     with pytest.raises(QueryError, match="is no UUID"):
-        views.clusters("probe00")
+        views.fetch_clusters("probe00")
     eid = rows.frame(probe.ProbeInsertion()).eid.iloc[0]
     pid = rows.frame(probe.ProbeInsertion & {"eid": eid}).pid.iloc[0]
     with pytest.raises(QueryError, match=f"is a session, not an insertion. .*{pid}"):
-        views.clusters(eid)
+        views.fetch_clusters(eid)
 
 
 def test_a_recording_that_lacks_data_says_so(database):
     add_session()
     add_insertion(pid=PID)
-    for view in (views.trials, views.wheel, views.clusters, views.spikes):
+    for view in (views.fetch_trials, views.fetch_wheel, views.fetch_clusters, views.fetch_spikes):
         with pytest.raises(QueryError, match="registered"):
             view(OTHER)
     with pytest.raises(QueryError, match=f"session {EID}: no trials are imported. .*bwm populate"):
-        views.trials(EID)
+        views.fetch_trials(EID)
     with pytest.raises(QueryError, match=f"session {EID}: no wheel is imported. .*bwm populate"):
-        views.wheel(PID)
-    for view in (views.clusters, views.spikes):
+        views.fetch_wheel(PID)
+    for view in (views.fetch_clusters, views.fetch_spikes):
         with pytest.raises(QueryError, match=f"probe00 of session {EID}: the units are not"):
             view(PID)
     add_sort()
     direct = {"allow_direct_insert": True}
     sort = {"eid": EID, "probe_name": "probe00", "sorting_name": "pykilosort"}
     rows.insert1(ephys.SpikeSorting(), {**sort, "n_clusters": 0, "released_metrics": []}, **direct)
-    assert len(views.clusters(PID)) == 0
+    assert len(views.fetch_clusters(PID)) == 0
     with pytest.raises(QueryError, match=f"probe00 of session {EID}: the spikes are not imported"):
-        views.spikes(PID)
+        views.fetch_spikes(PID)
     assert eids(views.sessions()) == {EID}
     assert eids(views.sessions(min_trials=0)) == set()
     with pytest.raises(QueryError, match=r"no lab 'x'.* There are: none yet"):
@@ -483,7 +483,7 @@ def test_trials_show_columns_that_only_their_release_has(database):
     prior = {"probability_left": [0.5, None, 0.5], "choice": [1, 0, -1]}
     table = pd.DataFrame({"trial": range(3), **contrasts, **prior, "extra_columns": extra})
     rows.insert(behavior.Trials.Trial(), table, {"eid": EID}, **direct)
-    found = views.trials(EID)
+    found = views.fetch_trials(EID)
     assert found.laser.fillna(-1).tolist() == [0.5, -1.0, 1.5]
     assert found.choice.tolist() == [1, 0, -1]
     assert found.choice_released.fillna("").tolist() == ["x", "", "y"]
@@ -496,8 +496,8 @@ def test_trials_show_columns_that_only_their_release_has(database):
 def test_no_trial_gives_a_frame_of_no_rows(database):
     add_session()
     rows.insert1(behavior.Trials(), {"eid": EID, "n_trials": 0}, allow_direct_insert=True)
-    assert len(views.trials(EID)) == 0
-    assert {"side", "signed_contrast", "block"} <= set(views.trials(EID))
+    assert len(views.fetch_trials(EID)) == 0
+    assert {"side", "signed_contrast", "block"} <= set(views.fetch_trials(EID))
 
 
 @pytest.fixture
@@ -511,7 +511,7 @@ def test_pynapple_has_the_spikes_of_an_insertion(nap, populated):
     pid = rows.frame(probe.ProbeInsertion & located).pid.iloc[0]
     group = naps.spikes(pid.upper())
     assert isinstance(group, nap.TsGroup)
-    units, spikes = views.clusters(pid), views.spikes(pid)
+    units, spikes = views.fetch_clusters(pid), views.fetch_spikes(pid)
     assert list(group.keys()) == units.cluster_id.tolist()
     for number, train in group.items():
         expected = spikes.time[spikes.cluster_id == number]
@@ -546,7 +546,7 @@ def test_pynapple_takes_units_of_one_session_only(nap, populated, condition, n):
 
 def test_pynapple_has_the_trials(nap, populated):
     eid = rows.frame(behavior.Trials.Trial & "trial_end_time > 0").eid.iloc[0]
-    table, intervals = views.trials(eid), naps.trials(eid.upper())
+    table, intervals = views.fetch_trials(eid), naps.trials(eid.upper())
     assert isinstance(intervals, nap.IntervalSet)
     np.testing.assert_allclose(intervals.start, table.trial_start_time, atol=1e-9)
     np.testing.assert_allclose(intervals.end, table.trial_end_time, atol=2e-6)
@@ -576,7 +576,7 @@ def test_pynapple_says_how_many_trials_have_no_interval(nap, database):
 
 def test_pynapple_has_the_wheel(nap, populated):
     eid = wheel.Wheel.to_arrays("eid")[0]
-    trace, table = naps.wheel(eid, 100.0), views.wheel(eid, 100.0)
+    trace, table = naps.wheel(eid, 100.0), views.fetch_wheel(eid, 100.0)
     assert isinstance(trace, nap.TsdFrame)
     assert list(trace.columns) == ["position", "velocity", "acceleration"]
     np.testing.assert_allclose(trace.times(), table.time, atol=1e-9)

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from schemas.figures import behavior, ephys, style, wheel
 
 RATES = pd.DataFrame(
-    {"mean": [4.0, 2.5, 8.0], "n": [3, 1, 12], "rgb": ["#08858c", "#ff7080", "#98d6f9"]},
+    {"unit_mean": [4.0, 2.5, 8.0], "n_units": [3, 1, 12], "rgb": ["#08858c", "#ff7080", "#98d6f9"]},
     index=["VISp", "LP", "CA1"],
 )
-SUMMARY = RATES.assign(sem=[0.5, np.nan, 1.0], n_units=RATES.n, n_sessions=[2, 1, 5])
+SUMMARY = RATES.assign(mean=RATES.unit_mean, sem=[0.5, np.nan, 1.0], n_sessions=[2, 1, 5])
 TIMES = pd.DataFrame(
     {
         "side": ["left", "left", "right", "right", "right"],

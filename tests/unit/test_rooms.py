@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
+    "schemas.database.restrictions": {"datajoint", "numpy"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.errors", "schemas.database.io_counters"},
@@ -68,6 +69,7 @@ MAY_IMPORT = {
         "schemas.database.declared",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
+        "schemas.database.restrictions",
         "schemas.database.upstream",
         "schemas.sources",
     },
@@ -112,6 +114,7 @@ MAY_IMPORT = {
         "schemas.database.declared",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
+        "schemas.database.restrictions",
         "schemas.database.upstream",
         "schemas.rows",
         "schemas.storage",
