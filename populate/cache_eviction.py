@@ -9,7 +9,7 @@ import pandas as pd
 from populate import catalog
 from schemas import rows, session
 from schemas.settings import AlyxSettings
-from schemas.sources import base
+from schemas.sources import base, registry
 
 ROOM = 0.9
 """Share of the limit to which the cache is emptied, so that not every download evicts a file."""
@@ -27,7 +27,7 @@ def housekeeping(settings: AlyxSettings) -> Callable[[], None] | None:
 
 def _evict(limit: int) -> None:
     for location in session.DataSource.to_arrays("data_source"):
-        if not base.is_url(location):
+        if not registry.type_of(location).is_server:
             continue
         source = base.open_source(location)
         if not isinstance(source, base.Cached) or source.cached_bytes() <= limit:

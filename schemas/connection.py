@@ -31,7 +31,7 @@ from schemas.database.declared import FILLED, tables_of, with_parts
 from schemas.database.driver_errors import AccessDenied, explain_denied_rights
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
-from schemas.sources import base
+from schemas.sources import base, registry
 
 _active: Settings | None = None
 
@@ -398,9 +398,8 @@ def _owner(connection: dj.Connection, settings: Settings) -> storage.Owner | Non
 
 def _open_source(location: str, settings: Settings) -> base.Source:
     from schemas import session
-    from schemas.sources import one_api
 
-    return one_api.open_source(location, settings.home, session.fetch_days(), settings.alyx)
+    return registry.open_source(location, settings.home, session.fetch_days(), settings.alyx)
 
 
 # --- tables of one's own ------------------------------------------------------------------------

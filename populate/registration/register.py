@@ -9,7 +9,7 @@ from pathlib import Path
 from populate.registration import releases, sessions
 from populate.registration.upsert import Report
 from schemas.errors import RegistrationError
-from schemas.sources import base
+from schemas.sources import base, registry
 from schemas.sources.records import Selection
 
 Bar = Callable[[str], sessions.Progress]
@@ -51,7 +51,7 @@ def register(
         A server without a list or selection: nobody wants all of it. Or both of them.
     """
     chosen = selection if selection != Selection() else None
-    online = location is not None and base.is_url(location)
+    online = location is not None and registry.type_of(location).is_server
     if listing is not None and chosen is not None:
         what = f"it says which recordings, and so does {describe(chosen)}."
         raise RegistrationError(what, listing, "Leave out one of the two.")
@@ -89,4 +89,4 @@ def describe(selection: Selection) -> str:
 
 
 def _title(location: str) -> str:
-    return location if base.is_url(location) else Path(location).name
+    return location if registry.type_of(location).is_server else Path(location).name

@@ -19,8 +19,8 @@ from populate.registration import upsert
 from populate.registration.upsert import Report
 from schemas import probe, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
-from schemas.sources import base
 from schemas.sources.base import Source
+from schemas.sources.names import is_dataset_path, is_probe_name, is_subject_name
 from schemas.sources.records import Found, InsertionRecord, Selection, SessionRecord
 
 BATCH_ROWS = 4_000
@@ -153,7 +153,7 @@ class _State:
         where = f"session {record.eid} ({record.subject} {record.date} {record.number})"
         if not is_uuid(record.eid):
             return RegistrationError("malformed eid.", where, "It must be a lower-case UUID.")
-        if not base.is_subject_name(record.subject):
+        if not is_subject_name(record.subject):
             return RegistrationError(
                 f"{record.subject!r} cannot name a subject.",
                 where,
@@ -163,7 +163,7 @@ class _State:
             return RegistrationError(
                 f"{record.lab!r} cannot name a lab.", where, "Letters, digits and '_' are allowed."
             )
-        strange = (d.path for d in record.datasets if not base.is_dataset_path(d.path))
+        strange = (d.path for d in record.datasets if not is_dataset_path(d.path))
         if found := next(strange, None):
             what = f"the path of a dataset does not lead into the session: {found[:80]!r}."
             return RegistrationError(what, where, "Rename it in the source, register it again.")
@@ -185,7 +185,7 @@ class _State:
 
     def _insertion_problem(self, new: InsertionRecord) -> BwmError | None:
         where = f"insertion {new.pid} ({new.probe_name} of session {new.eid})"
-        if not base.is_probe_name(new.probe_name):
+        if not is_probe_name(new.probe_name):
             return RegistrationError(
                 f"{new.probe_name!r} cannot name a probe.",
                 where,

@@ -14,6 +14,7 @@ from populate.verify.objects import Task
 from schemas import session, storage
 from schemas.errors import SourceError
 from schemas.sources import base
+from schemas.sources.names import is_dataset_path
 
 FILES = "files"
 SIZES = "each file that rows were read from has its listed size, or that when it was read"
@@ -131,7 +132,7 @@ def _find_outside(files: list[File]) -> list[Damage]:
     return [
         file.damage("a path below the session", "one that leads out of it", "file")
         for file in files
-        if not base.is_dataset_path(file.dataset_path)
+        if not is_dataset_path(file.dataset_path)
     ]
 
 
@@ -139,7 +140,7 @@ def _locate(files: list[File]) -> Iterator[File]:
     """Yield the files that are on this machine: others were not downloaded, or were evicted."""
     by_source = defaultdict(list)
     for file in files:
-        if base.is_dataset_path(file.dataset_path):
+        if is_dataset_path(file.dataset_path):
             by_source[file.source].append(file)
     for location, listed in by_source.items():
         try:

@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import datajoint as dj
@@ -74,7 +75,8 @@ def _warn(query: Any, unmatched: set[str]) -> None:
 
 def _level_of_user() -> int | None:
     """Return the stack level of the line that restricts, or None where it is in our packages."""
-    frame, level = sys._getframe(1), 1
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module != __name__ and not module.startswith("datajoint."):

@@ -7,9 +7,7 @@ micrometres, amplitudes in volts, angles in radians.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,16 +39,16 @@ class Source(Protocol):
 
     @property
     def problems(self) -> Sequence[SourceError]:
-        """What the last `sessions` left out, and why."""
+        """Errors of the sessions that the last call of `sessions` left out."""
         ...
 
     def find(self, selection: Selection) -> Found:
-        """Tell which sessions and insertions a selection names.
+        """Return the sessions and insertions that a selection names.
 
         Raises
         ------
         QueryError
-            A name or id of the selection is unknown here, or the source cannot tell.
+            The source does not know a name or id of the selection, or cannot select by it.
         """
         ...
 
@@ -61,9 +59,9 @@ class Source(Protocol):
     ) -> Iterable[SessionRecord]:
         """List sessions (default: every one) with what they have.
 
-        They come in order of subject, date, number, or in the order of `eids`. What cannot be
-        used is left out, and told in `problems`. `progress` is called with the number of
-        sessions that are done, and of all.
+        The order is subject, date, number, or the order of `eids`. Sessions that cannot be used
+        are left out; `problems` then says why. `progress` is called with the number of sessions
+        that are done and the number of all.
         """
         ...
 
@@ -91,70 +89,40 @@ class Source(Protocol):
     def fetch(
         self, datasets: Sequence[DatasetRecord], progress: Callable[[int], None] | None = None
     ) -> tuple[Path, ...]:
-        """Make sure that files are there, whole, and return where: in the order asked for.
+        """Download files that are missing or incomplete, and return the paths of all, in order.
 
-        `progress` is called with the number of bytes that have come in since the last call.
+        `progress` is called with the number of bytes that arrived since its last call.
         """
         ...
 
 
 @runtime_checkable
 class OnDisk(Protocol):
-    """A source whose files are on this machine, or some of them."""
+    """A source with files on this machine."""
 
     def places(self, files: Sequence[tuple[str, str]]) -> tuple[Path | None, ...]:
-        """Tell where files (eid, path below the session) are, or would be, without fetching any.
+        """Return the paths of files (eid, path below the session), without fetching any.
 
-        None where the source does not know the session.
+        A file need not exist. The path is None where the source does not know the session.
         """
         ...
 
 
 @runtime_checkable
 class Cached(Protocol):
-    """A source that keeps files which it can fetch again."""
+    """A source that keeps downloaded files in a cache."""
 
     def cached_bytes(self) -> int:
-        """Return the bytes of the files that are kept."""
+        """Return the size of the cache (bytes)."""
         ...
 
     def evict(self, keep_below: int, droppable: Collection[tuple[str, str]]) -> int:
-        """Remove files until the others take less than so many bytes.
+        """Remove files until the cache is smaller than `keep_below` (bytes).
 
-        Those used longest ago go first, none that is in use, and none that is not among
-        `droppable` (eid, path below the session). Returns the bytes that were removed.
+        Only files among `droppable` (eid, path below the session) are removed, the least recently
+        used first, and never a file in use. Returns the removed bytes.
         """
         ...
-
-
-def is_url(location: str) -> bool:
-    """Whether a location is the URL of a server, and no folder."""
-    return location.startswith(("http://", "https://"))
-
-
-def is_subject_name(text: str) -> bool:
-    """Whether a text can name a subject: letters, digits, `_`, `-` and single dots, 64 at most."""
-    return bool(re.fullmatch(r"[\w-][\w.-]{0,63}", text)) and ".." not in text
-
-
-@lru_cache(maxsize=65536)
-def is_dataset_path(text: str) -> bool:
-    """Whether a path leads into the session folder and nowhere else, on every system.
-
-    Its parts are separated by `/`, and are names of files: no `..`, no drive, nothing that cannot
-    be printed, 255 bytes at most.
-    """
-    parts = text.split("/")
-    return (
-        text.isprintable()
-        and not set(text) & set("\\:")
-        and all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in parts)
-    )
-
-
-def is_probe_name(text: str) -> bool:
-    """Whether a text can name a probe: letters, digits, `_`, `-` and single dots, 16 at most."""
-    return bool(re.fullmatch(r"\w[\w.-]{0,15}", text)) and ".." not in text
 
 
 def select_revision(

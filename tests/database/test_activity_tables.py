@@ -15,6 +15,7 @@ from schemas import activity, atlas, behavior, ephys, probe, rows, views
 from schemas.errors import QueryError
 from schemas.sources import simulator
 from tests.support.databases import Release
+from tests.support.revising import revise
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 NAMES = {"": "pykilosort", "2024-05-06": "pykilosort@2024-05-06"}
@@ -298,7 +299,7 @@ def test_replaced_trials_take_the_rows_along_that_are_computed_from_them(
     assert keys(activity.UnitRate & "trials_eid IS NULL") == keys(
         activity.UnitRate & {"window_name": "recording"}
     )
-    simulator.revise(folder, eid, "alf/_ibl_trials.table.pqt", "2025-01-01", seed=3)
+    revise(folder, eid, "alf/_ibl_trials.table.pqt", "2025-01-01", seed=3)
     database.register(folder)
     made = {done.table: done.made for done in stale.remake()}
     assert {table: keys(table) for table in of_trials} == before

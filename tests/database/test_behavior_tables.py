@@ -11,7 +11,7 @@ from schemas import activity, behavior, rows, session, views
 from schemas.errors import QueryError
 from schemas.maths import psychometric
 from schemas.sources.alf.names import TRIAL_COLUMNS
-from schemas.sources.simulator import behaviour
+from schemas.sources.simulator import behavior as planted_behavior
 from tests.support import prepared
 
 NEEDED = (
@@ -133,13 +133,13 @@ def test_planted_psychometric_parameters_of_long_sessions_are_recovered(database
     for i, eid in enumerate(
         (prepared.EID, prepared.OTHER, prepared.EID[::-1], prepared.OTHER[::-1])
     ):
-        simulated, _ = behaviour.simulate_trials(np.random.default_rng([7, i]), 650, np.inf)
+        simulated, _ = planted_behavior.simulate_trials(np.random.default_rng([7, i]), 650, np.inf)
         add_trials(simulated.rename(columns=TRIAL_COLUMNS), eid)
     stored = rows.frame(behavior.Trials.Trial())
     numbers = {n: stored[n].to_numpy(float) for n in behavior.COLUMNS}
     rule = plots_rule(12)
     fits = psychometric.fit_blocks(numbers, rule, psychometric.BLOCKS.keys() - {"all"})
-    for prior, planted in behaviour.PSYCHOMETRIC.items():
+    for prior, planted in planted_behavior.PSYCHOMETRIC.items():
         fit = fits[str(prior)]
         assert fit["n_fit_trials"] > 300
         assert all(holds(fit, planted).values()), (prior, holds(fit, planted))

@@ -26,6 +26,7 @@ from schemas.errors import QueryError, ServerError, SettingsError
 from schemas.sources import simulator
 from tests.support import guide
 from tests.support.databases import Release
+from tests.support.revising import revise
 from tests.support.users import users
 
 ROOT = Path(__file__).parents[2]
@@ -311,7 +312,7 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
         for row in small.truth.datasets.itertuples()
         if row.rel_path.endswith("spikes.amps.npy") and "#" not in row.rel_path
     )
-    simulator.revise(release, eid, path, seed=1)
+    revise(release, eid, path, seed=1)
     database.register(release)
     (found,) = stale.find()
     # What came with the tables of the user, and nothing else, is made again.

@@ -13,6 +13,7 @@ from schemas import activity, behavior, connection, ephys, session
 from schemas.errors import MissingDataset
 from schemas.sources import simulator
 from tests.support.databases import Release, differences, snapshot
+from tests.support.revising import revise, withdraw
 from tests.support.users import counted, users
 
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
@@ -73,7 +74,7 @@ def anew(lend, folder):
 
 def test_a_replaced_file_of_a_sort_makes_that_sort_again_alone(lend, filled, original, made):
     eid, probe_name, path = spike_file(original.truth)
-    simulator.revise(filled.folder, eid, path, seed=1)
+    revise(filled.folder, eid, path, seed=1)
     assert stale.find() == []
     (report,) = filled.register(filled.folder)
     assert (report.updated["datasets"], report.new["datasets"]) == (1, 0)
@@ -105,7 +106,7 @@ def test_a_replaced_file_of_a_sort_makes_that_sort_again_alone(lend, filled, ori
 def test_a_new_default_revision_is_a_reason_and_an_older_one_none(lend, filled, original, made):
     eid, _, _ = spike_file(original.truth)
     before = len(behavior.Trials.Trial & {"eid": eid})
-    path = simulator.revise(filled.folder, eid, "alf/_ibl_trials.table.pqt", "2025-01-01")
+    path = revise(filled.folder, eid, "alf/_ibl_trials.table.pqt", "2025-01-01")
     filled.register(filled.folder)
     (found,) = stale.find()
     assert (found.table, found.reason, found.paths) == ("behavior.Trials", "revised", (path,))
@@ -126,8 +127,8 @@ def test_a_new_default_revision_is_a_reason_and_an_older_one_none(lend, filled, 
 
 def test_rows_that_a_table_of_a_closed_schema_refers_to_are_kept_and_others_made(filled):
     with counted(filled) as (key, _), users(filled) as make:
-        simulator.revise(filled.folder, key["eid"], "alf/_ibl_trials.table.pqt", "2025-01-01")
-        simulator.revise(filled.folder, key["eid"], "alf/_ibl_wheel.position.npy", seed=1)
+        revise(filled.folder, key["eid"], "alf/_ibl_trials.table.pqt", "2025-01-01")
+        revise(filled.folder, key["eid"], "alf/_ibl_wheel.position.npy", seed=1)
         filled.register(filled.folder)
         assert {found.table for found in stale.find()} == {"behavior.Trials", "wheel.Wheel"}
         connection.connect(make("worker"))
@@ -142,7 +143,7 @@ def test_rows_that_a_table_of_a_closed_schema_refers_to_are_kept_and_others_made
 def test_a_new_sort_stands_beside_the_old_ones(filled, original, made):
     eid, probe_name, path = spike_file(original.truth, name="spikes.times.npy")
     offered = len(ephys.OfferedSorting & {"eid": eid})
-    simulator.revise(filled.folder, eid, path, "2025-01-01")
+    revise(filled.folder, eid, path, "2025-01-01")
     filled.register(filled.folder)
     assert stale.find() == []
     assert len(ephys.OfferedSorting & {"eid": eid}) == offered + 1
@@ -159,7 +160,7 @@ def test_a_withdrawn_file_leaves_its_rows_and_says_so(filled, original):
     key = {"eid": eid}
     before = snapshot()["behavior.Trials.Trial"]
     for row in (session.Dataset & key & {"data_kind": "trials"}).to_dicts():
-        simulator.withdraw(filled.folder, eid, row["dataset_path"])
+        withdraw(filled.folder, eid, row["dataset_path"])
     assert downloads.find(eid, "_ibl_trials*")
     filled.register(filled.folder)
     with pytest.raises(MissingDataset, match="no file matches '_ibl_trials"):
@@ -174,7 +175,7 @@ def test_a_withdrawn_file_leaves_its_rows_and_says_so(filled, original):
 
 def test_a_replaced_file_that_cannot_be_read_costs_no_row(filled, original):
     eid, _, path = spike_file(original.truth)
-    simulator.revise(filled.folder, eid, path, seed=1)
+    revise(filled.folder, eid, path, seed=1)
     filled.register(filled.folder)
     place = next(filled.folder.rglob(path))
     place.write_bytes(place.read_bytes()[:-8])
@@ -190,7 +191,7 @@ def test_the_command_tells_what_is_stale_and_makes_it_again(filled, original):
         return CliRunner().invoke(cli.app, arguments, env=filled.environment)
 
     eid, _, path = spike_file(original.truth)
-    simulator.revise(filled.folder, eid, path, seed=1)
+    revise(filled.folder, eid, path, seed=1)
     assert bwm("register", "--one", str(filled.folder)).exit_code == 0
     shown = bwm("status").stdout
     assert "stale ephys.Spikes (eid " + eid in shown

@@ -16,14 +16,15 @@ from populate import stale
 from populate.workers import worker
 from schemas import behavior, rows, wheel
 from schemas.sources import simulator
-from schemas.sources.simulator import behaviour
+from schemas.sources.simulator import behavior as planted_behavior
 from schemas.sources.simulator.plan import SIZES, plan_release
 from schemas.sources.simulator.session import TASK_SHARE, SimulatedSession
 from tests.support.databases import Release
+from tests.support.revising import revise
 
 SAMPLE = 0.001
 """Distance of two samples (s)."""
-COUNT = behaviour.WHEEL_STEP
+COUNT = planted_behavior.WHEEL_STEP
 SMALL = {"n_sessions": 2, "n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1}
 
 
@@ -56,7 +57,9 @@ def planted(release):
 def movements_of(plan, size, trials):
     no_go = size.n_trials // 3 if plan.role.odd_events else None
     rng = SimulatedSession(plan, size, 1).rng(0)
-    again, moves = behaviour.simulate_trials(rng, size.n_trials, TASK_SHARE * size.duration, no_go)
+    again, moves = planted_behavior.simulate_trials(
+        rng, size.n_trials, TASK_SHARE * size.duration, no_go
+    )
     assert again[list(trials)].equals(trials), "these are not the movements of the release"
     end = moves.onset + moves.duration
     apart = starts(moves, (moves.onset - end.shift()).fillna(np.inf))
@@ -80,7 +83,7 @@ def starts(moves, gap):
     apart = gap > 0.3
     for i in np.flatnonzero(~apart):
         pair = moves.iloc[i - 1 : i + 1]
-        times, position = behaviour.simulate_wheel(pair, pair.onset.iloc[1] + 1)
+        times, position = planted_behavior.simulate_wheel(pair, pair.onset.iloc[1] + 1)
         middle = pair.onset + pair.duration / 2
         grid = 0.2 + SAMPLE * np.arange(*np.round((middle - 0.2) / SAMPLE).astype(int))
         trace = np.interp(grid, times, position)
@@ -183,7 +186,7 @@ def test_replaced_trials_take_their_first_movements_along(database, tmp_path):
     before = {eid: first_movements(eid) for eid in eids}
     moves = stored_moves(eids[0])
 
-    simulator.revise(made.folder, eids[0], "alf/_ibl_trials.table.pqt", "2025-01-01")
+    revise(made.folder, eids[0], "alf/_ibl_trials.table.pqt", "2025-01-01")
     database.register(made.folder)
     (found,) = stale.find([behavior.Trials])
     (behavior.Trials & found.key).delete(prompt=False)

@@ -17,7 +17,7 @@ import pytest
 
 from schemas.errors import MissingDataset, QueryError, SourceError
 from schemas.settings import AlyxSettings
-from schemas.sources.one_api import OneSource, listing, open_source, query
+from schemas.sources.one_api import OneSource, listing, query
 from schemas.sources.one_api.alyx import AlyxSource
 from schemas.sources.one_api.client import UnstablePages
 from schemas.sources.one_api.records import session_records
@@ -30,6 +30,7 @@ from schemas.sources.one_api.tables import (
     write_tables,
 )
 from schemas.sources.records import CheckRecord, Found, Selection
+from schemas.sources.registry import open_source
 from tests.conftest import REAL
 from tests.support.alyx import AlyxServer
 from tests.support.online import impatient, settings, source

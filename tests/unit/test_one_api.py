@@ -18,8 +18,9 @@ from iblutil.io import parquet
 from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources import one_api
 from schemas.sources.base import select_revision
-from schemas.sources.one_api import OneSource, open_source, session_id
+from schemas.sources.one_api import OneSource, session_id
 from schemas.sources.records import InsertionRecord
+from schemas.sources.registry import open_source
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "ONE"
 EIDS = [str(uuid.uuid4()) for _ in range(3)]

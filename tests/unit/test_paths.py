@@ -10,7 +10,8 @@ from iblutil.io import parquet
 from populate.registration.sessions import _State
 from schemas import storage
 from schemas.errors import RegistrationError, SourceError, StorageError
-from schemas.sources.base import is_dataset_path, is_probe_name
+from schemas.sources.alf.paths import place
+from schemas.sources.names import is_dataset_path, is_probe_name
 from schemas.sources.one_api import OneSource
 from schemas.sources.records import InsertionRecord
 from tests.support.alyx import AlyxServer
@@ -62,6 +63,18 @@ def test_names_that_are_used_are_fine():
     assert all(map(is_dataset_path, FINE))
     assert all(map(is_probe_name, ["probe00", "probe00a", "probe_left", "3A", "probe00.1"]))
     assert not any(map(is_probe_name, PROBES))
+
+
+@pytest.mark.parametrize("name", ["probe00", "probe.00", "probe00.1", "probe_left", "probe-1"])
+def test_a_probe_whose_name_is_allowed_has_files_of_every_kind(name):
+    assert is_probe_name(name)
+    for folder, file, kind in (
+        (f"alf/{name}/pykilosort", "spikes.times.npy", "spikes"),
+        (f"alf/{name}", "channels.localCoordinates.npy", "channels"),
+        (f"raw_ephys_data/{name}", "_iblqc_ephysTimeRmsAP.rms.npy", "rms"),
+    ):
+        found = place(f"{folder}/{file}")
+        assert (found.probe_name, found.kind) == (name, kind)
 
 
 # --- a folder with tables -----------------------------------------------------------------------

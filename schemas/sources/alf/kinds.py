@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from schemas.sources.names import PROBE_FOLDER
 from schemas.sources.records import BANDS, CAMERAS
 
 TASK = r"alf(?:/task_\d+)?"
-SORTING = r"alf/probe[\w-]+(?:/.+)?"
-RAW_EPHYS = r"raw_ephys_data/probe[\w-]+"
-RAW_QUALITY = r"(?:raw_ephys_data|alf)/probe[\w-]+"
+SORTING = f"alf/{PROBE_FOLDER}(?:/.+)?"
+RAW_EPHYS = f"raw_ephys_data/{PROBE_FOLDER}"
+RAW_QUALITY = f"(?:raw_ephys_data|alf)/{PROBE_FOLDER}"
 CAMERA = f"(?P<camera>{'|'.join(CAMERAS)})"
 BAND = f"(?P<band>{'|'.join(BANDS)})"
 

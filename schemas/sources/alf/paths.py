@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from schemas.sources.alf.kinds import KINDS
+from schemas.sources.names import PROBE_FOLDER
 from schemas.sources.records import DatasetRecord, SortingRecord
 
 SORTERS = ("iblsorter", "pykilosort")
 
-_PROBE = re.compile(r"(?:raw_ephys_data|alf)/(?P<probe>probe[\w-]+)(?:/(?P<below>.+))?")
+_PROBE = re.compile(f"(?:raw_ephys_data|alf)/(?P<probe>{PROBE_FOLDER})(?:/(?P<below>.+))?")
 
 
 class _Place(NamedTuple):

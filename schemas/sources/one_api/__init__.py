@@ -1,4 +1,4 @@
-"""The only door to ONE: recordings that are listed and found by ONE-api.
+"""The only package that imports ONE: recordings that ONE-api lists and finds.
 
 - A folder with cache tables (`sessions.pqt`, `datasets.pqt`, perhaps `insertions.pqt`) has the
   true ids of Alyx. It is opened in ONE's local mode, with no login and no network, and nothing is
@@ -15,41 +15,12 @@ Files and tables become records in one place (`records`), whichever way they cam
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.settings import AlyxSettings
-from schemas.sources.base import Source, is_url
 from schemas.sources.one_api.bare import NAMESPACE, Known, session_id
 from schemas.sources.one_api.folder import OneSource
 
 if TYPE_CHECKING:
     from schemas.sources.one_api.alyx import AlyxSource
 
-__all__ = ["NAMESPACE", "AlyxSource", "Known", "OneSource", "open_source", "session_id"]
-
-
-def open_source(
-    location: str | Path,
-    home: str | Path,
-    known: Known | None = None,
-    alyx: AlyxSettings | None = None,
-) -> Source:
-    """Open a place that offers recordings.
-
-    Parameters
-    ----------
-    location : str or Path
-        Folder of ONE, or URL of a metadata server.
-    home : str or Path
-        Folder of this project, where tables of its own may be written.
-    known : mapping, optional
-        Ids that are known already: bare sessions get those instead of made ones.
-    alyx : AlyxSettings, optional
-        How a metadata server is asked. Its login is for `alyx.url` and for no other server.
-    """
-    if is_url(str(location)):
-        from schemas.sources.one_api.alyx import AlyxSource
-
-        return AlyxSource(str(location), home, alyx)
-    return OneSource(location, home, known)
+__all__ = ["NAMESPACE", "AlyxSource", "Known", "OneSource", "session_id"]

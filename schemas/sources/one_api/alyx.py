@@ -16,7 +16,7 @@ import pandas as pd
 from schemas.errors import MissingDataset, SourceError
 from schemas.settings import AlyxSettings
 from schemas.sources import alf
-from schemas.sources.base import is_dataset_path, is_subject_name
+from schemas.sources.names import is_dataset_path, is_subject_name
 from schemas.sources.one_api import cache, listing, query
 from schemas.sources.one_api.client import Client, NotLetIn, NotThere, RetryPolicy, UnstablePages
 from schemas.sources.one_api.download import STATE, Downloader

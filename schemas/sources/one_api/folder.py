@@ -18,7 +18,7 @@ import pandas as pd
 
 from schemas.errors import MissingDataset, SourceError
 from schemas.sources import alf
-from schemas.sources.base import is_dataset_path
+from schemas.sources.names import is_dataset_path
 from schemas.sources.one_api.bare import Known, list_tree, session_folders
 from schemas.sources.one_api.loads import AlfLoader
 from schemas.sources.one_api.records import session_records

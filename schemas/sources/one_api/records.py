@@ -18,7 +18,7 @@ import pandas as pd
 
 from schemas.errors import SourceError
 from schemas.sources import alf
-from schemas.sources.base import is_dataset_path, is_probe_name, is_subject_name
+from schemas.sources.names import is_dataset_path, is_probe_name, is_subject_name
 from schemas.sources.one_api.tables import Tables
 from schemas.sources.ontology import region_ids
 from schemas.sources.records import (

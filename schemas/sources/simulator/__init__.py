@@ -3,14 +3,12 @@
 `simulate` writes the tables of the cache, the metadata of Alyx, ALF files at their places and a
 release list; the `Truth` it returns says what was planted, so that tests and demonstrations have
 an answer to compare with. Rates, spike trains, amplitudes and choices are drawn from the planted
-values; all metrics in the files are computed from the spikes in the files. `revise` and
-`withdraw` change a release after the fact.
+values; all metrics in the files are computed from the spikes in the files.
 """
 
 from schemas.sources.simulator.ephys import STIMULUS_WINDOW
 from schemas.sources.simulator.plan import FAULTS, RESORT, SIZES, TRIALS_REVISION, Size
 from schemas.sources.simulator.release import RELEASE_NAME, simulate
-from schemas.sources.simulator.revising import revise, withdraw
 from schemas.sources.simulator.truth import EdgeCase, Fault, Truth
 
 __all__ = [
@@ -24,7 +22,5 @@ __all__ = [
     "Fault",
     "Size",
     "Truth",
-    "revise",
     "simulate",
-    "withdraw",
 ]

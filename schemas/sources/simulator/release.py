@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from schemas.errors import SettingsError
-from schemas.sources.simulator import behaviour, ephys, writing
+from schemas.sources.simulator import behavior, ephys, writing
 from schemas.sources.simulator.faults import damage
 from schemas.sources.simulator.metadata import Metadata, gather_metadata, level
 from schemas.sources.simulator.plan import SIZES, Session, Size, plan_release
@@ -151,8 +151,8 @@ def _truth(
         passive=pd.DataFrame([{"eid": m.plan.eid, **m.passive} for m in made if m.passive]),
         trajectories=said.frame("trajectories"),
         checks=said.checks(),
-        reaction_time=behaviour.reaction_time_truth(),
-        psychometric=behaviour.PSYCHOMETRIC,
+        reaction_time=behavior.reaction_time_truth(),
+        psychometric=behavior.PSYCHOMETRIC,
         edge_cases=tuple(o for m in made for o in m.edge_cases),
         faults=tuple(found),
         datasets=datasets,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.sources.records import CAMERAS, TRACKERS
-from schemas.sources.simulator import behaviour, ephys, metrics, passive, raw, video
+from schemas.sources.simulator import behavior, ephys, metrics, passive, raw, video
 from schemas.sources.simulator.plan import TRIALS_REVISION, Probe, Session, Size
 from schemas.sources.simulator.truth import EdgeCase
 from schemas.sources.simulator.writing import Content
@@ -85,20 +85,20 @@ def _behave(made: SimulatedSession) -> None:
     """Simulate trials and wheel."""
     role, size, rng = made.plan.role, made.size, made.rng(0)
     no_go = size.n_trials // 3 if role.odd_events else None
-    trials, movements = behaviour.simulate_trials(
+    trials, movements = behavior.simulate_trials(
         rng, size.n_trials, TASK_SHARE * size.duration, no_go
     )
-    made.trials, made.movements = trials[list(behaviour.COLUMNS)], movements
+    made.trials, made.movements = trials[list(behavior.COLUMNS)], movements
     if role.odd_events:
         made.odd("no_go", rows=tuple(np.flatnonzero(trials["choice"] == 0).tolist()))
-    blank, rows = behaviour.blank_events(rng, trials, role.odd_events)
+    blank, rows = behavior.blank_events(rng, trials, role.odd_events)
     for event, numbers in rows.items():
         made.odd(f"nan_{event}", rows=numbers)
     _trials_files(made, rng, blank)
     if not role.wheel:
         made.odd("no_wheel")
         return
-    times, position = behaviour.simulate_wheel(movements, size.duration - 1)
+    times, position = behavior.simulate_wheel(movements, size.duration - 1)
     made.files["alf/_ibl_wheel.timestamps.npy"] = times
     made.files["alf/_ibl_wheel.position.npy"] = position
     made.n_wheel = len(times)
@@ -109,10 +109,10 @@ def _trials_files(made: SimulatedSession, rng: np.random.Generator, trials: pd.D
     role, n = made.plan.role, len(trials)
     table = "alf/_ibl_trials.table.pqt"
     if role.training:
-        made.files[table] = trials[list(behaviour.TRAINING_COLUMNS)]
+        made.files[table] = trials[list(behavior.TRAINING_COLUMNS)]
         made.odd("training_columns", path=table)
         return
-    frame = trials[list(behaviour.COLUMNS)]
+    frame = trials[list(behavior.COLUMNS)]
     if role.integer_choice:
         frame = frame.astype({"choice": np.int64, "feedbackType": np.int64})
         made.odd("integer_choice", path=table)

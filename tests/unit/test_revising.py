@@ -11,7 +11,8 @@ import pytest
 from iblutil.io import parquet
 
 from schemas.errors import MissingDataset, SettingsError
-from schemas.sources.simulator import RESORT, Size, Truth, revise, simulate, withdraw
+from schemas.sources.simulator import RESORT, Size, Truth, simulate
+from tests.support.revising import revise, withdraw
 
 SORT = f"alf/probe00/pykilosort/#{RESORT}#/"
 TIMES = SORT + "spikes.times.npy"
