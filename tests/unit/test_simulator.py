@@ -26,7 +26,7 @@ from schemas.sources.simulator import (
     TRIALS_REVISION,
     Size,
     Truth,
-    behaviour,
+    behavior,
     ephys,
     metrics,
     simulate,
@@ -63,7 +63,7 @@ EDGE_CASES = {
     "no_insertion_json",
     "no_extended_qc",
     "unknown_subject",
-    *(f"nan_{event}" for event in behaviour.EVENTS),
+    *(f"nan_{event}" for event in behavior.EVENTS),
 }
 
 
@@ -362,7 +362,7 @@ def test_sliding_refractory_grid():
 
 
 def test_trials_follow_the_rules_of_the_task():
-    trials, moves = behaviour.simulate_trials(np.random.default_rng(2), 5000, np.inf)
+    trials, moves = behavior.simulate_trials(np.random.default_rng(2), 5000, np.inf)
     assert trials["probabilityLeft"][:90].eq(0.5).all()
     left = trials["contrastLeft"].notna()
     assert (left ^ trials["contrastRight"].notna()).all()
@@ -386,8 +386,8 @@ def test_trials_follow_the_rules_of_the_task():
 
 
 def test_reaction_times_and_psychometrics_are_as_planted():
-    trials, _ = behaviour.simulate_trials(np.random.default_rng(4), 20000, np.inf)
-    planted = behaviour.reaction_time_truth()
+    trials, _ = behavior.simulate_trials(np.random.default_rng(4), 20000, np.inf)
+    planted = behavior.reaction_time_truth()
     rt = (trials["firstMovement_times"] - trials["stimOn_times"]).dropna()
     error = np.sqrt(0.22 * 0.78 / len(rt))
     assert abs((rt < 0.08).mean() - planted["fraction_below_80ms"]) < 3 * error
@@ -398,7 +398,7 @@ def test_reaction_times_and_psychometrics_are_as_planted():
     percent = 100 * (answered["contrastRight"].fillna(0) - answered["contrastLeft"].fillna(0))
     groups = answered.groupby([answered["probabilityLeft"], percent])["choice"]
     for (block, x), choice in groups:
-        p = behaviour.PSYCHOMETRIC[block]
+        p = behavior.PSYCHOMETRIC[block]
         rise = (erf((x - p["bias"]) / p["slope"]) + 1) / 2
         expected = p["lapse_low"] + (1 - p["lapse_low"] - p["lapse_high"]) * rise
         error = np.sqrt(expected * (1 - expected) / len(choice))
@@ -528,15 +528,15 @@ def test_odd_behaviour(truth):
 
     (no_go,) = truth.odd("no_go")
     frame = table(no_go)
-    assert list(frame.columns) == list(behaviour.COLUMNS)
+    assert list(frame.columns) == list(behavior.COLUMNS)
     assert tuple(frame.index[frame["choice"] == 0]) == no_go.rows
     assert frame["feedbackType"][list(no_go.rows)].eq(-1).all()
-    for event in behaviour.EVENTS:
+    for event in behavior.EVENTS:
         (edge_case,) = truth.odd(f"nan_{event}")
         assert len(edge_case.rows) >= 1
         assert tuple(frame.index[frame[event].isna()]) == edge_case.rows
     (training,) = truth.odd("training_columns")
-    assert list(table(training).columns) == list(behaviour.TRAINING_COLUMNS)
+    assert list(table(training).columns) == list(behavior.TRAINING_COLUMNS)
     assert truth.sessions.set_index("eid").loc[training.eid, "n_probes"] == 0
     (integer,) = truth.odd("integer_choice")
     assert table(integer)["choice"].dtype == np.int64
