@@ -1,4 +1,4 @@
-"""What all commands share: the groups, the connection, how tables are written, how errors end."""
+"""What all commands share: groups, options, the connection, output to files, errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from schemas.settings import Settings
 
-
 ORDER = (
     "demo",
     "register",
@@ -35,14 +34,16 @@ ORDER = (
     "simulate",
     "diagram",
 )
+"""The commands in the order of the help; a command that is not listed here comes last."""
 
 
 class _OneMessage(TyperGroup):
-    """A group whose errors are one message and a non-zero exit, the traceback with `--debug`."""
+    """A group that turns an error into one message and exit code 1; `--debug` shows a traceback."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the commands in the order in which a user needs them."""
-        return [name for name in ORDER if name in self.commands]
+        """Return all commands in the order of `ORDER`."""
+        place = {name: i for i, name in enumerate(ORDER)}
+        return sorted(self.commands, key=lambda name: place.get(name, len(ORDER)))
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -69,7 +70,7 @@ app = typer.Typer(
 release_app = typer.Typer(no_args_is_help=True, help="Releases: named lists of insertions.")
 app.add_typer(release_app, name="release")
 server_app = typer.Typer(
-    no_args_is_help=True, help="The database server: the embedded one, and who may do what."
+    no_args_is_help=True, help="The embedded server, and the rights of users on any server."
 )
 app.add_typer(server_app, name="server")
 
@@ -123,13 +124,11 @@ def connect(
 
     Parameters
     ----------
-    cache_limit : str, optional
-        Of downloads, instead of that of the settings.
+    cache_limit, memory : str, optional
+        Limit of the downloads, and memory of a worker; default the settings.
     modules : sequence of str, optional
-        Modules with tables of one's own, to be used beside those of the settings. Default: none
-        is used, as by commands that fill no table.
-    memory : str, optional
-        Of a worker, instead of that of the settings.
+        A user's modules, imported beside those of the settings. None imports neither: most
+        commands fill no table.
     """
     from schemas import connection
 
@@ -148,26 +147,39 @@ def connect(
     return settings
 
 
+# --- options that several commands have ---------------------------------------------------------
+
 Modules = Annotated[
     list[str] | None,
     typer.Option(
-        "--module",
-        help="Module with tables of your own, by name or file; may be repeated.",
+        "--module", help="Module with tables of your own, by name or file; may be repeated."
     ),
 ]
-"""The option `--module` of the commands that fill tables: `connect(modules=module or ())`."""
+"""The option `--module` of commands that need all tables: `connect(modules=module or ())`."""
+
+Only = Annotated[list[str] | None, typer.Option("--only", help="Only this table; may be repeated.")]
+Session = Annotated[
+    str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 class Format(str, Enum):
-    """How a table is written."""
+    """The format of a table."""
 
     table = "table"
     csv = "csv"
     parquet = "parquet"
 
 
+As = Annotated[Format, typer.Option("--format", help="Format of the output.")]
+Out = Annotated[Path | None, typer.Option("--out", help="File to write to.")]
+
 SHOWN = 50
-"""Rows of a table that are printed."""
+"""Largest number of rows of a table that are printed."""
+
+
+# --- output and errors --------------------------------------------------------------------------
 
 
 def check_format(form: Format, target: Path | None) -> None:
@@ -190,7 +202,7 @@ def write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
 
 
 def exit_with(problems: list[BwmError], text: str) -> None:
-    """Print what was refused, if anything, and exit with an error then."""
+    """Print problems and their number, and exit with code 1, if there are any."""
     for problem in problems:
         display.error(problem)
     if problems:
@@ -199,8 +211,8 @@ def exit_with(problems: list[BwmError], text: str) -> None:
 
 
 def find_eid(recording: str | None) -> str | None:
-    """Find the eid of a session or an insertion."""
+    """Return the eid of a session or an insertion; None for None."""
     from schemas import views
 
-    # Empty, as of a variable that is not set, is not all of them.
+    # An empty text, e.g. of a shell variable that is not set, must not select all sessions.
     return None if recording is None else views.find_recording(recording)["eid"]

@@ -1,16 +1,18 @@
-"""Commands of data: what is registered, fetched and listed, and the diagram of its tables."""
+"""Commands that register, download and list data, and draw the tables."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from populate.cli import display
 from populate.cli.base import (
     SHOWN,
+    As,
     Format,
+    Out,
     app,
     check_format,
     connect,
@@ -18,6 +20,9 @@ from populate.cli.base import (
     write_frame,
 )
 from populate.cli.display import out
+
+if TYPE_CHECKING:
+    from schemas.sources.records import Selection
 
 
 @app.command()
@@ -27,13 +32,13 @@ def register(
     ] = None,
     alyx: Annotated[
         str | None,
-        typer.Option("--alyx", help="URL of a metadata server; default the one that is set."),
+        typer.Option("--alyx", help="URL of a metadata server; default the setting alyx.url."),
     ] = None,
     release: Annotated[
         Path | None, typer.Option("--release", help="CSV file that lists a release.")
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(help="Only what has this tag; makes a release.")
+        str | None, typer.Option(help="Only recordings with this tag; makes a release.")
     ] = None,
     subject: Annotated[str | None, typer.Option(help="Only this mouse.")] = None,
     lab: Annotated[str | None, typer.Option(help="Only this laboratory.")] = None,
@@ -48,16 +53,16 @@ def register(
         str | None, typer.Option(help="Only insertions through this region or a part of it.")
     ] = None,
     bwm_query: Annotated[
-        bool, typer.Option("--bwm-query", help="Only what the rule of the releases selects.")
+        bool, typer.Option("--bwm-query", help="Only recordings that the releases would select.")
     ] = False,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the release; default that of the list or tag."),
+        typer.Option("--name", help="Name of the release; default: of the list or tag."),
     ] = None,
 ) -> None:
-    """Register what a ONE folder, a metadata server or a release list names.
+    """Register the recordings of a ONE folder, a metadata server or a release list.
 
-    Registering again adds what is new, and notices files that were replaced or withdrawn.
+    Register again to add new recordings and to find files that were replaced or withdrawn.
 
     Example: bwm register --one ~/Downloads/ONE --release 2022_10_bwm_release.csv
 
@@ -68,22 +73,11 @@ def register(
     selection = Selection(
         tag, subject, lab, project, tuple(eid or ()), tuple(pid or ()), region, bwm_query
     )
-    if one is not None and alyx is not None:
-        raise typer.BadParameter("give --one FOLDER or --alyx URL, not both")
-    if one is None and alyx is None and release is None and selection == Selection():
-        raise typer.BadParameter(
-            "give --one FOLDER, --alyx URL, --release FILE.csv, or two of them"
-        )
-    settings = connect()
-    location = str(one) if one is not None else alyx
-    if location is None and selection != Selection():
-        location = settings.alyx.url
-        if location is None:
-            raise typer.BadParameter("give --one FOLDER or --alyx URL to select from")
-    from populate.registration.register import register
+    location = _connect(one, alyx, release, selection)
+    from populate.registration import register as registration
 
     with display.bars() as bars:
-        reports = register(
+        reports = registration.register(
             location, release, selection, name, lambda title: display.bar(bars, title)
         )
     for report in reports:
@@ -92,20 +86,40 @@ def register(
     exit_with(problems, "refused; everything else is registered.")
 
 
+def _connect(
+    one: Path | None, alyx: str | None, release: Path | None, selection: Selection
+) -> str | None:
+    """Check that the options fit together, connect, and return the location of the source."""
+    has_selection = selection != type(selection)()
+    if one is not None and alyx is not None:
+        raise typer.BadParameter("give --one FOLDER or --alyx URL, not both")
+    if not (one is not None or alyx is not None or release is not None or has_selection):
+        raise typer.BadParameter(
+            "give --one FOLDER, --alyx URL, --release FILE.csv, or two of them"
+        )
+    settings = connect()
+    location = str(one) if one is not None else alyx
+    if location is None and has_selection:
+        location = settings.alyx.url
+        if location is None:
+            raise typer.BadParameter("give --one FOLDER or --alyx URL to select from")
+    return location
+
+
 @app.command()
 def fetch(
     recording: Annotated[str, typer.Argument(help="eid of a session, or pid of an insertion.")],
     like: Annotated[
-        str, typer.Option(help="Pattern of the path below the session, or of the file name.")
+        str, typer.Option(help="Pattern of the path in the session folder, or of the file name.")
     ],
     revision: Annotated[
-        str | None, typer.Option(help="That revision and no other; default the current one.")
+        str | None, typer.Option(help="Only this revision; default the current one.")
     ] = None,
     only_list: Annotated[
-        bool, typer.Option("--list", help="Say what and how much it would be, and stop.")
+        bool, typer.Option("--list", help="List the files and their sizes; download nothing.")
     ] = False,
 ) -> None:
-    """Download files that no table holds, such as raw recordings, into the ONE cache.
+    """Download files that no table imports, such as raw recordings, into the ONE cache.
 
     Example: bwm fetch 56f2a378-78d2-4132-b3c8-8c1ba82be598 --like 'raw_ephys_data/*lf*'
     """
@@ -122,25 +136,25 @@ def fetch(
         return
     with display.download("fetch", n_bytes if not n_unknown else None) as progress:
         paths = files.fetch(found, progress)
-    out.print("They are at:")
+    out.print("Downloaded:")
     for path in paths:
         out.print(f"  {path}", soft_wrap=True)
 
 
 @app.command()
 def units(
-    region: Annotated[str, typer.Option(help="Acronym; everything inside the region counts.")],
+    region: Annotated[str, typer.Option(help="Acronym of a brain region, e.g. TH.")],
     criterion: Annotated[
-        str | None, typer.Option(help="Only units that are good by it, e.g. ibl_2022.")
+        str | None, typer.Option(help="Only good units by this criterion, e.g. ibl_2022.")
     ] = None,
-    release: Annotated[str | None, typer.Option(help="Only units of that release.")] = None,
+    release: Annotated[str | None, typer.Option(help="Only units of this release.")] = None,
     sorting: Annotated[
-        str | None, typer.Option(help="A sort by name; default the newest of each insertion.")
+        str | None, typer.Option(help="Name of a spike sorting; default each insertion's newest.")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.table,
-    target: Annotated[Path | None, typer.Option("--out", help="File to write to.")] = None,
+    form: As = Format.table,
+    target: Out = None,
 ) -> None:
-    """List the units of a brain region, structures inside it included.
+    """List the units of a brain region and of all structures in it.
 
     Example: bwm units --region TH --criterion ibl_2022 --format csv --out thalamus.csv
     """
@@ -175,7 +189,7 @@ UNIT_LABELS = {
 @app.command()
 def diagram(
     target: Annotated[
-        Path | None, typer.Option("--write", help="File with the marks to write it between.")
+        Path | None, typer.Option("--write", help="File that holds the diagram: replace it there.")
     ] = None,
 ) -> None:
     """Draw the tables as a Mermaid diagram.
@@ -188,4 +202,4 @@ def diagram(
         print(drawing.mermaid())
     else:
         changed = drawing.write(target)
-        out.print(f"{target} {'is changed' if changed else 'was up to date'}.", soft_wrap=True)
+        out.print(f"{target}: {'changed' if changed else 'up to date already'}.", soft_wrap=True)

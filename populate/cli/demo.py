@@ -1,4 +1,4 @@
-"""Commands of simulated data: the demo, and a release of one's own."""
+"""Commands of simulated data: the demo, and further simulated releases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from populate.cli.display import out
 
 @app.command()
 def demo() -> None:
-    """Simulate a small release, import it, and show what the database answers.
+    """Simulate a small release, import it, and query the database.
 
     Example: bwm demo
     """
@@ -27,19 +27,21 @@ def demo() -> None:
     started = time.monotonic()
     with display.bars() as bars:
         written = steps.simulate(settings, display.bar(bars, "simulate"))
-    said = "Simulated a release in" if written else "The simulated release is there already:"
-    out.print(f"{said} {steps.folder(settings)}", soft_wrap=True)
+    title = "Simulated a release in" if written else "The simulated release is there already:"
+    out.print(f"{title} {steps.folder(settings)}", soft_wrap=True)
     with display.step("Starting the embedded server") as say:
         connect()
         say("running")
     with display.bars() as bars:
         reports = steps.register(settings, lambda title: display.bar(bars, title))
-        outcomes = steps.populate(display.table_bars(bars))
+        results = steps.populate(display.table_bars(bars))
     for report in reports:
         display.report(report)
-    display.outcomes(outcomes)
-    exit_with([p for r in reports for p in r.problems], "refused of the demo's own release.")
-    if not (written or any(r.changed for r in reports) or any(o.made for o in outcomes)):
+    display.results(results)
+    exit_with(
+        [p for r in reports for p in r.problems], "sessions or lists of the demo were refused."
+    )
+    if not (written or any(r.changed for r in reports) or any(r.made for r in results)):
         out.print("Everything was there already: nothing was done twice.\n")
     display.contents()
     for question in (steps.RATES, steps.REACTIONS):
@@ -51,9 +53,7 @@ def demo() -> None:
         out.print(f"  {line}", soft_wrap=True)
     out.print("\nor in Python or a notebook:\n")
     display.code(steps.SNIPPET)
-    out.print(
-        "The folder notebooks/ of the project has a dozen pages of questions to this database."
-    )
+    out.print("The folder notebooks/ of the project asks this database a dozen more questions.")
     size = filesize.decimal(steps.disk_used(settings))
     out.print(f"Done in {time.monotonic() - started:.0f} s. The demo uses {size} of disk.")
     out.print("`bwm server stop` stops the server.")

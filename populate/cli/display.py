@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +34,16 @@ WIDE = 160
 
 # Folders and names may hold [brackets], which are markup unless it is off.
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
-# In a log a message is one line, which is found by its words.
+# In a log each message is one line, so that a search for its words finds it.
 err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
-# --- what takes a while -------------------------------------------------------------------------
+# --- progress -----------------------------------------------------------------------------------
 
 
 @contextmanager
 def step(title: str) -> Iterator[Callable[[str], None]]:
-    """Show a step that takes a while, and how it ended."""
+    """Show that a step is running; yield a function that takes its result, printed at the end."""
     ended = [""]
     with err.status(f"{title} ..."):
         yield lambda text: ended.__setitem__(0, text)
@@ -52,7 +52,7 @@ def step(title: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def bars(*columns: ProgressColumn) -> Iterator[Progress]:
-    """Show bars, by default of things that are counted, until the block ends."""
+    """Show progress bars until the block ends; by default they count."""
     shown = (
         SpinnerColumn(),
         TextColumn("{task.description:<24}", markup=False),
@@ -65,13 +65,13 @@ def bars(*columns: ProgressColumn) -> Iterator[Progress]:
 
 
 def bar(progress: Progress, title: str) -> Callable[[int, int], None]:
-    """Add a bar; return what moves it to so many of so many."""
+    """Add a bar; return a function that takes the number done and the total."""
     task = progress.add_task(title, total=None)
     return lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def table_bars(progress: Progress) -> Callable[[str, int, int], None]:
-    """Return what moves the bar of a table, and adds it when it is first heard of."""
+    """Return a function that moves the bar of a table; its first call for a table adds the bar."""
     tasks: dict[str, Any] = {}
 
     def update(name: str, done: int, total: int) -> None:
@@ -84,7 +84,7 @@ def table_bars(progress: Progress) -> Callable[[str, int, int], None]:
 
 @contextmanager
 def download(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar of bytes; yields what adds to it."""
+    """Show a bar of bytes; yield a function that takes the number of further bytes."""
     with bars(DownloadColumn(), TransferSpeedColumn()) as progress:
         task = progress.add_task(title, total=total)
         yield lambda n_bytes: progress.advance(task, n_bytes)
@@ -92,7 +92,7 @@ def download(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar of bytes; yields what moves it to so many of so many."""
+    """Show a bar of bytes; yield a function that takes the number done and the total."""
     with bars(DownloadColumn(), TransferSpeedColumn()) as progress:
         yield bar(progress, title)
 
@@ -101,17 +101,19 @@ def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def right(title: str) -> Column:
-    """Make a column of numbers."""
+    """Return a column of numbers."""
     return Column(title, justify="right", no_wrap=True)
 
 
-def grid(*columns: str | Column, title: str | None = None) -> Table:
-    """Make an empty table."""
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+def grid(*columns: str | Column, title: str | None = None, **style: Any) -> Table:
+    """Return an empty table."""
+    return Table(
+        *columns, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, **style
+    )
 
 
 def frame(title: str | None, table: pd.DataFrame, labels: dict[str, str] | None = None) -> None:
-    """Print a frame; with labels, only the columns that have one."""
+    """Print a frame; with labels, only the labelled columns."""
     labels = labels or {}
     names = [name for name in table.columns if not labels or name in labels]
     numeric = {name for name in names if table[name].dtype.kind in "iuf"}
@@ -123,14 +125,14 @@ def frame(title: str | None, table: pd.DataFrame, labels: dict[str, str] | None 
 
 
 def plain(value: Any) -> str:
-    """Write a value as it stands in a table."""
+    """Return the text of a value in a table."""
     if value is None or value != value:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def size(n_bytes: int, n_unknown: int = 0) -> str:
-    """Write a number of bytes, and how many files are not in it."""
+    """Return the text of a number of bytes, and the number of files that it leaves out."""
     unknown = f" and {n_unknown} of unknown size" if n_unknown else ""
     return decimal(n_bytes) + unknown
 
@@ -144,26 +146,30 @@ def report(done: Report) -> None:
     out.print(shown)
 
 
-def outcomes(done: Sequence[TableResult]) -> None:
-    """Print what was made and what failed, by table."""
-    busy = [outcome for outcome in done if outcome.made or outcome.failed]
-    if not busy:
-        return
+def results(done: Sequence[TableResult]) -> None:
+    """Print the numbers of jobs done and failed, by table."""
     shown = grid("populated", right("made"), right("failed"))
-    for outcome in busy:
-        shown.add_row(outcome.table, str(outcome.made), str(len(outcome.failed)))
-    out.print(shown)
+    for result in done:
+        if result.made or result.failed:
+            shown.add_row(result.table, str(result.made), str(len(result.failed)))
+    if shown.rows:
+        out.print(shown)
 
 
-def keyed(state: str, style: str, table: str, key: dict[str, Any]) -> None:
+def named(table: str, key: Mapping[str, Any]) -> str:
+    """Return the name of a table with the names and values of a key."""
+    values = ", ".join(f"{name} {value}" for name, value in key.items())
+    return f"{table} ({values})" if values else table
+
+
+def keyed(state: str, style: str, table: str, key: Mapping[str, Any]) -> None:
     """Print the state of one key of a table."""
-    named = ", ".join(f"{name} {value}" for name, value in key.items())
     out.print(f"\n{state}", style=style, end=" ")
-    out.print(f"{table} ({named})", soft_wrap=True)
+    out.print(named(table, key), soft_wrap=True)
 
 
 def contents() -> None:
-    """Print what is in the database."""
+    """Print a summary of the database."""
     from populate.summary import contents
 
     shown = grid("in the database", right("rows"))
@@ -173,13 +179,13 @@ def contents() -> None:
 
 
 def question(title: str, lines: str, answer: pd.DataFrame) -> None:
-    """Print a question, its answer, and the lines that ask it."""
+    """Print a question, its answer, and the code that gives the answer."""
     frame(title, answer.reset_index() if answer.index.name else answer)
     code(lines)
 
 
 def code(lines: str) -> None:
-    """Print lines that can be copied whole, however narrow the terminal."""
+    """Print code without line breaks of the terminal, so that it can be copied."""
     out.print(lines.rstrip(), style="cyan", soft_wrap=True)
     out.print()
 

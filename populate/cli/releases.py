@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from populate.cli import display
-from populate.cli.base import SHOWN, Format, check_format, connect, release_app, write_frame
+from populate.cli.base import (
+    SHOWN,
+    As,
+    Format,
+    Out,
+    check_format,
+    connect,
+    release_app,
+    write_frame,
+)
 from populate.cli.display import out
 
 
@@ -30,7 +38,7 @@ def list_releases() -> None:
 
 @release_app.command("show")
 def show_release(name: Annotated[str, typer.Argument(help="Name of the release.")]) -> None:
-    """Count what a release holds, by laboratory.
+    """Count the mice, sessions and insertions of a release by laboratory.
 
     Example: bwm release show 2022_10_bwm_release
     """
@@ -45,11 +53,11 @@ def show_release(name: Annotated[str, typer.Argument(help="Name of the release."
 @release_app.command("diff")
 def diff_releases(
     old: Annotated[str, typer.Argument(help="Name of a release.")],
-    new: Annotated[str, typer.Argument(help="Name of another.")],
-    form: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.table,
-    target: Annotated[Path | None, typer.Option("--out", help="File to write to.")] = None,
+    new: Annotated[str, typer.Argument(help="Name of the release to compare with it.")],
+    form: As = Format.table,
+    target: Out = None,
 ) -> None:
-    """Tell what one release added to another, and what it left out.
+    """List the insertions that a release added to another, and those that it left out.
 
     Example: bwm release diff 2022_10_bwm_release 2023_12_bwm_release
     """

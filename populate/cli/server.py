@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from populate.cli.base import connect, load_settings, server_app
 from populate.cli.display import err, out
 from schemas.errors import ServerError
-
-if TYPE_CHECKING:
-    from schemas.settings import Settings
 
 
 @server_app.command()
@@ -67,23 +64,23 @@ def grant(
     role: Annotated[Role, typer.Argument(help="What the user may do, see below.")],
     user: Annotated[str, typer.Argument(help="User of the database server.")],
     apply: Annotated[
-        bool, typer.Option("--apply", help="Run the statements, which are printed otherwise.")
+        bool, typer.Option("--apply", help="Run the statements instead of printing them.")
     ] = False,
     host: Annotated[
         str | None,
-        typer.Option(help="From where the user may connect (MySQL), e.g. 10.0.0.%; default all."),
+        typer.Option(help="MySQL: hosts of the user, e.g. 10.0.0.%; default all."),
     ] = None,
     schema: Annotated[
         list[str] | None,
         typer.Option(
             "--schema",
-            help="Further schema, may be repeated. An analyst's own (default: the user's name); "
-            "for a reader or worker, one of an analyst's.",
+            help="Further schema; may be repeated. For an analyst, a schema to own (default: the "
+            "user's name); for a reader or worker, the schema of an analyst.",
         ),
     ] = None,
     password_file: Annotated[
         Path | None,
-        typer.Option(help="With --apply: file with the password, - for the standard input."),
+        typer.Option(help="With --apply: file with the password; - is the standard input."),
     ] = None,
 ) -> None:
     """Grant a role to a user of the database server, on the schemas of this database.
@@ -97,32 +94,27 @@ def grant(
     settings = load_settings()
     if host is not None and settings.server_backend == "postgresql":
         raise typer.BadParameter("PostgreSQL keeps hosts in pg_hba.conf: leave out --host")
-    where = host or "%"
-    if not apply:
-        if password_file is not None:
-            raise typer.BadParameter("statements hold no password: --password-file needs --apply")
-        _print_statements(settings, role.value, user, where, schema)
-        return
+    if not apply and password_file is not None:
+        raise typer.BadParameter("statements hold no password: --password-file needs --apply")
     password = None if password_file is None else _read_password(password_file)
-    connect()
+    if apply:
+        connect()
     from populate import permissions
 
-    permissions.statements(
-        settings.server_backend, settings.prefix, role.value, user, where, schema
-    )  # refuses names before a password is asked for
-    if password is None and not permissions.exists(user, where) and sys.stdin.isatty():
+    wanted = (settings.prefix, role.value, user, host or "%", schema)
+    # Invalid names are refused here, before a password is asked for.
+    statements = permissions.statements(settings.server_backend, *wanted)
+    if not apply:
+        _print_statements(statements, settings.server_backend, user)
+        return
+    if password is None and not permissions.exists(user, host or "%") and sys.stdin.isatty():
         password = typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True)
-    permissions.apply(settings.prefix, role.value, user, where, schema, password)
+    permissions.apply(*wanted, password)
     out.print(f"{user} is {role.value} of {settings.prefix}.", markup=False)
 
 
-def _print_statements(
-    settings: Settings, role: str, user: str, host: str, schema: list[str] | None
-) -> None:
-    from populate import permissions
-
-    backend = settings.server_backend
-    for statement in permissions.statements(backend, settings.prefix, role, user, host, schema):
+def _print_statements(statements: list[str], backend: str, user: str) -> None:
+    for statement in statements:
         print(f"{statement};")
     if backend == "postgresql":
         err.print(f'A new user has no password yet: in psql, \\password "{user}"', markup=False)
@@ -131,7 +123,7 @@ def _print_statements(
 
 
 def _read_password(path: Path) -> str:
-    """Read the one line of a file; its content is in no message."""
+    """Read the one line of a file; no error message shows its content."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from populate.cli.base import Modules, app, connect, find_eid
+from populate.cli.base import AsJson, Modules, Session, app, connect, find_eid
 from populate.cli.display import err, out
 
 if TYPE_CHECKING:
@@ -27,12 +27,10 @@ STALE_EVERY = 60.0
 
 @app.command()
 def status(
-    recording: Annotated[
-        str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
-    ] = None,
+    recording: Session = None,
     by_kind: Annotated[
         bool,
-        typer.Option("--errors", help="Only failures: each kind, and how to retry it."),
+        typer.Option("--errors", help="Only failures, each kind with the command to retry it."),
     ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Refresh the status until Ctrl-C.")
@@ -40,7 +38,7 @@ def status(
     every: Annotated[
         float, typer.Option(min=0.1, help="With --watch: seconds between refreshes.")
     ] = 5.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
     module: Modules = None,
 ) -> None:
     """Show which jobs are done, running, pending, failed (and why), stale or absent.
@@ -78,7 +76,7 @@ def status(
 
 
 class _Query:
-    """Queries the status, but stale rows only every `STALE_EVERY` seconds."""
+    """Queries the status; searches for stale rows only every `STALE_EVERY` seconds."""
 
     def __init__(self, eid: str | None, command: str, *options: str) -> None:
         self._eid = eid
@@ -155,6 +153,6 @@ def _watch(show: Callable[..., list[Any]], every: float, in_place: bool) -> None
             time.sleep(every)
     with Live(console=out, auto_refresh=False) as live:
         while True:
-            told = Text(f"{time.strftime('%H:%M:%S')}, every {every:g} s; Ctrl-C ends it.", "dim")
-            live.update(Group(*show(out.height), told), refresh=True)
+            last = Text(f"{time.strftime('%H:%M:%S')}, every {every:g} s; Ctrl-C ends it.", "dim")
+            live.update(Group(*show(out.height), last), refresh=True)
             time.sleep(every)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from populate.cli.display import right
+from populate.cli.display import grid, named, right
 from populate.stale import Stale
-from populate.status import ErrorGroup, Running, TableStatus
+from populate.status import ErrorGroup, Failure, Running, TableStatus
 
 SHOWN = 10
 """Largest number of kinds of failures, of single failures and of stale rows that are shown."""
@@ -22,7 +21,7 @@ WIDE = 92
 """Columns of a screen on which numbers have thousands separators and wider gaps."""
 
 BESIDE = 15
-"""Lines below the table of tables that are kept free on a screen that is redrawn."""
+"""Lines that a screen that is redrawn keeps free below the table of tables."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _table(tables: Sequence[TableStatus], width: int) -> Table:
     titles = [*counts, *(["/hour", "left"] if timed else [])]
     # On a narrow screen names are cut, never numbers.
     name, numbers = Column("table", overflow="ellipsis"), [right(title) for title in titles]
-    shown = _grid(name, *numbers, narrow=width < WIDE)
+    shown = grid(name, *numbers, padding=0 if width < WIDE else (0, 1), **TIGHT)
     comma = "" if width < WIDE else ","
     for table in tables:
         counted = ((getattr(table, name), style) for name, style in counts.items())
@@ -110,16 +109,8 @@ def _table(tables: Sequence[TableStatus], width: int) -> Table:
     return shown
 
 
-def _grid(*columns: Column, narrow: bool = False) -> Table:
-    """Build an empty table."""
-    return Table(
-        *columns,
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        collapse_padding=True,
-        pad_edge=False,
-        padding=0 if narrow else (0, 1),
-    )
+TIGHT: dict[str, Any] = {"show_edge": False, "collapse_padding": True, "pad_edge": False}
+"""Style of the tables, which have to fit narrow screens."""
 
 
 def _rate(rate: float, comma: str = ",") -> str:
@@ -135,15 +126,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
 
 
-def named(key: Mapping[str, Any]) -> str:
-    """Write a key with the names of its columns."""
-    return ", ".join(f"{name} {value}" for name, value in key.items())
-
-
 def _running(running: Sequence[Running]) -> Table:
     """Build the table of running jobs, each key below its table, to fit narrow screens."""
-    shown = _grid(Column("running", overflow="fold"), Column("worker", overflow="fold"))
-    shown.add_column("for", justify="right", no_wrap=True)
+    columns = (Column("running", overflow="fold"), Column("worker", overflow="fold"), right("for"))
+    shown = grid(*columns, **TIGHT)
     for job in running:
         cell = Text(job.table)
         cell.append("\n" + " ".join(map(str, job.key.values())), style="dim")
@@ -161,19 +147,21 @@ def _errors(errors: Sequence[ErrorGroup]) -> Iterator[RenderableType]:
     several = [kind for kind in errors if kind.count > 1]
     single = [kind for kind in errors if kind.count == 1]
     if several:
-        shown = _grid(right("failed"), Column("why", overflow="fold"), Column("where"))
+        shown = grid(right("failed"), Column("why", overflow="fold"), "where", **TIGHT)
         for kind in several[:SHOWN]:
             shown.add_row(Text(f"{kind.count:,}", "bold red"), kind.kind, "\n".join(kind.tables))
         yield from (shown, Text(""))
     for kind in single[:SHOWN]:
-        yield Text.assemble(
-            ("failed", "bold red"), f" {kind.example.table} ({named(kind.example.key)})"
-        )
-        yield Text(f"  {kind.example.error}")
+        yield from _of_key("failed", "bold red", kind.example, kind.example.error)
     rest = sum(kind.count for kind in (*several[SHOWN:], *single[SHOWN:]))
     if rest:
         yield Text(f"{rest:,} more failed.")
     yield Text("`bwm status --errors` shows an example of each kind, and how to retry it.")
+
+
+def _of_key(state: str, style: str, found: Failure | Stale, why: str) -> tuple[RenderableType, ...]:
+    """Return the state of one key of a table, and the reason."""
+    return Text.assemble((state, style), f" {named(found.table, found.key)}"), Text(f"  {why}")
 
 
 def details(errors: Sequence[ErrorGroup]) -> Iterator[RenderableType]:
@@ -185,9 +173,7 @@ def details(errors: Sequence[ErrorGroup]) -> Iterator[RenderableType]:
         sessions = f"; {kind.n_sessions:,} sessions" if kind.n_sessions > 1 else ""
         yield Text.assemble((f"{kind.count:,} failed", "bold red"), f"  {kind.kind}")
         yield Text.assemble(("  in       ", "dim"), where, sessions)
-        yield Text.assemble(
-            ("  example  ", "dim"), f"{kind.example.table} ({named(kind.example.key)})"
-        )
+        yield Text.assemble(("  example  ", "dim"), named(kind.example.table, kind.example.key))
         yield Text.assemble("           ", kind.example.error)
         yield Text.assemble(("  retry    ", "dim"), (kind.retry, "cyan"))
         yield Text("")
@@ -197,7 +183,6 @@ def _stale(stale: Sequence[Stale]) -> Iterator[RenderableType]:
     """Yield the stale rows and their files."""
     yield Text("stale: the source files changed; `bwm populate --stale` recomputes these rows.")
     for found in stale[:SHOWN]:
-        yield Text.assemble(("stale", "yellow"), f" {found.table} ({named(found.key)})")
-        yield Text(f"  {found.reason}: {', '.join(found.paths)}")
+        yield from _of_key("stale", "yellow", found, f"{found.reason}: {', '.join(found.paths)}")
     if len(stale) > SHOWN:
         yield Text(f"{len(stale) - SHOWN:,} more are stale; `bwm status --json` lists them all.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from populate.cli import display
-from populate.cli.base import Modules, app, connect, find_eid
+from populate.cli.base import AsJson, Modules, Session, app, connect, find_eid
 from populate.cli.display import err, out
 
 if TYPE_CHECKING:
@@ -23,27 +23,23 @@ def verify(
     ] = False,
     with_repair: Annotated[
         bool,
-        typer.Option("--repair", help="Remove what is damaged, so that populate recomputes it."),
+        typer.Option("--repair", help="Remove damaged rows and files; populate makes them again."),
     ] = False,
-    recording: Annotated[
-        str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
-    ] = None,
+    recording: Session = None,
     older_than: Annotated[
         float,
         typer.Option(
-            min=0, help="Minutes; younger files without a row may belong to a running job."
+            min=0, help="Minutes: a younger file without a row may belong to a running job."
         ),
     ] = 10.0,
     lost: Annotated[
         bool,
-        typer.Option(
-            "--lost-store", help="The store is empty because it was lost: remove all its rows."
-        ),
+        typer.Option("--lost-store", help="An empty store was lost: its rows are damaged too."),
     ] = False,
     module: Modules = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Check files, stored objects, counts and jobs, and list what is damaged.
+    """Check files, stored objects, counts and jobs, and list the damage.
 
     Example: bwm verify --deep --repair
     """
@@ -93,9 +89,7 @@ def _print(report: Report) -> None:
 
 
 def _print_damage(damage: Damage) -> None:
-    key = ", ".join(f"{name} {value}" for name, value in damage.key.items())
-    out.print("\ndamaged", style="bold red", end=" ")
-    out.print(damage.table + (f" ({key})" if key else ""), soft_wrap=True)
+    display.keyed("damaged", "bold red", damage.table, damage.key)
     out.print(f"  {damage.what}", soft_wrap=True)
     out.print(f"  expected {damage.expected}; found {damage.found}", soft_wrap=True)
     out.print(f"  {damage.remedy}", soft_wrap=True)

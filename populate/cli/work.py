@@ -1,19 +1,25 @@
-"""Commands of those who run workers: populate, retry."""
+"""Commands that run workers and return failed jobs to them: populate, retry."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from populate.cli import display
-from populate.cli.base import Modules, app, connect, find_eid
+from populate.cli.base import Modules, Only, Session, app, connect, find_eid
 from populate.cli.display import err, out
+
+if TYPE_CHECKING:
+    import datajoint as dj
+
+    from populate.workers.worker import OnResult, TableResult
+    from schemas.settings import Settings
 
 
 class LogFormat(str, Enum):
-    """How the log of workers is written."""
+    """The format of the log of workers."""
 
     text = "text"
     json = "json"
@@ -21,21 +27,21 @@ class LogFormat(str, Enum):
 
 @app.command()
 def populate(
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Only this table; may be repeated.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of worker processes, each with its log.")
-    ] = None,
+    only: Only = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes.")] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on as new sessions are registered.")
+        bool, typer.Option("--watch", help="Wait for new sessions, until Ctrl-C.")
     ] = False,
     stale: Annotated[
-        bool, typer.Option("--stale", help="Only rows whose files were replaced, and dependants.")
+        bool,
+        typer.Option(
+            "--stale", help="Recompute rows whose source files changed, and rows derived from them."
+        ),
     ] = False,
     module: Modules = None,
     memory: Annotated[
-        str | None, typer.Option(help="Data that a worker may hold, e.g. 8GB; default its share.")
+        str | None,
+        typer.Option(help="Memory for the data of each worker, e.g. 8GB; default its share."),
     ] = None,
     cache_limit: Annotated[
         str | None,
@@ -43,15 +49,13 @@ def populate(
     ] = None,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option(
-            help="Print a line for each job, for people or machines. Without a terminal: text."
-        ),
+        typer.Option(help="Print a line for each job, for people or for machines."),
     ] = None,
 ) -> None:
-    """Import and compute everything that is registered and not there yet.
+    """Import and compute the rows of all registered sessions that are missing.
 
-    Any number of machines that are connected to the same database share the work. Ctrl-C and
-    SIGTERM end it within ten seconds; whatever ends it, the same command goes on from there.
+    Any number of machines that use the same database share the work. Ctrl-C and SIGTERM stop it
+    within ten seconds. However it stopped, the same command continues.
 
     Example: bwm populate --only Trials --only ReactionTime
 
@@ -61,63 +65,79 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import cache_eviction, catalog, status
-    from populate import stale as replaced
-    from populate.workers import log, pool, worker
+    from populate import catalog
+    from populate.workers import pool
 
     tables = catalog.find(only)
-    housekeeping = cache_eviction.housekeeping(settings.alyx)
     pool.limit_memory(None if many else settings.worker.memory)
     if many:
-        on_result = log.printer(log_format or LogFormat.text)
-        outcomes = pool.run(workers or 1, tables, watch=watch, on_result=on_result)
-    elif stale:
-        with display.bars() as bars:
-            outcomes = replaced.remake(tables, display.table_bars(bars), housekeeping)
-    elif log_format is not None or not out.is_terminal:
-        outcomes = worker.run(
-            tables, housekeeping=housekeeping, on_result=log.printer(log_format or LogFormat.text)
-        )
+        on_result = _log_printer(log_format)
+        results = pool.run(workers or 1, tables, watch=watch, on_result=on_result)
     else:
-        with display.bars() as bars:
-            outcomes = worker.run(tables, display.table_bars(bars), housekeeping)
-    if log_format is LogFormat.json:
-        raise typer.Exit(1 if any(outcome.failed for outcome in outcomes) else 0)
-    display.outcomes(outcomes)
-    for outcome in outcomes:
-        for key, reason in outcome.kept:
-            display.keyed("kept", "yellow", outcome.table, key)
-            out.print(f"  {reason}", soft_wrap=True)
-    failed = sum(len(outcome.failed) for outcome in outcomes)
-    earlier = len(status.failures(tables)) - failed
-    if earlier > 0:
-        err.print(f"{earlier} failed earlier and wait for `bwm retry`; `bwm status` says why.")
-    if failed:
+        results = _run_here(tables, settings, stale, log_format)
+    n_failed = sum(len(result.failed) for result in results)
+    if log_format is not LogFormat.json:
+        _print_results(results, tables, n_failed, stale)
+    if n_failed or any(result.kept for result in results):
+        raise typer.Exit(1)
+
+
+def _log_printer(form: LogFormat | None) -> OnResult:
+    from populate.workers import log
+
+    return log.printer(form or LogFormat.text)
+
+
+def _run_here(
+    tables: list[type[dj.Table]], settings: Settings, stale: bool, log_format: LogFormat | None
+) -> list[TableResult]:
+    """Run the jobs in this process, with progress bars on a terminal and a log elsewhere."""
+    from populate import cache_eviction
+    from populate import stale as replaced
+    from populate.workers import worker
+
+    housekeeping = cache_eviction.housekeeping(settings.alyx)
+    if not stale and (log_format is not None or not out.is_terminal):
+        on_result = _log_printer(log_format)
+        return worker.run(tables, housekeeping=housekeeping, on_result=on_result)
+    with display.bars() as bars:
+        run = replaced.remake if stale else worker.run
+        return run(tables, display.table_bars(bars), housekeeping)
+
+
+def _print_results(
+    results: list[TableResult], tables: list[type[dj.Table]], n_failed: int, stale: bool
+) -> None:
+    from populate import status
+
+    display.results(results)
+    kept = [(result.table, *found) for result in results for found in result.kept]
+    for table, key, reason in kept:
+        display.keyed("kept", "yellow", table, key)
+        out.print(f"  {reason}", soft_wrap=True)
+    n_earlier = len(status.failures(tables)) - n_failed
+    if n_earlier > 0:
+        err.print(f"{n_earlier} failed earlier and wait for `bwm retry`; `bwm status` says why.")
+    if n_failed:
         err.print(
-            f"{failed} failed; `bwm status` says why. Fix the cause, then run `bwm retry` and "
+            f"{n_failed} failed; `bwm status` says why. Fix the cause, then run `bwm retry` and "
             "`bwm populate`."
         )
-        raise typer.Exit(1)
-    if any(outcome.kept for outcome in outcomes):
-        err.print("What is kept cannot be made again now, and is as it was.")
-        raise typer.Exit(1)
-    if not any(outcome.made for outcome in outcomes):
-        what = "no row is out of date" if stale else "everything that can be made is there"
-        but = ", but for what failed" if earlier > 0 else ""
+    elif kept:
+        err.print("The rows that were kept cannot be recomputed now; they are unchanged.")
+    elif not any(result.made for result in results):
+        what = "no row is out of date" if stale else "all rows that can be made are there"
+        but = ", except those of the failed jobs" if n_earlier > 0 else ""
         out.print(f"Nothing to do: {what}{but}. See `bwm status`.")
 
 
 @app.command()
 def retry(
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Only this table; may be repeated.")
-    ] = None,
-    recording: Annotated[
-        str | None, typer.Option("--session", help="Only this session (eid, or pid of a probe).")
-    ] = None,
+    only: Only = None,
+    recording: Session = None,
     module: Modules = None,
 ) -> None:
-    """Forget recorded failures, so that `bwm populate` tries them again.
+    """Forget recorded failures, so that `bwm populate` runs these jobs again.
 
     Example: bwm retry --only Spikes
     """
@@ -126,4 +146,4 @@ def retry(
     from populate.workers import worker
 
     forgotten = worker.retry(catalog.find(only), find_eid(recording))
-    out.print(f"Failures forgotten: {forgotten}. `bwm populate` tries their keys again.")
+    out.print(f"Failures forgotten: {forgotten}. `bwm populate` runs these jobs again.")

@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from populate import cli
+from populate.cli import base
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("datajoint", "numpy", "pandas", "pyarrow", "matplotlib", "scipy", "one", "iblatlas")
@@ -60,6 +61,13 @@ def test_the_commands_are_those_that_the_documentation_names():
         *("release list", "release show", "release diff"),
         *("server start", "server stop", "server url", "server grant"),
     }
+
+
+def test_the_help_lists_every_command_in_its_order_and_new_ones_last():
+    group = typer.main.get_command(cli.app)
+    assert group.list_commands(None) == list(base.ORDER)
+    group.commands["new"] = group.commands["demo"]
+    assert group.list_commands(None) == [*base.ORDER, "new"]
 
 
 def unboxed(text):
