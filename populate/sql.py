@@ -1,28 +1,30 @@
 """SQL over many tables in one statement.
 
-DataJoint queries one table at a time. Here each table has a SELECT, written from DataJoint's own
-expressions, and the server gets all of them as one UNION ALL.
+DataJoint queries one table at a time. Here each table has a SELECT, which is written from
+DataJoint's own expressions; the server gets them all as one UNION ALL.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import datajoint as dj
 
 Table = type[dj.Table]
+Item = TypeVar("Item")
 
 
 def fetch(selections: Iterable[str], eid: str | None = None) -> list[tuple[Any, ...]]:
-    """Fetch the rows of several selections in one statement, which sees one snapshot.
+    """Fetch the rows of several SELECT statements in one statement, which sees one snapshot.
 
     Parameters
     ----------
     selections : iterable of str
-        SELECT statements with the same columns. Without any, nothing is sent.
+        SELECT statements with the same columns. If there are none, no statement is sent.
     eid : str, optional
         Value of each `%s` in them.
     """
@@ -33,14 +35,37 @@ def fetch(selections: Iterable[str], eid: str | None = None) -> list[tuple[Any, 
     return list(dj.conn().query(statement, values).fetchall())
 
 
+def fetch_each(
+    items: Iterable[Item], select: Callable[[Item], str], eid: str | None = None
+) -> list[tuple[Any, ...]]:
+    """Fetch the rows of several items, e.g. tables, in one statement, as `fetch` does.
+
+    Parameters
+    ----------
+    items : iterable
+    select : callable
+        Returns the selection of an item, without the word SELECT.
+    eid : str, optional
+        Value of each `%s` in the selections.
+
+    Returns
+    -------
+    list of tuple
+        The item and the columns of each row, in the order of the items.
+    """
+    each = list(items)
+    found = fetch((f"SELECT {i}, {select(item)}" for i, item in enumerate(each)), eid)
+    found.sort(key=lambda row: row[0])
+    return [(each[i], *columns) for i, *columns in found]
+
+
 def fetch_keyed(selections: Iterable[tuple[Table, Sequence[str], str]]) -> list[tuple]:
     """Fetch rows of several tables, each with its key, in one statement.
 
     Parameters
     ----------
     selections : iterable of tuple
-        Table, names of its key, and the rest of the selection: further columns and FROM. The
-        further columns are the same for every table.
+        Table, names of its key, and the rest of the selection: further columns and FROM.
 
     Returns
     -------
@@ -48,30 +73,25 @@ def fetch_keyed(selections: Iterable[tuple[Table, Sequence[str], str]]) -> list[
         The table, the key as dict, and the columns; in the order of the selections and their keys.
         Dates and times in a key are text.
     """
-    each = list(selections)
-    found = fetch(
-        f"SELECT {i}, {pack_key(table, names)}, {rest}"
-        for i, (table, names, rest) in enumerate(each)
-    )
-    rows = [(i, unpack_key(packed, *each[i][:2]), *columns) for i, packed, *columns in found]
-    rows.sort(key=lambda row: (row[0], *row[1].values()))
-    return [(each[i][0], *values) for i, *values in rows]
+    found = fetch_each(selections, lambda one: f"{pack_key(one[0], one[1])}, {one[2]}")
+    rows = [(one[0], unpack_key(packed, *one[:2]), *columns) for one, packed, *columns in found]
+    groups = itertools.groupby(rows, key=lambda row: row[0])
+    return [row for _, group in groups for row in sorted(group, key=lambda r: [*r[1].values()])]
 
 
 def count(expressions: Iterable[dj.expression.QueryExpression]) -> list[int]:
     """Count the rows of several tables, each with its restriction, in one statement."""
-    found = fetch(
-        f"SELECT {i}, COUNT(*) FROM {one.full_table_name}{one.where_clause()}"
-        for i, one in enumerate(expressions)
+    found = fetch_each(
+        expressions, lambda one: f"COUNT(*) FROM {one.full_table_name}{one.where_clause()}"
     )
-    return [int(n) for _, n in sorted(found)]
+    return [int(n) for _, n in found]
 
 
 # --- keys ---------------------------------------------------------------------------------------
 
 
 def pack_key(table: Table, names: Sequence[str], alias: str | None = None) -> str:
-    """Write columns of a table as one column of JSON text, whose type all tables share."""
+    """Write columns as one column of JSON text, which has the same type for all tables."""
     heading = table().heading
     prefix = f"{alias}." if alias else ""
     pairs = []
@@ -83,7 +103,7 @@ def pack_key(table: Table, names: Sequence[str], alias: str | None = None) -> st
 
 
 def unpack_key(packed: str | None, table: Table, names: Sequence[str]) -> dict[str, Any]:
-    """Read a key that `pack_key` wrote, in the order of the names; NULL is an empty key."""
+    """Read a key that `pack_key` wrote, in the order of the names; NULL becomes an empty key."""
     values = json.loads(packed) if packed else {}
     heading = table().heading
     return {
@@ -120,13 +140,13 @@ def seconds_since(column: str) -> str:
 
 
 def able(table: Table, of: Mapping[str, Any] | None = None) -> dj.expression.QueryExpression:
-    """Return the keys that a table can be populated with, computed or not."""
-    # DataJoint keeps this instance with the jobs: it has the headings of its parents already.
+    """Return the keys that a table can be populated with, whether they have a row or not."""
+    # DataJoint keeps this instance with the jobs, so that headings are not fetched again.
     return table().jobs.target.key_source.proj() & dict(of or {})
 
 
 def done(table: Table) -> str:
-    """Write the condition that the row of a job is there. The alias of the jobs is `job`."""
+    """Write the condition that a job, whose alias is `job`, has its row already."""
     target = table().jobs.target
     names = target.jobs.primary_key
     return (
@@ -136,7 +156,7 @@ def done(table: Table) -> str:
 
 
 def undone(table: Table, *states: str) -> str:
-    """Write the condition that a key has no row, and no job in one of some states.
+    """Write the condition that a key has no row, and no job in some states.
 
     `key_source - table` would be NOT IN: PostgreSQL compares every key with every row if the keys
     do not fit into its working memory.
@@ -144,9 +164,9 @@ def undone(table: Table, *states: str) -> str:
     Parameters
     ----------
     table : table
-        Imported or computed. The alias of its keys, those of `able`, is `able`.
+        Imported or computed. Its keys are those that `able` returns, with the alias `able`.
     states : str
-        States of jobs; without any, the key has no job at all.
+        States of jobs. None given: the key has no job at all.
     """
     target = table().jobs.target
     keys = [name for name in target.key_source.primary_key if name in target.heading]

@@ -16,11 +16,11 @@ from schemas import connection
 from schemas.database import upstream
 
 WINDOW, LONG_WINDOW = 600.0, 3600.0
-"""Seconds over which the rate of a table is averaged; the long window if the short one has few
-jobs."""
+"""Seconds over which the rate of a table is averaged; the long window if few jobs were done in
+the short one."""
 
 FEW = 5
-"""Number of jobs done below which the short window gives no good rate, if more are running."""
+"""The short window gives a good rate only with this many jobs done, or if no job is running."""
 
 AHEAD = 60.0
 """Seconds by which the clock of a worker may be ahead of the server's."""
@@ -152,8 +152,8 @@ def status(
     replaced = stale.find(tables, eid) if replaced is None else replaced
     n_stale = Counter(found.table for found in replaced)
     key = catalog.session_key(eid)
-    counts = sql.fetch(_counts(i, table, key) for i, table in enumerate(tables))
-    return [_state(catalog.name_of(tables[i]), n_stale, *values) for i, *values in sorted(counts)]
+    counts = sql.fetch_each(tables, lambda table: _counts(table, key))
+    return [_state(catalog.name_of(table), n_stale, *values) for table, *values in counts]
 
 
 def running(
@@ -165,10 +165,8 @@ def running(
 
     Parameters
     ----------
-    tables : sequence of tables, optional
-        Default: all.
-    eid : str, optional
-        Only of one session.
+    tables, eid : optional
+        See `status`.
     stale_after : float, optional
         Seconds without a heartbeat after which a worker counts as dead; default the setting.
     """
@@ -195,9 +193,10 @@ def running(
 def failures(
     tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
 ) -> list[Failure]:
-    """Return the failed jobs of tables (default all), or of one session.
+    """Return the failed jobs of some tables or of one session; default all.
 
-    Jobs whose row is there are left out: `populate` in a notebook computes it, but deletes no job.
+    Jobs that have a row by now are left out: `populate` in a notebook inserts the row, but deletes
+    no job.
     """
     found = _fetch_jobs(tables, eid, "error", "error_message")
     return [Failure(catalog.name_of(table), key, error) for table, key, error in found]
@@ -208,14 +207,12 @@ def errors(
     eid: str | None = None,
     found: Sequence[Failure] | None = None,
 ) -> list[ErrorGroup]:
-    """Return the failed jobs of tables by the kind of their error, the most frequent first.
+    """Return the failed jobs by the kind of their error, the most frequent kind first.
 
     Parameters
     ----------
-    tables : sequence of tables, optional
-        Default: all.
-    eid : str, optional
-        Only of one session.
+    tables, eid : optional
+        See `status`.
     found : sequence of Failure, optional
         What `failures` returned for the same tables and session; default: call it.
     """
@@ -260,14 +257,14 @@ def _fetch_jobs(
     return sql.fetch_keyed(selections)
 
 
-def _counts(i: int, table: type[dj.Table], session: dict[str, str]) -> str:
+def _counts(table: type[dj.Table], session: dict[str, str]) -> str:
     """Write the selection of the numbers that `_state` takes."""
     made, jobs, able = table & session, table().jobs & session, sql.able(table, session)
     is_running, has_failed = "status = 'reserved'", f"status = 'error' AND NOT {sql.done(table)}"
     is_pending = sql.undone(table, "reserved", "error", "ignore")
     wanted, offered = _wanted(table, session)
     return (
-        f"SELECT {i}, made.*, jobs.*, able.pending, {wanted} - able.offered FROM "
+        f"made.*, jobs.*, able.pending, {wanted} - able.offered FROM "
         f"(SELECT count(*) AS done, {_recently_done(table)} "
         f"FROM {made.full_table_name}{made.where_clause()}) AS made CROSS JOIN "
         f"(SELECT {_count_if(is_running)} AS running, "
@@ -279,7 +276,7 @@ def _counts(i: int, table: type[dj.Table], session: dict[str, str]) -> str:
 
 
 def _wanted(table: type[dj.Table], session: dict[str, str]) -> tuple[str, str]:
-    """Write the numbers of keys that a complete release has, and of those with listed files."""
+    """Write the number of keys of a complete release, and the number of keys with files."""
     candidates = getattr(table, "candidates", None)
     if candidates is None:
         return "0", "0"

@@ -1,4 +1,4 @@
-"""Columns whose values are stored as objects, and what rows say about their objects."""
+"""Columns whose values are stored as objects, and the references of rows to their objects."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ObjectColumn:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a row says about its object; a damaged row can hold any JSON.
+    """The reference of a row to its object; a damaged row can hold any JSON.
 
     Attributes
     ----------
@@ -103,20 +103,21 @@ def object_columns() -> list[ObjectColumn]:
 
 def fetch_references(columns: Iterable[ObjectColumn], eid: str | None = None) -> list[Reference]:
     """Fetch the references of all rows, or of one session, in one statement."""
-    wanted = [c for c in columns if eid is None or "eid" in c.table.primary_key]
-    of_session = " AND m.eid = %s" if eid is not None else ""
-    selects = [
-        f"SELECT {i}, {sql.pack_key(c.table, c.table.primary_key, 'm')}, "
-        f"{sql.text(f'm.{sql.quote(c.column)}')} FROM {c.table.full_table_name} m "
-        f"WHERE m.{sql.quote(c.column)} IS NOT NULL{of_session}"
-        for i, c in enumerate(wanted)
+    of_session = " AND eid = %s" if eid is not None else ""
+    found = sql.fetch_each(
+        (c for c in columns if eid is None or "eid" in c.table.primary_key),
+        lambda c: (
+            f"{sql.pack_key(c.table, c.table.primary_key)}, {sql.text(sql.quote(c.column))} "
+            f"FROM {c.table.full_table_name} WHERE {sql.quote(c.column)} IS NOT NULL{of_session}"
+        ),
+        eid,
+    )
+    return [
+        Reference(
+            column, sql.unpack_key(key, column.table, column.table.primary_key), json.loads(stored)
+        )
+        for column, key, stored in found
     ]
-    found = []
-    for i, packed, stored in sql.fetch(selects, eid):
-        table = wanted[i].table
-        key = sql.unpack_key(packed, table, table.primary_key)
-        found.append(Reference(wanted[i], key, json.loads(stored)))
-    return found
 
 
 def require_store() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +64,7 @@ class Total:
     counts : mapping of str to Count
         Counts of other tables.
     unless : tuple of tables
-        If a row of these, with the same key, is damaged, then it explains the difference.
+        A damaged row of these tables with the same key explains the difference.
     """
 
     check: str
@@ -76,13 +75,13 @@ class Total:
     counts: Mapping[str, Count] = field(default_factory=dict)
     unless: tuple[Table, ...] = ()
 
-    def select(self, number: int, of_session: bool) -> str:
-        """Write the statement that finds the rows whose numbers differ."""
+    def select(self, of_session: bool) -> str:
+        """Write the selection of the rows whose numbers differ."""
         named = {name: f"COALESCE({name}.n, 0)" for name in self.counts}
         expected, found = self.expected.format(**named), self.found.format(**named)
         joins = "".join(c.joined(n, self.table, of_session) for n, c in self.counts.items())
         rows = f"{self.table.full_table_name} m{joins}"
-        return _select(number, self.table, "NULL", expected, found, rows, of_session)
+        return _select(self.table, "NULL", expected, found, rows, of_session)
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,8 @@ class Rows:
         Returns SQL of the rows: the key of the part table, `expected` and `found`.
     files : callable, optional
         Reads the values from the files of a row of `table`, as text by row number of the part
-        table. If they equal what was found, files of the source contradict each other. Computed
-        again, the rows would be the same, so they are not removed.
+        table. If they equal the values found, the files of the source contradict each other: the
+        rows are not removed, because they would be computed as they are.
     """
 
     check: str
@@ -111,19 +110,17 @@ class Rows:
     unless: tuple[Table, ...] = ()
     files: Callable[[Key], Mapping[Any, str | None]] | None = None
 
-    def select(self, number: int, of_session: bool) -> str:
-        """Write the statement that finds the rows whose values differ."""
+    def select(self, of_session: bool) -> str:
+        """Write the selection of the rows whose values differ."""
         own = [c for c in self.part.primary_key if c not in self.table.primary_key]
         row, rows = sql.pack_key(self.part, own, "m"), f"({self.rows()}) m"
-        return _select(number, self.table, row, "m.expected", "m.found", rows, of_session)
+        return _select(self.table, row, "m.expected", "m.found", rows, of_session)
 
 
-def _select(
-    number: int, table: Table, row: str, expected: str, found: str, rows: str, of_session: bool
-) -> str:
+def _select(table: Table, row: str, expected: str, found: str, rows: str, of_session: bool) -> str:
     session = " AND m.eid = %s" if of_session else ""
     return (
-        f"SELECT {number}, {sql.pack_key(table, table.primary_key, 'm')}, {row}, "
+        f"{sql.pack_key(table, table.primary_key, 'm')}, {row}, "
         f"{sql.text(expected)}, {sql.text(found)} FROM {rows} "
         f"WHERE {sql.differ(expected, found)}{session}"
     )
@@ -141,26 +138,23 @@ def find(rules: Sequence[Rule], eid: str | None, known: Sequence[Damage]) -> lis
     eid : str, optional
         Only of one session.
     known : sequence of Damage
-        Found by other checks; its consequences are left out.
+        Damage that other checks found; what it explains is left out.
     """
     rules = [rule for rule in rules if eid is None or "eid" in rule.table.primary_key]
-    found: dict[tuple, list[tuple[Key, Any, Any]]] = defaultdict(list)
-    keys: dict[tuple, Key] = {}
-    selects = [rule.select(i, eid is not None) for i, rule in enumerate(rules)]
-    for i, packed, packed_row, expected, got in sql.fetch(selects, eid):
-        rule = rules[i]
+    wrong: dict[tuple, tuple[Rule, Key, list[tuple[Key, Any, Any]]]] = {}
+    each = sql.fetch_each(rules, lambda rule: rule.select(eid is not None), eid)
+    for rule, packed, packed_row, expected, found in each:
         key = sql.unpack_key(packed, rule.table, rule.table.primary_key)
         part = rule.part if isinstance(rule, Rows) else rule.table
         row = sql.unpack_key(packed_row, part, part.primary_key)
-        place = (i, *key.values())
-        keys[place] = key
-        found[place].append((row, expected, got))
-    damage = {place: _damage(rules[place[0]], keys[place], found[place]) for place in found}
-    causes = [*known, *damage.values()]
+        *_, rows = wrong.setdefault((id(rule), *key.values()), (rule, key, []))
+        rows.append((row, expected, found))
+    damage = [(rule, _damage(rule, key, rows)) for rule, key, rows in wrong.values()]
+    causes = [*known, *(one for _, one in damage)]
     return [
-        damage[place]
-        for place in sorted(damage, key=lambda place: place[0])
-        if not any(_explains(one, rules[place[0]].unless, keys[place]) for one in causes)
+        one
+        for rule, one in damage
+        if not any(_explains(cause, rule.unless, one.key) for cause in causes)
     ]
 
 
@@ -181,7 +175,7 @@ def _damage(rule: Rule, key: Key, rows: list[tuple[Key, Any, Any]]) -> Damage:
 def _compare_files(
     read: Callable[[Key], Mapping[Any, str | None]], key: Key, rows: list[tuple[Key, Any, Any]]
 ) -> tuple[str, str]:
-    """Return the kind of damage of rows that their files agree with, or not, and a note."""
+    """Return the kind of the damage, which depends on what the files hold, and a note."""
     try:
         in_files = read(key)
     except BwmError as error:
@@ -191,7 +185,7 @@ def _compare_files(
 
 
 def _name_rows(rows: tuple[Key, ...]) -> str:
-    """Name the first of some rows, and say how many more there are."""
+    """Name the first row, and the number of further rows."""
     first = ", ".join(f"{name} {value}" for name, value in rows[0].items())
     return first if len(rows) == 1 else f"{first} and {len(rows) - 1} more"
 

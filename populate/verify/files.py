@@ -67,20 +67,22 @@ class File:
 def read_files(eid: str | None = None) -> list[File]:
     """Fetch the files that rows were read from, in one statement."""
     tables = [table for table in catalog.tables() if hasattr(table, "Source")]
-    dataset = session.Dataset.full_table_name
+    same = sql.same(session.Dataset.primary_key, "s", "d")
     of_session = " AND d.eid = %s" if eid is not None else ""
-    selects = [
-        f"SELECT DISTINCT {i}, d.data_source, d.eid, d.dataset_path, d.md5, d.file_size, "
-        f"s.source_md5, s.source_size FROM {table.Source.full_table_name} s "
-        f"JOIN {dataset} d ON {sql.same(session.Dataset.primary_key, 's', 'd')} "
-        f"WHERE s.source_md5 IS NOT NULL{of_session}"
-        for i, table in enumerate(tables)
-    ]
+    each = sql.fetch_each(
+        tables,
+        lambda table: (
+            "f.* FROM (SELECT DISTINCT d.data_source, d.eid, d.dataset_path, d.md5, d.file_size, "
+            f"s.source_md5, s.source_size FROM {table.Source.full_table_name} s "
+            f"JOIN {session.Dataset.full_table_name} d ON {same} "
+            f"WHERE s.source_md5 IS NOT NULL{of_session}) AS f"
+        ),
+        eid,
+    )
     found: dict[tuple[str, str], File] = {}
-    for i, source, of, path, *facts in sql.fetch(selects, eid):
+    for table, source, of, path, md5, size, read_md5, read_size in each:
         file = found.setdefault((of, path), File(source, of, path))
-        file.tables.add(catalog.name_of(tables[i]))
-        md5, size, read_md5, read_size = facts
+        file.tables.add(catalog.name_of(table))
         file.md5 |= {text.lower() for text in (md5, read_md5) if text}
         file.sizes |= {n for n in (size, read_size) if n is not None}
     return list(found.values())

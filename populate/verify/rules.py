@@ -61,7 +61,7 @@ def _rows() -> list[Rule]:
     is_read = "MAX(CASE WHEN p.source_md5 IS NOT NULL THEN 1 ELSE 0 END)"
     files = "files that were read"
     return [
-        *(_counted("rows", table, column, Count(part)) for table, column, part in PARTS),
+        *(_counted("rows", table, column, part) for table, column, part in PARTS),
         *(
             Total("rows", table, column, _length(of_object), f"m.{column}")
             for table, column, of_object in LENGTHS
@@ -75,10 +75,31 @@ def _rows() -> list[Rule]:
 
 
 def _counted(
-    check: str, table: Table, column: str, count: Count, unless: tuple[Table, ...] = ()
+    check: str, table: Table, column: str, of: Table, where: str = "", *unless: Table
 ) -> Total:
-    """Return the rule that a column of a table equals a count."""
-    return Total(check, table, column, "{n}", f"m.{column}", {"n": count}, unless)
+    """Return the rule that a column equals the number of rows of another table."""
+    return _total(
+        check, table, column, "{n}", *unless, found=f"m.{column}", n=Count(of, where=where)
+    )
+
+
+def _total(
+    check: str, table: Table, what: str, expected: str, *unless: Table, found: str = "", **n: Count
+) -> Total:
+    """Return the rule that a number is as expected; default: the sum of the columns in `what`."""
+    return Total(check, table, what, expected, found or _sum(what), n, unless)
+
+
+def _rows_of(
+    check: str, table: Table, part: Table, expected: str, *unless: Table, **n: Count
+) -> Total:
+    """Return the rule that a row has as many rows of a part table as expected."""
+    what = f"rows of {part.__name__}"
+    return _total(check, table, what, expected, *unless, found="{n}", n=Count(part), **n)
+
+
+def _sum(names: str) -> str:
+    return " + ".join(f"m.{name}" for name in names.split(" + "))
 
 
 def _length(column: str) -> str:
@@ -97,71 +118,41 @@ def _length(column: str) -> str:
 
 def _trials() -> list[Rule]:
     trials, reaction, mask = behavior.Trials, behavior.ReactionTime, behavior.TrialMask
-    first, psth = wheel.FirstMovement, activity.Psth
-    all_trials = {"trials": Count(trials.Trial)}
-    used = {"used": Count(mask, "MAX(p.n_used)")}
-    conditions = Count(psth.Condition, "SUM(p.n_psth_events + p.n_psth_dropped)")
-    events = "n_events + n_dropped_events"
-    responses = "n_response_trials + n_incomparable"
+    first, performance = wheel.FirstMovement, behavior.Performance
+    every, used = Count(trials.Trial), Count(mask, "MAX(p.n_used)")
+    conditions = Count(activity.Psth.Condition, "SUM(p.n_psth_events + p.n_psth_dropped)")
+    reactions = "n_reactions + n_missing + n_too_fast + n_too_slow"
+    moves = "n_first_moves + n_without_move + n_unknown_move"
+    if_trials = "CASE WHEN m.trials_eid IS NULL THEN 0 ELSE {trials} END"
+    unsplit = "n_psth_events + n_psth_dropped + n_unsplit_trials"
+    total, counted = partial(_total, "trials"), partial(_counted, "trials")
     return [
         *(
-            Total(
-                "trials",
-                table,
-                "rows of Trial",
-                "{trials}",
-                "{n}",
-                {**all_trials, "n": Count(table.Trial)},
-                (trials,),
-            )
+            _rows_of("trials", table, table.Trial, "{trials}", trials, trials=every)
             for table in (reaction, mask, first)
         ),
-        *(
-            Total("trials", table, total, "{trials}", _sum(total), all_trials, (trials,))
-            for table, total in (
-                (reaction, "n_reactions + n_missing + n_too_fast + n_too_slow"),
-                (first, "n_first_moves + n_without_move + n_unknown_move"),
-            )
-        ),
-        *(
-            _counted("trials", table, column, Count(table.Trial, where=where))
-            for table, column, where in (
-                (reaction, "n_reactions", "p.rt_in_bounds"),
-                (reaction, "n_missing", "p.reaction_time IS NULL"),
-                (mask, "n_used", "p.is_used"),
-                (first, "n_first_moves", "p.detected_movement_time IS NOT NULL"),
-            )
-        ),
-        *(
-            _counted(
-                "trials", behavior.Performance, column, Count(trials.Trial, where=where), (trials,)
-            )
-            for column, where in (("n_correct", "p.feedback_type = 1"), ("n_no_go", "p.choice = 0"))
-        ),
-        Total(
-            "trials",
-            activity.UnitRate,
-            events,
-            "CASE WHEN m.trials_eid IS NULL THEN 0 ELSE {trials} END",
-            _sum(events),
-            all_trials,
-            (trials,),
-        ),
-        Total(
-            "trials",
-            psth,
-            "n_psth_events + n_psth_dropped + n_unsplit_trials",
+        total(reaction, reactions, "{trials}", trials, trials=every),
+        total(first, moves, "{trials}", trials, trials=every),
+        counted(reaction, "n_reactions", reaction.Trial, "p.rt_in_bounds"),
+        counted(reaction, "n_missing", reaction.Trial, "p.reaction_time IS NULL"),
+        counted(mask, "n_used", mask.Trial, "p.is_used"),
+        counted(first, "n_first_moves", first.Trial, "p.detected_movement_time IS NOT NULL"),
+        counted(performance, "n_correct", trials.Trial, "p.feedback_type = 1", trials),
+        counted(performance, "n_no_go", trials.Trial, "p.choice = 0", trials),
+        total(activity.UnitRate, "n_events + n_dropped_events", if_trials, trials, trials=every),
+        total(
+            activity.Psth,
+            unsplit,
             "{used}",
-            "{n} + m.n_unsplit_trials",
-            {**used, "n": conditions},
-            (mask,),
+            mask,
+            found="{n} + m.n_unsplit_trials",
+            used=used,
+            n=conditions,
         ),
-        Total("trials", activity.UnitResponse, responses, "{used}", _sum(responses), used, (mask,)),
+        total(
+            activity.UnitResponse, "n_response_trials + n_incomparable", "{used}", mask, used=used
+        ),
     ]
-
-
-def _sum(names: str) -> str:
-    return " + ".join(f"m.{name}" for name in names.split(" + "))
 
 
 # --- units --------------------------------------------------------------------------------------
@@ -169,53 +160,29 @@ def _sum(names: str) -> str:
 
 def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
-    units = {"units": Count(sorting.Cluster)}
-    good = {"good": Count(good_units.Unit, where="p.is_good")}
+    units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
-    total = "n_located_units + n_unlocated_units"
+    sources = (sorting, good_units)
+    counted = partial(_counted, "units")
     return [
         *(
-            Total(
-                "units",
-                table,
-                "rows of Unit",
-                expected,
-                "{n}",
-                {**counts, "n": Count(table.Unit)},
-                unless,
-            )
-            for tables, expected, counts, unless in (
-                (
-                    (ephys.Spikes, good_units, metrics, activity.UnitRate),
-                    "{units}",
-                    units,
-                    (sorting,),
-                ),
-                (
-                    (activity.Psth, activity.UnitResponse),
-                    chosen,
-                    units | good,
-                    (sorting, good_units),
-                ),
-            )
-            for table in tables
+            _rows_of("units", table, table.Unit, "{units}", sorting, units=units)
+            for table in (ephys.Spikes, good_units, metrics, activity.UnitRate)
         ),
         *(
-            _counted("units", table, column, Count(table.Unit, where=where))
-            for table, column, where in (
-                (good_units, "n_good", "p.is_good"),
-                (good_units, "n_undecided", "p.is_good IS NULL"),
-                (metrics, "n_label_good", "p.computed_bitwise_fail = 0"),
-            )
+            _rows_of("units", table, table.Unit, chosen, *sources, units=units, good=good)
+            for table in (activity.Psth, activity.UnitResponse)
         ),
-        Total(
+        counted(good_units, "n_good", good_units.Unit, "p.is_good"),
+        counted(good_units, "n_undecided", good_units.Unit, "p.is_good IS NULL"),
+        counted(metrics, "n_label_good", metrics.Unit, "p.computed_bitwise_fail = 0"),
+        _total(
             "units",
             activity.RegionRate,
-            total,
+            "n_located_units + n_unlocated_units",
             "{good}",
-            _sum(total),
-            good,
-            (sorting, good_units),
+            *sources,
+            good=good,
         ),
     ]
 
@@ -224,35 +191,41 @@ def _units() -> list[Rule]:
 
 
 def _spikes() -> list[Rule]:
-    spikes, psth, sorting = ephys.Spikes, activity.Psth, ephys.SpikeSorting
-    rules: list[Rule] = []
-    for table, n_rows, length, offset in (
-        (spikes, "m.n_spikes", "n_unit_spikes", "spike_offset"),
-        (psth, _length("psth"), "n_psth_rows", "psth_offset"),
-    ):
-        total = Count(table.Unit, f"SUM(p.{length})")
-        slices = partial(_slices, table, offset, length)
-        rules += [
-            Total("spikes", table, f"sum of {length}", n_rows, "{n}", {"n": total}),
-            Rows("spikes", table, offset, table.Unit, slices),
-        ]
-    for table, part, column, files in (
-        (
-            sorting,
-            sorting.Cluster,
-            "spike_count",
-            partial(_read, sorting, "Cluster", "spike_count"),
+    spikes, sorting, metrics = ephys.Spikes, ephys.SpikeSorting, ephys.UnitMetrics
+    released = partial(_read, sorting, "Cluster", "spike_count")
+    return [
+        *_slice_rules(spikes, "m.n_spikes", "n_unit_spikes", "spike_offset"),
+        *_slice_rules(activity.Psth, _length("psth"), "n_psth_rows", "psth_offset"),
+        *(
+            Rows(
+                "spikes",
+                table,
+                f"{column} against n_unit_spikes",
+                part,
+                partial(_pairs, part, column, spikes.Unit, "n_unit_spikes"),
+                (spikes,),
+                files,
+            )
+            for table, part, column, files in (
+                (sorting, sorting.Cluster, "spike_count", released),
+                (metrics, metrics.Unit, "computed_spike_count", None),
+            )
         ),
-        (ephys.UnitMetrics, ephys.UnitMetrics.Unit, "computed_spike_count", None),
-    ):
-        what = f"{column} against n_unit_spikes"
-        pairs = partial(_pairs, part, column, spikes.Unit, "n_unit_spikes")
-        rules.append(Rows("spikes", table, what, part, pairs, (spikes,), files))
-    return rules
+    ]
+
+
+def _slice_rules(table: Table, n_rows: str, length: str, offset: str) -> list[Rule]:
+    """Return the rules that the slices of all units fill the object, without gap or overlap."""
+    total = Count(table.Unit, f"SUM(p.{length})")
+    slices = partial(_slices, table, offset, length)
+    return [
+        _total("spikes", table, f"sum of {length}", n_rows, found="{n}", n=total),
+        Rows("spikes", table, offset, table.Unit, slices),
+    ]
 
 
 def _slices(table: Table, offset: str, length: str) -> str:
-    """Write where the slice of each unit starts, and where it must: after all earlier ones."""
+    """Write where the slice of each unit starts, and where it must start: after earlier slices."""
     of_table = sql.columns(table.primary_key, "p")
     return (
         f"SELECT {sql.columns(table.Unit.primary_key, 'p')}, p.{offset} AS found, "
@@ -263,7 +236,7 @@ def _slices(table: Table, offset: str, length: str) -> str:
 
 
 def _pairs(table: Table, column: str, other: Table, expected: str) -> str:
-    """Write a column of a table beside that of another, row by row, without NULLs."""
+    """Write a column of a table beside a column of another table, without NULLs."""
     shared = [name for name in other.primary_key if name in table.primary_key]
     return (
         f"SELECT {sql.columns(table.primary_key, 'p')}, p.{column} AS found, "
@@ -276,8 +249,8 @@ def _pairs(table: Table, column: str, other: Table, expected: str) -> str:
 def _read(table: Table, part: str, column: str, key: Key) -> dict[int, str | None]:
     """Read integers of a part table from the source files, as `make` does.
 
-    Metrics and regions are released in their own files, which may contradict the files of spikes
-    and sites. Only the files can tell this from a changed row; they are read for damaged rows only.
+    Metrics and regions are released in files of their own, which may contradict the files of
+    spikes and sites. Only a look into the files tells such a contradiction from a changed row.
     """
     target = table()
     _, parts, _ = target.make_compute(key, *target.make_fetch(key))
@@ -289,29 +262,24 @@ def _read(table: Table, part: str, column: str, key: Key) -> dict[int, str | Non
 
 
 def _regions() -> list[Rule]:
-    sorting, sites = ephys.SpikeSorting, probe.Channels
     return [
         Rows(
             "regions",
-            sorting,
-            "region_id against that of its site",
-            sorting.Cluster,
-            partial(_placed, sorting.Cluster),
-            files=partial(_read, sorting, "Cluster", "region_id"),
-        ),
-        Rows(
-            "regions",
-            sites,
-            "channel_region_id against that of its units",
-            sites.Channel,
-            partial(_placed, sites.Channel),
-            files=partial(_read, sites, "Channel", "channel_region_id"),
-        ),
+            table,
+            f"{column} against that of its {other}",
+            part,
+            partial(_placed, part),
+            files=partial(_read, table, part.__name__, column),
+        )
+        for table, part, column, other in (
+            (ephys.SpikeSorting, ephys.SpikeSorting.Cluster, "region_id", "site"),
+            (probe.Channels, probe.Channels.Channel, "channel_region_id", "units"),
+        )
     ]
 
 
 def _placed(table: Table) -> str:
-    """Write the region of each unit beside that of the site with the same coordinates."""
+    """Write the region of each unit beside the region of its site, if their coordinates agree."""
     places = ("axial", "lateral", "x", "y", "z")
     moved = " OR ".join(sql.differ(f"u.unit_{name}", f"s.channel_{name}") for name in places)
     of_unit = table is ephys.SpikeSorting.Cluster

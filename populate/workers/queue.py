@@ -67,13 +67,15 @@ def count_runnable(tables: Sequence[Table]) -> list[Work]:
 
     An idle worker calls this every few seconds, so the call has to be cheap.
     """
-    counts = sql.fetch(
-        f"SELECT {i}, (SELECT count(*) FROM {table().jobs.full_table_name} "
-        "WHERE status = 'pending' AND scheduled_time <= CURRENT_TIMESTAMP(3)), "
-        f"(SELECT count(*) FROM ({sql.able(table).make_sql()}) AS able WHERE {sql.undone(table)})"
-        for i, table in enumerate(tables)
+    counts = sql.fetch_each(
+        tables,
+        lambda table: (
+            f"(SELECT count(*) FROM {table().jobs.full_table_name} "
+            "WHERE status = 'pending' AND scheduled_time <= CURRENT_TIMESTAMP(3)), (SELECT count(*)"
+            f" FROM ({sql.able(table).make_sql()}) AS able WHERE {sql.undone(table)})"
+        ),
     )
-    return [Work(tables[i], int(n_pending), int(n_new)) for i, n_pending, n_new in sorted(counts)]
+    return [Work(table, int(n_pending), int(n_new)) for table, n_pending, n_new in counts]
 
 
 def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
@@ -155,14 +157,14 @@ class Reservation:
 def reservations(tables: Sequence[Table]) -> list[Reservation]:
     """Return all reservations of jobs of some tables, by one statement."""
     held = sql.seconds_since("reserved_time")
-    found = sql.fetch(
-        f"SELECT {i}, host, pid, {held}, {held} - COALESCE(duration, 0), connection_id, "
-        f"reserved_time FROM {table().jobs.full_table_name} WHERE status = 'reserved'"
-        for i, table in enumerate(tables)
+    columns = f"host, pid, {held}, {held} - COALESCE(duration, 0), connection_id, reserved_time"
+    found = sql.fetch_each(
+        tables,
+        lambda table: f"{columns} FROM {table().jobs.full_table_name} WHERE status = 'reserved'",
     )
     return [
-        Reservation(tables[i], host, pid, float(held), float(stalled), *connected)
-        for i, host, pid, held, stalled, *connected in found
+        Reservation(table, host, pid, float(held), float(stalled), *connected)
+        for table, host, pid, held, stalled, *connected in found
     ]
 
 

@@ -154,7 +154,7 @@ def test_the_status_says_which_file_failed_and_why(bwm):
 
 def test_a_failure_is_tried_again_only_when_it_is_asked_for(bwm):
     assert (bwm.untried.exit_code, bwm.untried.stdout[:13]) == (0, "Nothing to do")
-    assert "but for what failed" in bwm.untried.stdout
+    assert "except those of the failed jobs" in bwm.untried.stdout
     assert "1 failed earlier and wait for `bwm retry`" in bwm.untried.stderr
     assert bwm.retried.exit_code == 0
     assert bwm.retried.stdout.startswith("Failures forgotten: 1.")
