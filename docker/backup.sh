@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
 # Copy the database and then the store into a folder:
 #
-#   backup.sh FOLDER [DATABASE...]      further databases: those with tables of your own
+#   backup.sh FOLDER [DATABASE...]      DATABASE: a database with tables of your own
 #
-# In this order the pair is consistent while workers go on: an object is stored before its row is,
-# is named by its content and never changed. So what a dumped row points to is in the store when
-# that is copied afterwards; objects that are newer than the dump do no harm. (The other way round,
-# rows would point to objects that were made too late to be copied.) Only what removes rows and
-# objects has to wait: `bwm populate --stale`, `bwm verify --repair`.
+# Workers may run meanwhile. A worker stores an object before its row, and no object ever changes:
+# every object that a dumped row refers to is in the store when the store is copied after the dump.
+# Do not remove rows and objects meanwhile (`bwm populate --stale`, `bwm verify --repair`).
 #
-# Into the same folder again, it adds a dump and the objects that are new.
+# A further backup into the same folder adds a dump and the new objects.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -1,4 +1,4 @@
-"""Make the bucket of the store, unless it is there; wait for its server."""
+"""Wait for the server of the store, and create the bucket unless it exists."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 60
 
 
 def attempt(client, name):
-    """Make the bucket if there is none; return why that failed."""
+    """Create the bucket unless it exists; return the error, or None."""
     try:
         if name not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
             client.create_bucket(Bucket=name)
@@ -23,7 +23,7 @@ def attempt(client, name):
 
 
 def main():
-    """Ask until the server answers."""
+    """Try until the server answers."""
     store = settings.load().store
     given = store.spec()
     scheme = "https" if store.secure else "http"
@@ -37,7 +37,7 @@ def main():
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while reason := attempt(client, store.bucket):
         if time.monotonic() > deadline:
-            sys.exit(f"{store.endpoint}: the bucket cannot be made ({reason}).")
+            sys.exit(f"{store.endpoint}: the bucket cannot be created ({reason}).")
         time.sleep(1)
 
 

@@ -1,6 +1,6 @@
-# Sourced by backup.sh and restore.sh: how clients log in, and how objects are copied. Where server
-# and store are is said as to bwm itself: DJ_HOST, DJ_PORT, DJ_USER, DJ_PASS or DJ_PASS_FILE,
-# DJ_BACKEND, BWM_PREFIX, BWM_STORE.
+# Functions of backup.sh and restore.sh, which source this file: log in, query, copy objects. The
+# variables of bwm name the server and the store: DJ_HOST, DJ_PORT, DJ_USER, DJ_PASS or
+# DJ_PASS_FILE, DJ_BACKEND, BWM_PREFIX, BWM_STORE.
 
 backend=${DJ_BACKEND:-mysql}
 prefix=${BWM_PREFIX:-bwm}
@@ -13,11 +13,11 @@ fail() {
   exit 1
 }
 
-[[ $prefix =~ ^[a-z][a-z0-9_]*$ ]] || fail "BWM_PREFIX: '$prefix' is no prefix."
-pattern="'${prefix//_/!_}!_%' ESCAPE '!'" # of the names of our schemas, in SQL
+[[ $prefix =~ ^[a-z][a-z0-9_]*$ ]] || fail "BWM_PREFIX: '$prefix' cannot be a prefix."
+pattern="'${prefix//_/!_}!_%' ESCAPE '!'" # SQL pattern of the names of our schemas
 
-# The password is in a file that only we can read, or in the environment: never in an argument,
-# which every account of the machine could see.
+# The password is passed in a private file or in the environment: every account of the machine can
+# see arguments.
 if [[ $backend == mysql ]]; then
   login=$(mktemp)
   trap 'rm -f "$login"' EXIT
@@ -31,8 +31,8 @@ else
   ask() { psql --no-psqlrc --quiet --tuples-only --no-align --command="$1"; }
 fi
 
-# copy_new FROM TO: what TO lacks. A copy has its name only when it is whole, so that one that was
-# interrupted is made again.
+# copy_new FROM TO: copy the objects that TO lacks. A copy gets its name when it is complete, so
+# that an interrupted copy is made again.
 copy_new() {
   local from=$1 to=$2 path n=0
   while IFS= read -r -d '' path; do
@@ -43,7 +43,7 @@ copy_new() {
       n=$((n + 1))
     elif [[ -e $from/$path ]]; then
       fail "$from/$path: cannot be copied."
-    fi # else it is gone since it was listed: no row that was dumped needed it
+    fi # else the object was removed after the listing, and no dumped row refers to it
   done < <(cd "$from" && find . -type f ! -name '*.saving' ! -name '*.owner.json' -print0)
   echo "$n objects copied to $to"
 }

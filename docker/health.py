@@ -1,6 +1,6 @@
-"""Health of a worker: its process runs, and the database lets it in.
+"""Health of a worker: its process runs, and it can log in to the database.
 
-Exits with 0 or 1, in a fraction of a second; the tables are not looked at.
+Exits with 0 or 1 in a fraction of a second, without a query of the tables.
 """
 
 import sys
@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 5
 
 
 def ask(found):
-    """Log in as the worker does, and let the server answer."""
+    """Log in as the worker does, and run a query."""
     password = found.password.get_secret_value() if found.password else ""
     login = {"host": found.host, "port": found.server_port, "user": found.user}
     if found.server_backend == "mysql":
@@ -33,10 +33,10 @@ def ask(found):
 
 
 def works():
-    """Tell whether a process of the command runs that is neither stopped nor dead."""
+    """Return whether a process of the command runs, neither stopped nor dead."""
     lame = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     return any(
-        # Its first argument, or the second of the Python that runs it.
+        # `bwm` is the first argument, or the second after the Python that runs it.
         "bwm" in [Path(argument).name for argument in (one.info["cmdline"] or [])[:2]]
         and one.info["status"] not in lame
         for one in psutil.process_iter(["cmdline", "status"])

@@ -1,4 +1,4 @@
-"""Jupyter in a container: reached through the published port, with a token and never without."""
+"""Settings of Jupyter in a container: it always asks for a token."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 where = os.environ.get("JUPYTER_TOKEN_FILE")
 token = Path(where).read_text().strip() if where else os.environ.get("JUPYTER_TOKEN", "")
 if len(token) < 16:
-    sys.exit("JUPYTER_TOKEN_FILE or JUPYTER_TOKEN must give a token of 16 characters or more.")
+    sys.exit("JUPYTER_TOKEN_FILE or JUPYTER_TOKEN must give a token of 16 or more characters.")
 
 c = get_config()  # noqa: F821  (Jupyter's)
 c.IdentityProvider.token = token
-c.ServerApp.ip = "0.0.0.0"  # of the container; compose.yaml publishes it on loopback
+c.ServerApp.ip = "0.0.0.0"  # within the container; compose.yaml publishes the port on loopback
 c.ServerApp.port = 8888
 c.ServerApp.port_retries = 0
 c.ServerApp.open_browser = False

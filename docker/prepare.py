@@ -1,6 +1,6 @@
-"""Make the database ready for workers: create the tables and, with --demo, register the demo.
+"""Prepare the database for workers: create the tables and, with --demo, register the demo.
 
-Run again, it does nothing twice.
+It can be run again: existing tables and sessions stay as they are.
 """
 
 import sys
@@ -12,15 +12,15 @@ from schemas.errors import BwmError
 
 
 def main():
-    """Create, then register what is to be populated; return what was refused."""
+    """Create the tables and register the demo; return the sessions that were refused."""
     of_demo = "--demo" in sys.argv[1:]
     found = settings.load()
     found = found.for_demo() if of_demo else found
     if of_demo:
         written = demo.simulate(found)
-        display.out.print("The release is simulated." if written else "The release is there.")
+        display.out.print("Simulated a release." if written else "The simulated release is there.")
     connection.connect(found)
-    display.out.print(f"The tables are there, below the prefix {found.prefix}.")
+    display.out.print(f"The tables are there, with the prefix {found.prefix}.")
     reports = demo.register(found) if of_demo else []
     for report in reports:
         display.report(report)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write a secret by chance into each file of secrets/ that is not there yet. The folder is closed to
-# other accounts of this machine; the files are not, because the accounts of containers are others.
+# Write a random secret into each missing file of secrets/. Other accounts of this machine cannot
+# enter the folder. The files are readable to all, since containers run under other accounts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

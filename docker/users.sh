@@ -1,8 +1,7 @@
-# The accounts of a new server: `bwm` of workers, `reader` of notebooks. Both reach no other
-# database than those that begin with the prefix. (Sourced by the entrypoint
-# of the image, because it is not executable.)
+# Create the accounts of a new server: `bwm` for workers, `reader` for notebooks. Both reach only
+# databases with the prefix. The entrypoint of the image sources this file, as it is not executable.
 
-quoted() { # the content of a file as a string of SQL
+quoted() { # print the content of a file as an SQL string
   local text
   text=$(<"$1")
   text=${text//\\/\\\\}

@@ -1,1 +1,1 @@
-"""What runs: registration, workers, status, and the command `bwm`."""
+"""Registration, workers, status, verification, and the command `bwm`."""

@@ -12,14 +12,14 @@ from schemas.settings import AlyxSettings
 from schemas.sources import base, registry
 
 ROOM = 0.9
-"""Share of the limit to which the cache is emptied, so that not every download evicts a file."""
+"""Share of the limit that is left in use, so that not every download evicts a file."""
 
 
 def housekeeping(settings: AlyxSettings) -> Callable[[], None] | None:
-    """Return a function that evicts files from the cache; None without a limit.
+    """Return a function that evicts files from the cache; None if the cache has no limit.
 
-    Only files whose rows are in the database are evicted, the least recently used first; files
-    that pending jobs need come last. A file in use is kept.
+    It evicts only files whose rows are in the database: first those that no pending job needs,
+    and of these the least recently used. A file in use is kept.
     """
     limit = settings.cache_limit
     return None if limit is None else lambda: _evict(int(limit))
@@ -39,7 +39,7 @@ def _evict(limit: int) -> None:
 
 
 def _read() -> set[tuple[str, str]]:
-    """Return the files, by eid and path, that rows were read from."""
+    """Return the files, as eid and path, that rows were read from."""
     return _files(
         rows.frame(table.Source.proj("source_md5")).dropna(subset="source_md5")
         for table in catalog.tables()
@@ -48,7 +48,7 @@ def _read() -> set[tuple[str, str]]:
 
 
 def _needed() -> set[tuple[str, str]]:
-    """Return the listed files, by eid and path, of keys that have no row yet."""
+    """Return the listed files, as eid and path, of keys that have no row yet."""
     return _files(
         rows.frame((table().listed & (table().key_source.proj() - table.proj())).proj())
         for table in catalog.tables()

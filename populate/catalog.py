@@ -24,8 +24,7 @@ _own: list[Table] = []
 def tables() -> list[Table]:
     """List every imported and computed table, parents first.
 
-    Tables of a user's modules are listed after `use`; call it again after connecting to another
-    database.
+    A call of `use` adds the tables of a user's modules, until the connection changes.
     """
     modules = (importlib.import_module(f"schemas.{name}") for name in MODULES)
     ours = [table for module in modules for table in filled_tables_of(module)]
@@ -59,17 +58,9 @@ def find(names: Sequence[str] | None) -> list[Table]:
 
 
 def of_session(chosen: Sequence[Table] | None, eid: str | None) -> list[Table]:
-    """Leave out the tables whose rows belong to no session, if a session is given.
+    """Return the chosen tables (None: all); if a session is given, those with `eid` in their key.
 
-    DataJoint ignores names in a restriction that a table lacks: of a user's table without `eid`
-    in its primary key, it would return all rows.
-
-    Parameters
-    ----------
-    chosen : sequence of tables or None
-        None for all.
-    eid : str or None
-        None leaves no table out.
+    DataJoint ignores a name in a restriction that a table lacks, and would return all rows.
     """
     every = tables() if chosen is None else chosen
     return [table for table in every if eid is None or "eid" in table().jobs.primary_key]
@@ -93,17 +84,16 @@ def _find(name: str, every: list[Table]) -> Table:
 
 
 def use(modules: Sequence[str]) -> None:
-    """Import a user's modules, so that `tables` and `find` know their tables.
+    """Import a user's modules, so that `tables` and `find` include their tables.
 
-    They replace the modules of an earlier call. Connect first: a module creates its tables when
-    it is imported. A module that was imported over another connection, or whose tables were
-    dropped, is imported again.
+    They replace the modules of an earlier call. Connect first: the import creates the tables. A
+    module is imported again if the connection has changed or its tables were dropped.
 
     Parameters
     ----------
     modules : sequence of str
-        Names as in `import NAME`, searched for in the working directory and where Python
-        searches, or paths of files, e.g. `'my_tables'` or `'analysis/my_tables.py'`.
+        Names as in `import NAME`, e.g. `'my_tables'`, in the working directory or on Python's
+        path; or paths of files, e.g. `'analysis/my_tables.py'`.
 
     Raises
     ------
@@ -117,7 +107,7 @@ def use(modules: Sequence[str]) -> None:
     with connection.making_tables():
         found = own_modules.import_tables(modules)
         for table in found:
-            # Declares the job table. Several workers that declare it at once would fail.
+            # Declares the job table: workers that declare it at the same time would fail.
             getattr(table(), "jobs")  # noqa: B009  (mypy does not know the attribute)
     _reject_same_names([*tables(), *found])
     _own.extend(_in_order(found))

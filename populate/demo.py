@@ -1,6 +1,6 @@
-"""The main job from end to end on a simulated release, in a database of its own.
+"""The demo: simulate a release, register and import it, and query the database.
 
-Simulated data never mix with real ones: the demo has its own schemas on the embedded server.
+The demo has schemas of its own, so that simulated and real data never mix.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SEED = 2026
 
 @dataclass(frozen=True)
 class Question:
-    """A question with the lines that answer it; `answer` names what they leave behind."""
+    """A question, the code that answers it, and the variable of the code with the answer."""
 
     title: str
     code: str
     answer: str
 
     def ask(self) -> pd.DataFrame:
-        """Run the lines as a notebook would after `IMPORTS`."""
+        """Run the code, as a notebook does after `IMPORTS`, and return the answer."""
         namespace: dict[str, Any] = {}
         exec(IMPORTS + self.code, namespace)
         return namespace[self.answer]
@@ -71,7 +71,7 @@ SNIPPET = f"""\
 connection.connect(demo=True)
 {RATES.code}print({RATES.answer})
 """
-"""What a user can paste into Python to continue with the database of the demo."""
+"""Code that continues with the database of the demo, to be pasted into Python."""
 
 
 def shell_lines() -> list[str]:

@@ -1,4 +1,4 @@
-"""The diagram of the tables, from their definitions: no server is needed."""
+"""The diagram of the tables, drawn from their definitions without a server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REFERENCE = re.compile(r"-> *(?:\[nullable\] *)?([\w.]+)")
 
 
 def mermaid() -> str:
-    """Draw every table without its part tables; arrows point from parents to children.
+    """Return a Mermaid diagram of all tables, without part tables; arrows point to the children.
 
     A solid arrow is a foreign key in the primary key of the child.
     """
@@ -83,6 +83,6 @@ def _edges(name: str, table: type[dj.Table]) -> Iterator[str]:
 
 
 def _master(name: str, target: str) -> str:
-    """Name the node that a reference means: `SpikeSorting.Cluster` in ephys is its master."""
+    """Return the node of a reference; a part table, e.g. `SpikeSorting.Cluster`, is its master."""
     parts = target.split(".")
     return "_".join(parts[:2]) if parts[0] in MODULES else f"{name}_{parts[0]}"

@@ -26,8 +26,8 @@ def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
     like : str
         Pattern (`*`, `?`, `[]`) of the path below the session, or of the file name alone.
     revision : str, optional
-        Only this revision (`''`: the originals); default: of each file, the revision that the
-        source flags as default, or else the last one.
+        Only this revision (`''`: the originals). Default: for each file, the revision that is
+        flagged as default, or else the last revision.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
     QueryError
         No session or insertion with this id is registered.
     MissingDataset
-        No file matches the pattern, or none has that revision; the message lists what exists.
+        No file matches, or no matching file has that revision; the message lists what exists.
     """
     key = views.find_recording(name)
     listed = imported.fetch_datasets(session.Dataset & _of(key) & {"is_listed": True})
@@ -83,7 +83,7 @@ def fetch(listed: list[Row], progress: Callable[[int], None] | None = None) -> l
     listed : list of dict
         As `find` returns them.
     progress : callable, optional
-        Called with the number of bytes that were downloaded since the last call.
+        Called with the number of bytes downloaded since the last call.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SHORT = 3
-"""Length of the shortest key value that is masked: shorter ones occur in any text by chance."""
+"""Length of the shortest key value that is masked: shorter values occur in texts by chance."""
 
 MASKS = [
     (re.compile(pattern, re.IGNORECASE), mask)

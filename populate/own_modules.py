@@ -37,7 +37,7 @@ def import_tables(names: Sequence[str]) -> list[Table]:
 
 
 def is_connected(table: Table) -> bool:
-    """Whether a table belongs to the open connection, or to no schema yet."""
+    """Return whether a table belongs to the open connection, or to no schema yet."""
     return table.database is None or table().connection is dj.conn()
 
 
@@ -81,7 +81,7 @@ def _explain(name: str, dotted: str, error: Exception) -> SettingsError:
     if isinstance(error, SyntaxError) and error.filename:
         file, line = error.filename, error.lineno
     else:
-        # The last line of the user's own code: the library it called may be fine.
+        # The last line of the user's own code: an error in a library usually begins there.
         steps = [step for step in traceback.extract_tb(error.__traceback__) if _is_users(step)]
         file, line = (steps[-1].filename, steps[-1].lineno) if steps else (name, None)
     what = str(error) if isinstance(error, BwmError) else f"{type(error).__name__}: {error}"

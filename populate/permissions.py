@@ -1,22 +1,22 @@
 """Roles on the database server: reader, analyst, worker, admin.
 
-A role is granted to a user of the server, on the schemas of one prefix only. Its SQL statements
-are either printed, for the administrator of the server, or run.
+A role is granted to a user of the server, on the schemas of one prefix only. The SQL statements
+are printed for the administrator of the server, or run.
 
 ========  =========================================================================
 reader    reads all tables
-analyst   reads them, and has schemas of their own, whose tables may refer to ours
+analyst   reads all tables; owns schemas, whose tables may refer to ours
 worker    reads, inserts, updates and deletes rows: populate, retry, verify, register
-admin     makes, alters and drops the tables, and grants reader and worker
+admin     creates, alters and drops the tables, and grants the roles reader and worker
 ========  =========================================================================
 
-A worker creates no tables, so that unattended processes can neither drop nor alter them: an admin
-connects once after an upgrade, which creates them. Only the administrator of the server creates
-users, schemas of analysts and other admins: on MySQL an account that may create users can also
-change the accounts of other projects.
+A worker may not create tables, so that unattended processes can neither drop nor alter them. After
+an upgrade an admin connects once, which creates new tables. Only the administrator of the server
+creates users and schemas of analysts, and makes admins: on MySQL an account that may create users
+can also change the accounts of other projects.
 
-On MySQL users have the rights themselves. On PostgreSQL four groups, named after the prefix, have
-them, and users are members; the group of the admins owns all tables.
+On MySQL the rights belong to the users. On PostgreSQL they belong to four groups, which are named
+after the prefix and have users as members; the group of the admins owns all tables.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def statements(
     host: str = "%",
     schemas: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write the statements that grant a role; they set no password.
+    """Write the statements that grant a role; they can be repeated and set no password.
 
-    Each can be run again. On MySQL the server chooses the password of a new user and shows it
-    once; on PostgreSQL a new user cannot log in by password until one is set.
+    MySQL chooses a password for a new user and shows it once. On PostgreSQL a new user cannot log
+    in by password before a password is set.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ def statements(
     user : str
         User of the server.
     host : str
-        Host from which the user may connect, in MySQL's notation; ignored on PostgreSQL, which
-        has it in pg_hba.conf.
+        Host from which the user may connect, in MySQL's notation. PostgreSQL ignores it: hosts
+        are in pg_hba.conf.
     schemas : sequence of str, optional
-        Further schemas, by the name that `connection.schema` takes. An analyst owns them (default:
-        one named like the user); a reader may read and a worker may fill schemas of analysts.
+        Further schemas, by the name that `connection.schema` takes. An analyst owns them; default
+        is a schema with the name of the user. A reader may read them, and a worker fill them.
 
     Raises
     ------
@@ -106,15 +106,14 @@ def apply(
     schemas: Sequence[str] | None = None,
     password: str | None = None,
 ) -> None:
-    """Grant a role on the connected server; it can be granted again.
+    """Grant a role on the connected server; this can be repeated.
 
     Parameters
     ----------
     prefix, role, user, host, schemas
         See `statements`.
     password : str, optional
-        Sets the password of the user, who may be new. PostgreSQL gets it hashed, and no statement
-        that is logged holds it.
+        New password of the user; a new user needs one. No statement that is logged holds it.
 
     Raises
     ------
@@ -129,7 +128,7 @@ def apply(
             f"user {user!r} is new and has no password.", "server", "Give --password-file FILE."
         )
     if password is not None and not (password and password.isascii() and password.isprintable()):
-        # Drivers and servers encode other characters in different ways.
+        # Drivers and servers encode other characters differently.
         raise ServerError(
             f"the password of user {user!r} cannot be used.",
             "server",
@@ -165,11 +164,11 @@ def exists(user: str, host: str = "%") -> bool:
 
 
 def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
-    """Reject names that a server would not accept, or would misunderstand."""
+    """Reject names that a server would reject or misread."""
     if role not in ROLES:
         raise ServerError(f"there is no role {role!r}.", "server", f"Roles: {', '.join(ROLES)}.")
     longest = LONGEST[backend]
-    # A lone surrogate cannot be encoded; the pattern below rejects it, as it is no letter.
+    # A lone surrogate cannot be encoded; the pattern below rejects it, since it is no letter.
     n_taken = len(user if backend == "mysql" else user.encode(errors="replace"))
     taken = user.lower() in RESERVED_USERS or user.lower().startswith("pg_")
     groups = [f"{prefix}_{role}" for role in ROLES]
@@ -188,7 +187,7 @@ def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
 
 
 def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -> list[str]:
-    """Name the schemas beside ours, and reject names of ours and of the server's."""
+    """Return the full names of further schemas; reject our names and those of the server."""
     named = list(schemas or ())
     if role == "analyst" and not named:
         named = [user]
@@ -226,7 +225,7 @@ def _on_postgresql(prefix: str, role: str, user: str, schemas: Sequence[str]) ->
         found += _ownership(prefix)
     found.append(f"GRANT {group} TO {_quoted(user)}")
     if role == "admin":
-        # The group owns the tables that they create, so that other admins can alter them.
+        # The group owns the tables that an admin creates, so that other admins can alter them.
         found.append(f"ALTER ROLE {_quoted(user)} SET role TO {group}")
     for name in schemas:
         if role == "analyst":
@@ -244,7 +243,7 @@ def _on_postgresql(prefix: str, role: str, user: str, schemas: Sequence[str]) ->
 
 
 def _later_tables(schema: str, what: str, user: str) -> str:
-    """Grant rights on tables that will be created in a schema of PostgreSQL, whoever does it."""
+    """Grant rights on tables that anybody will create in a schema of PostgreSQL."""
     return (
         "DO $do$ DECLARE maker text; BEGIN FOR maker IN SELECT rolname FROM pg_roles "
         f"WHERE NOT rolsuper AND has_schema_privilege(oid, '{schema}', 'CREATE') "
@@ -259,7 +258,7 @@ def _groups(prefix: str) -> list[str]:
     names = {f"{prefix}_{role}": "CREATEROLE" if role == "admin" else "" for role in ROLES}
     made = [_create_role(name, f"NOLOGIN {more}".strip()) for name, more in names.items()]
     admins = f"{prefix}_admin"
-    # The user who created the group may grant it, but must be a member to give it tables.
+    # Only a member of the group can give tables to it.
     join = (
         f"DO $do$ BEGIN IF NOT pg_has_role(current_user, '{admins}', 'MEMBER') "
         f"THEN GRANT {_quoted(admins)} TO CURRENT_USER; END IF; END $do$"
@@ -268,7 +267,7 @@ def _groups(prefix: str) -> list[str]:
 
 
 def _create_role(name: str, what: str) -> str:
-    """Create a role of PostgreSQL, whose CREATE ROLE has no IF NOT EXISTS."""
+    """Create a role unless it exists: PostgreSQL has no CREATE ROLE IF NOT EXISTS."""
     return (
         f"DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') "
         f"THEN CREATE ROLE {_quoted(name)} {what}; END IF; END $do$"
@@ -291,7 +290,7 @@ def _rights(prefix: str) -> list[str]:
 
 
 def _ownership(prefix: str) -> list[str]:
-    """Make the admins the owner of all tables: only the owner may alter or drop a table."""
+    """Make the group of admins the owner of all tables: only owners may alter and drop them."""
     admins = _quoted(f"{prefix}_admin")
     others = ", ".join(_quoted(f"{prefix}_{role}") for role in RIGHTS)
     listed = ", ".join(f"'{name}'" for name in _ours(prefix))

@@ -57,9 +57,9 @@ class _InsertedByHand(Exception):
 def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
     """Remove rows of an imported or computed table, and everything that depends on them.
 
-    That is rows that refer to them, their stored objects, and failed jobs that needed them. A row
-    is kept if a row that was inserted by hand refers to it, or if the server does not let it go,
-    e.g. because an analyst's table refers to it.
+    Dependants are the rows that refer to them, the stored objects, and failed jobs that need the
+    rows. A row is kept if a row that was inserted by hand refers to it, or if the server refuses
+    the removal, e.g. because an analyst's table refers to the row.
     """
     try:
         with explain_blocked_deletes():
@@ -67,7 +67,7 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
     except (ServerError, _InsertedByHand) as error:
         if len(keys) == 1:
             yield Removed("kept", catalog.name_of(table), 1, _explain(error, keys[0]), keys[0])
-        else:  # a single row may block the removal of all others
+        else:  # a single row may block the removal of all rows
             for key in keys:
                 yield from remove_rows(table, [key])
         return
@@ -83,8 +83,8 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
 def _delete(doomed: dj.Table) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Delete rows, their dependants and their objects in one transaction.
 
-    Objects are deleted before the transaction ends: until then no worker computes the rows again,
-    and stores an object that may have the same name.
+    Objects are deleted before the transaction ends. Later, a worker could have computed the rows
+    again, and stored objects with the same names.
     """
     cascade = list(dj.Diagram.cascade(doomed))
     counts = {table.full_table_name: len(table) for table in cascade}
@@ -118,7 +118,7 @@ def _can_be_filled(table: dj.Table) -> bool:
 def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
     """List the objects, by store and path, that rows refer to.
 
-    DataJoint's own fetch fails if a damaged row leads to no object.
+    DataJoint's own fetch fails if a damaged row refers to no object.
     """
     columns = defaultdict(list)
     for column in stored_objects.object_columns():
@@ -133,7 +133,7 @@ def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
 
 
 def _forget_failures(table: Table, keys: list[Key]) -> None:
-    """Delete failed jobs of rows, and of all that is computed from them."""
+    """Delete failed jobs of the rows, and of all rows that would be computed from them."""
     for child in catalog.tables():
         failed = child().jobs.errors
         shared = [name for name in keys[0] if name in failed.primary_key]

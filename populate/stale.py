@@ -1,8 +1,8 @@
 """Rows whose source files changed since they were imported, and their recomputation.
 
 The part table `Source` of an imported table holds, for each row, the files that were listed and
-the hash of those that were read. A row is stale if an import today would read other bytes.
-Nothing is marked in the database: staleness is computed from the registered datasets.
+the hash of those that were read. A row is stale if an import today would read other bytes. The
+database holds no mark: staleness is computed from the registered datasets.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from populate.workers import worker
 from schemas.errors import BwmError
 
 REASONS = ("replaced", "revised", "added", "withdrawn")
-"""Why a row is stale: a file has other bytes, another revision is chosen, a file was added to the
-list, a file is no longer listed."""
+"""A row is stale because a file has other bytes, another revision is chosen, a file was added to
+the list, or a file is no longer listed."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
 def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
     """Write the selection of files that changed since the import: key, reason, dataset_path.
 
-    These are files that were listed then or are listed now, but not both, and files that were
-    read and have another hash now.
+    They were listed either then or now, but not both; or they have another hash now.
     """
     key = sql.columns(table.primary_key)
     was = table.Source & session
@@ -89,11 +88,11 @@ def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
 def _chosen(table: type[dj.Table], session: Mapping[str, str]) -> str:
     """Write the selection of the files that an import would choose today, for all rows.
 
-    Of each file it chooses one revision, as `sources.base.select_revision` does for one row: the
-    first revision that is flagged as default, or else the last one.
+    As `sources.base.select_revision`, it takes the first revision of a file that is flagged as
+    default, or else the last revision.
     """
     listed = table().listed & (table & session).proj()
-    # Compares revisions as Python does, whatever the collation of the database.
+    # Revisions are compared as in Python, whatever the collation of the database is.
     exact = ' COLLATE "C"' if not sql.is_mysql() else ""
     order, where = f"revision{exact} DESC", ""
     if "sorter_revision" in listed.heading:
@@ -110,7 +109,7 @@ def _chosen(table: type[dj.Table], session: Mapping[str, str]) -> str:
 
 
 def _reason(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
-    """Return why a row is stale, and its files: one added and one withdrawn is a revision."""
+    """Return why a row is stale, and the files; a file added and a file withdrawn is a revision."""
     reasons = {reason for reason, _ in files}
     if {"added", "withdrawn"} <= reasons:
         return "revised", tuple(sorted(path for reason, path in files if reason != "withdrawn"))
@@ -127,18 +126,16 @@ def remake(
 ) -> list[worker.TableResult]:
     """Recompute stale rows and everything that depends on them.
 
-    A row is removed only after its replacement was computed once: a row whose files are withdrawn,
-    damaged or cannot be downloaded is kept. If the process is stopped, the removed rows are
-    pending, and `worker.run` computes them.
+    A row is removed only after a trial computation without an insert: if its files are withdrawn
+    or damaged, or cannot be downloaded, the row is kept. If the process is stopped, `worker.run`
+    computes the removed rows.
 
     Parameters
     ----------
     tables : sequence of tables, optional
         Imported tables whose stale rows are recomputed; default all.
-    progress : callable, optional
-        See `worker.Progress`.
-    housekeeping : callable, optional
-        See `worker.Housekeeping`.
+    progress, housekeeping : callable, optional
+        See `worker.Progress`, `worker.Housekeeping`.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Verification of files, stored objects, counts across tables, and jobs.
 
-Nothing is locked, and workers may run meanwhile, so apparent damage is checked again before it is
-reported.
+Workers may run at the same time, because nothing is locked. Apparent damage is therefore checked
+again before it is reported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from populate.verify.repair import repair
 __all__ = ["OLDER_THAN", "Damage", "Removed", "Report", "repair", "verify"]
 
 OLDER_THAN = 600.0
-"""Age (s) at which a file without a row is an orphan: workers write the file before the row."""
+"""Age (s) from which a file without a row is an orphan: workers write the file before the row."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of bytes that were read, and the number of bytes to read in total."""
@@ -42,11 +42,11 @@ def verify(
     eid : str, optional
         Only one session.
     older_than : float
-        Seconds; a file without a row is an orphan if it is older.
+        Age from which a file without a row is an orphan (s).
     progress : callable, optional
         See `Progress`.
     is_lost : bool
-        An empty store was lost: all rows that refer to it are damaged.
+        If the store is empty, it was lost: all rows that refer to it are damaged.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def _compare_counts(report: Report, eid: str | None) -> None:
 
 
 def _run(tasks: Sequence[Task], progress: Progress | None) -> list[Damage]:
-    """Run tasks in threads: hashing releases the interpreter lock."""
+    """Run tasks in threads, since hashing releases the interpreter lock."""
     total, done, lock = sum(task.n_bytes for task in tasks), 0, threading.Lock()
 
     def advance(n_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Records of what verify checked, and what it found damaged."""
+"""Records of the checks of verify, and of the damage that they found."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ REMEDIES = {
     "source": "The rows agree with their files, which contradict each other: ask their publisher.",
     "file": "The rows are unchanged. Put the file back, or register its folder again.",
     "unread": "It cannot be checked. Make sure that its disk or server works, and verify again.",
-    "store": "The store is empty, or another database's: see bwm.store. Nothing is removed.",
+    "store": "The store is empty or of another database: see bwm.store. Nothing is removed.",
 }
-"""What repair does, by the kind of damage; nothing for the last four."""
+"""What repair does, by the kind of damage; it does nothing about the last four kinds."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Damage:
     what : str
         The damaged column or part table, or the place of the object or file.
     expected, found : str
-        What must be there, and what is there.
+        The right value, and the value that was found.
     rows : tuple of dict
-        Wrong rows of a part table: their keys without the columns of `key`.
+        Keys of the wrong rows of a part table, without the columns of `key`.
     path, store : str
         Of an object, its path and its store; of a file, its path below the session and its source.
     written : float

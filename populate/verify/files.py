@@ -17,8 +17,8 @@ from schemas.sources import base
 from schemas.sources.names import is_dataset_path
 
 FILES = "files"
-SIZES = "each file that rows were read from has its listed size, or that when it was read"
-HASHES = "each file that rows were read from has its listed md5, or that when it was read"
+SIZES = "each file that rows were read from has the size that was listed, now or at the import"
+HASHES = "each file that rows were read from has the md5 that was listed, now or at the import"
 
 
 @dataclass
@@ -30,8 +30,8 @@ class File:
     source, eid, dataset_path : str
         Location of its source, its session, and its path below the session.
     md5, sizes : set
-        As listed, and as they were when rows were read from it. They differ after the source
-        replaced the file: then both are valid, and the rows are stale.
+        Those listed now, and those at the import. If they differ, the source has replaced the
+        file: both are valid, and the rows are stale.
     tables : set of str
         Tables with rows that were read from it.
     path : Path or None
@@ -50,7 +50,7 @@ class File:
     n_bytes: int = 0
 
     def damage(self, expected: str, found: str, kind: str) -> Damage:
-        """Report that the file differs from what was listed or read."""
+        """Return the damage of a file that differs from the list and from the import."""
         return Damage(
             FILES,
             kind,
@@ -104,11 +104,11 @@ class Files:
         self._outside = _find_outside(read)
 
     def suspects(self) -> list[Damage]:
-        """Compare sizes, and find paths that lead out of their session."""
+        """Compare sizes, and find paths that lead out of the folder of their session."""
         return [*self._outside, *(damage for file in self.here if (damage := _compare(file)))]
 
     def tasks(self, known: list[Damage]) -> list[Task]:
-        """Return the files to read and hash, without those known as damaged."""
+        """Return the files to hash, without those that are known to be damaged."""
         bad = {(damage.key["eid"], damage.path) for damage in known}
         return [
             Task(file.n_bytes, partial(_compare_bytes, file))
@@ -117,7 +117,7 @@ class Files:
         ]
 
     def confirm(self, suspected: list[Damage], deep: bool) -> list[Damage]:
-        """Check suspected files again: they may have been replaced or downloaded meanwhile."""
+        """Check suspected files again: they may have been replaced or downloaded by now."""
         if not suspected:
             return []
         bad = {(damage.key["eid"], damage.path) for damage in suspected}
@@ -174,7 +174,7 @@ def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
     try:
         found = storage.hash_file(file.path, "md5", advance)
     except FileNotFoundError:
-        return None  # it was evicted meanwhile
+        return None  # it has been evicted
     except OSError as error:
         what = f"one that cannot be read ({error.strerror})"
         return file.damage("a file that can be read", what, "unread")

@@ -1,4 +1,4 @@
-"""Check of the jobs: none is held by a dead worker, and none is of a row that is there."""
+"""Check of the jobs: every reserved job has a live worker, and no job has its row already."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas import connection
 from schemas.database.driver_errors import retry_on_deadlock
 
 JOBS = "jobs"
-PROMISE = "every reserved job has a live worker, and no job is of a row that is there"
+PROMISE = "every reserved job has a live worker, and no job has its row already"
 PAUSE = 1.0
 """Seconds between two searches: workers add, run and delete jobs all the time."""
 
@@ -28,7 +28,7 @@ def count(eid: str | None) -> int:
 
 
 def find(eid: str | None) -> list[Damage]:
-    """Find jobs that are damaged, and still are after a pause."""
+    """Find jobs that are damaged, and are still damaged after a pause."""
     found = find_once(eid)
     if not found:
         return []
@@ -38,13 +38,13 @@ def find(eid: str | None) -> list[Damage]:
 
 
 def find_once(eid: str | None) -> list[Damage]:
-    """Find jobs of stalled workers, and jobs of rows that are there."""
+    """Find jobs of stalled workers, and jobs that have their row already."""
     tables = catalog.of_session(None, eid)
     return [*_find_stalled(tables, eid), *_find_done(tables, eid)]
 
 
 def _find_stalled(tables: Sequence[Table], eid: str | None) -> list[Damage]:
-    """Find jobs whose worker sent no heartbeat for too long."""
+    """Find jobs whose worker has not sent a heartbeat for too long."""
     stale_after = connection.active().worker.stale_after
     return [
         Damage(
@@ -67,7 +67,7 @@ def _jobs_of(found: queue.Reservation) -> dj.jobs.Job:
 
 
 def _find_done(tables: Sequence[Table], eid: str | None) -> list[Damage]:
-    """Find pending and failed jobs whose row is there."""
+    """Find pending and failed jobs that have their row already."""
     selections = []
     for table in tables:
         idle = table().jobs & "status IN ('pending', 'error')" & catalog.session_key(eid)
@@ -88,17 +88,17 @@ def _find_done(tables: Sequence[Table], eid: str | None) -> list[Damage]:
 
 
 def reclaim(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
-    """Requeue the jobs of stalled workers, as a worker does; their crashes are counted.
+    """Requeue the jobs of stalled workers, as a worker does, and count the deaths.
 
     Parameters
     ----------
     damage : sequence of Damage
-        Jobs of stalled workers. Those whose worker sent a heartbeat since are left alone.
+        Jobs of stalled workers. A job whose worker has sent a heartbeat since is unchanged.
 
     Returns
     -------
     list of (Damage, str)
-        Each job, and the reason if it is marked failed because too many workers died of it.
+        Each job, and its error if it is marked failed because too many workers died.
     """
     stalled = find_once(None) if damage else []
     found = [one for one in damage if one in stalled]

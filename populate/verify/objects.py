@@ -20,7 +20,7 @@ NO_ORPHANS = "a row refers to every object in the store"
 
 
 def _damage(ref: Reference, expected: str, found: str, kind: str = "rows") -> Damage:
-    """Report that an object differs from what its row says."""
+    """Return the damage of an object that differs from its row."""
     try:
         place = storage.place(ref.path, ref.store)
     except StorageError:
@@ -32,14 +32,14 @@ def _damage(ref: Reference, expected: str, found: str, kind: str = "rows") -> Da
 
 
 def _broken_reference(ref: Reference, fault: str) -> Damage:
-    """Report a row that leads to no object, so that none is removed with it."""
+    """Return the damage of a row that refers to no object: repair removes no object with it."""
     name, column = ref.column.table_name, ref.column.column
     return Damage(OBJECTS, "rows", name, ref.key, column, "a reference to an object", fault)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A file or object to read from end to end: its size, and the function that reads it."""
+    """A file or object to read in full: its size, and the function that reads it."""
 
     n_bytes: int
     run: Callable[[storage.Advance], Damage | None]
@@ -53,13 +53,13 @@ class Objects:
     eid : str, optional
         Only of one session.
     is_lost : bool
-        An empty store was lost; otherwise it may be unmounted, or the wrong one.
+        If the store is empty, it was lost; otherwise it may be unmounted or the wrong store.
     """
 
     def __init__(self, eid: str | None = None, is_lost: bool = False) -> None:
         self._eid = eid
         self._columns = object_columns()
-        # The store is listed before the rows: a worker writes the object first, then its row.
+        # The store is listed before the rows, because a worker writes the object before the row.
         schemas = {(column.table.database, column.store) for column in self._columns}
         self._held = {
             (store, path): held
@@ -77,7 +77,7 @@ class Objects:
         return [damage for damage in found if damage]
 
     def tasks(self, known: list[Damage]) -> list[Task]:
-        """Return the objects to read and compare byte for byte, without those known as damaged."""
+        """Return the objects to hash, without those that are known to be damaged."""
         bad = {damage.path for damage in known}
         return [
             Task(ref.stored["n_bytes"], partial(_compare_bytes, ref))
@@ -86,7 +86,7 @@ class Objects:
         ]
 
     def confirm(self, suspected: list[Damage], deep: bool) -> list[Damage]:
-        """Check suspected objects again: workers may have changed rows and objects meanwhile."""
+        """Check suspected objects again: workers may have changed rows and objects by now."""
         if not suspected:
             return []
         paths = {damage.path for damage in suspected}
@@ -99,7 +99,7 @@ class Objects:
         return broken + damaged
 
     def _wrong_store(self, n_rows: int) -> Damage:
-        """Report that the store is the wrong one: neither rows nor its files may be removed."""
+        """Return the damage of a wrong store: neither rows nor files may be removed."""
         found = "those of another database" if self._is_of_others else "an empty store"
         expected = f"the objects of {n_rows:,} row{'s' * (n_rows > 1)}"
         return Damage(OBJECTS, "store", "the store", {}, storage.place(""), expected, found)
@@ -110,7 +110,7 @@ class Objects:
         Parameters
         ----------
         older_than : float
-            Seconds; a worker may be about to insert the row of a younger file.
+            Age (s): a worker may be about to insert the row of a younger file.
         """
         before = time.time() - older_than
         referred = {ref.place for ref in self.references}
@@ -177,7 +177,7 @@ def _compare_bytes(ref: Reference, advance: storage.Advance) -> Damage | None:
         file = storage.reference(ref.stored).open()
         columns, n_rows = file.schema_arrow.names, file.metadata.num_rows
     except StorageError as error:
-        # The row is kept if the store only fails for a moment.
+        # If the object is there, the store may have failed for a moment only: the row is kept.
         if storage.look_up(ref.path, ref.store):
             return _damage(ref, "an object that can be read", error.what, "unread")
         return _damage(ref, f"{ref.stored['n_bytes']} bytes", "nothing")

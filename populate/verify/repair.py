@@ -1,4 +1,4 @@
-"""Repair: remove what is damaged, so that `bwm populate` computes it again."""
+"""Repair: remove damaged rows and files, so that `bwm populate` makes them again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ AT_ONCE = 50
 
 
 def repair(damage: Sequence[Damage], on_result: OnResult | None = None) -> list[Removed]:
-    """Remove what is damaged, and what depends on it.
+    """Remove damaged rows with their dependants, and damaged files and jobs.
 
-    Rows are removed as `removal.remove_rows` does it, which also says which rows are kept. Jobs
-    of stalled workers are requeued.
+    `removal.remove_rows` describes which rows are kept. Jobs of stalled workers are requeued.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def repair(damage: Sequence[Damage], on_result: OnResult | None = None) -> list[
 
 
 def _repair(damage: Sequence[Damage]) -> Iterator[Removed]:
-    dj.conn().dependencies.clear()  # others may have created tables since they were loaded
+    dj.conn().dependencies.clear()  # an analyst may have created tables since they were loaded
     for table, keys in _keys_of_rows(damage).items():
         for start in range(0, len(keys), AT_ONCE):
             yield from remove_rows(table, keys[start : start + AT_ONCE])
@@ -58,7 +57,7 @@ def _repair(damage: Sequence[Damage]) -> Iterator[Removed]:
 
 
 def _keys_of_rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
-    """Collect the keys of damaged rows by table; of part tables, those of their masters."""
+    """Collect the keys of damaged rows by table; for a part table, the keys of its master."""
     masters = {catalog.name_of(table): table for table in catalog.tables()}
     found: dict[Table, dict[tuple, Key]] = {}
     for one in damage:
@@ -70,7 +69,7 @@ def _keys_of_rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
 
 
 def _repair_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
-    """Requeue the jobs of stalled workers, then remove the jobs whose row is there."""
+    """Requeue the jobs of stalled workers, then remove the jobs that have their row already."""
     for one, why in jobs.reclaim([one for one in damage if one.kind == "held"]):
         kept = Removed("kept", one.table, 1, why, one.key)
         yield kept if why else Removed("returned", one.table, 1)
@@ -81,7 +80,7 @@ def _repair_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
 
 
 def _remove_orphans(damage: Sequence[Damage]) -> Iterator[Removed]:
-    """Remove files of the store that still have no row and were not written again."""
+    """Remove files of the store that still have no row and have not been written again."""
     columns = object_columns() if damage else []
     referred = {ref.place for ref in fetch_references(columns)}
     for one in damage:

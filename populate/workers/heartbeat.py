@@ -1,4 +1,4 @@
-"""The heartbeat of a worker: a thread that writes how long the current job has been running."""
+"""The heartbeat of a worker: a thread that records at intervals that the worker is alive."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from schemas import connection
 
 
 class Heartbeat(threading.Thread):
-    """Updates `duration` of the current job at a fixed interval, over its own connection.
+    """Updates `duration` of the current job at a fixed interval, over a connection of its own.
 
-    A job that ends within the first interval costs no query.
+    No update is sent for a job that ends within the first interval.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Heartbeat(threading.Thread):
                 (platform.node(), os.getpid(), *values),
             )
         except Exception:
-            self._close()  # whatever the error is, the next update opens a new connection
+            self._close()  # after any error, the next update opens a new connection
 
     def _close(self) -> None:
         if self._connection is not None:

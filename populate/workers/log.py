@@ -14,7 +14,7 @@ from populate.workers.worker import JobResult
 
 
 def printer(form: str) -> Callable[[JobResult], None]:
-    """Return a function that prints a result at once as a line, in the form "text" or "json"."""
+    """Return a function that prints a result as a line, in the form "text" or "json"."""
     write = {"text": as_text, "json": as_json}[form]
 
     def print_result(result: JobResult) -> None:
@@ -25,7 +25,7 @@ def printer(form: str) -> Callable[[JobResult], None]:
 
 
 def as_text(result: JobResult) -> str:
-    """Return the line of a result for people.
+    """Return a result as a line for people.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def as_text(result: JobResult) -> str:
 
 
 def as_json(result: JobResult) -> str:
-    """Return the line of a result for machines: a JSON object.
+    """Return a result as a line for machines: a JSON object.
 
     Its names are `time` (UTC), `state` (made or failed), `table`, `key`, `seconds`, `rows`,
     `bytes_read`, `bytes_stored`, `error` and `pid`.

@@ -1,7 +1,7 @@
-"""A pool: worker processes of this machine, and the process that supervises them.
+"""A pool: worker processes on this machine, and the process that supervises them.
 
-Workers share the work through the database and do not know of each other. The pool starts the
-workers, replaces those that die, wakes idle workers when there may be new jobs, and stops all.
+Workers share the work through the database; no worker knows of another. The pool starts the
+workers, replaces those that die, wakes idle workers when there may be new jobs, and stops them.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ from schemas.errors import BwmError, ServerError
 from schemas.settings import Settings
 
 GRACE_SECONDS = 8.0
-"""Time that a worker has to return its job to the queue before it is killed."""
+"""Time in which a worker can return its job to the queue before it is killed."""
 
 IDLE_SECONDS = 0.5
-"""Least time between two queries of an idle worker for jobs."""
+"""Shortest time between two searches of an idle worker for jobs."""
 
 EARLY_SECONDS = 10.0
-"""A worker that dies before this age, without a job done, has failed to start."""
+"""A worker that dies before this age, without any result, has failed to start."""
 
 MAX_FAILED_STARTS, MAX_KILLED_STARTS = 3, 10
-"""Failed starts in a row after which the pool gives up: by error, and by a signal."""
+"""Failed starts in a row after which the pool gives up: after errors, and after signals."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What the pool passes to a worker process.
+    """What a worker process gets from its pool.
 
     Attributes
     ----------
@@ -90,19 +90,17 @@ def run(
     ----------
     n_workers : int
         Number of processes.
-    tables : sequence of tables, optional
-        Default: all.
+    tables, on_result : optional
+        See `worker.run`.
     watch : bool
         Wait for new sessions when no job is left, until Ctrl-C or SIGTERM.
-    on_result : callable, optional
-        See `worker.OnResult`.
 
     Raises
     ------
     KeyboardInterrupt, SystemExit
         On Ctrl-C or SIGTERM. All workers stop within 10 s; unfinished jobs return to the queue.
     ServerError
-        Workers die while they start, or the server has been away for too long.
+        Workers die as they start, or the server has been away for too long.
     """
     with worker.terminable():
         return _Pool(n_workers, tables or catalog.tables(), watch, on_result).run()
@@ -119,13 +117,13 @@ class WorkerHandle:
     ----------
     process : multiprocessing.Process
     pipe : Connection
-        The worker sends results and errors through it, and receives wake-ups.
+        The worker sends its results and errors; the pool sends wake-ups.
     lifeline : Connection
-        Never used to send. It closes when the pool ends, and then the worker ends too.
+        Carries no message. It closes when the pool ends, and then the worker ends too.
     started : float
-        Time of the start.
+        Time of the start (s, monotonic).
     idle_since : float
-        Time at which the worker last began to look for jobs and found none; -1 while it works.
+        Time at which the worker began its last search without a job (s); -1 while it works.
     has_results : bool
         Whether a job of this worker has ended.
     """
@@ -223,7 +221,7 @@ class _Pool:
         self._last_result = time.monotonic()
         if self._on_result:
             self._on_result(result)
-        for handle in self._workers:  # the new rows may be what an idle worker waits for
+        for handle in self._workers:  # an idle worker may have been waiting for the new rows
             if handle.idle_since >= 0:
                 with contextlib.suppress(OSError):
                     handle.pipe.send("wake up")
@@ -235,17 +233,17 @@ class _Pool:
             return
         self._n_failed_starts += 1
         code = handle.process.exitcode or 0
-        # More starts are allowed after a signal: whatever kills the workers may soon be over.
+        # More starts are allowed after signals: their cause, e.g. lack of memory, may soon end.
         if self._n_failed_starts >= (MAX_KILLED_STARTS if code < 0 else MAX_FAILED_STARTS):
             ended = f"by signal {-code}" if code < 0 else f"with exit code {code}"
             what = f"workers end as they start (the last {ended})."
-            remedy = "See what the workers printed, or the system's log, for the reason."
+            remedy = "The output of the workers, or the log of the system, gives the reason."
             raise ServerError(what, None, remedy)
         if code < 0:
             time.sleep(min(1.0, 0.01 * 2**self._n_failed_starts))
 
     def _reap(self) -> None:
-        """Return the jobs of dead workers to the queue; later, if the server is away."""
+        """Return the jobs of dead workers to the queue; if the server is away, try again later."""
         try:
             while self._dead_pids:
                 pid = self._dead_pids[0]
@@ -259,7 +257,7 @@ class _Pool:
                 connection.reconnect()
 
     def _is_finished(self) -> bool:
-        """Return whether every worker has found no job since the last result."""
+        """Return whether every worker has searched since the last result and found no job."""
         if self._watch or self._dead_pids or len(self._workers) < self._n_workers:
             return False
         return all(handle.idle_since > self._last_result for handle in self._workers)
@@ -280,9 +278,9 @@ class _Pool:
                         self._record(message)
 
     def _requeue_unfinished(self) -> None:
-        """Kill the workers that still run, and return the jobs of all busy ones to the queue.
+        """Kill the workers that still run, and return the jobs of all busy workers to the queue.
 
-        A worker that stops returns its own job, but on a busy machine it may run out of time.
+        Every worker that stops tries to return its own job, but may run out of time.
         """
         killed = [handle.process for handle in self._workers if handle.process.is_alive()]
         for process in killed:
@@ -303,9 +301,8 @@ def _messages(pipe: Connection) -> Iterator[Any]:
 def _context() -> SpawnContext | ForkServerContext:
     """Return the multiprocessing context that starts workers.
 
-    On Linux, workers are forked from a server process that has imported all modules: this takes
-    milliseconds, where a new interpreter takes seconds. Elsewhere, forking is not safe beside
-    the system's libraries.
+    On Linux, workers are forked in milliseconds from a server process that has imported all
+    modules; a new interpreter takes seconds. On other systems forking is not safe.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
@@ -320,7 +317,7 @@ def _context() -> SpawnContext | ForkServerContext:
 
 
 def _main(config: WorkerConfig, pipe: Connection, lifeline: Connection) -> None:
-    """Run jobs until the pool stops this process: the main function of a worker."""
+    """Run jobs until the pool stops this process; this is the main function of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool receives Ctrl-C and stops its workers
     _end_with_pool(lifeline)
     pa.set_cpu_count(config.n_threads)
@@ -356,7 +353,7 @@ def _connect(settings: Settings) -> None:
 def _end_with_pool(lifeline: Connection) -> None:
     """Make this worker end when its pool is gone, however the pool ended."""
     if sys.platform == "linux":
-        # The kernel sends SIGIO when the pipe closes, which ends a process even inside C code.
+        # When the pipe closes, the kernel sends SIGIO, which ends a process even inside C code.
         fcntl.fcntl(lifeline.fileno(), fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline.fileno(), fcntl.F_SETFL, os.O_ASYNC)
     threading.Thread(target=_end_after, args=(lifeline,), daemon=True).start()
@@ -386,11 +383,11 @@ def _signals_ignored() -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
-    """Block Ctrl-C for processes that start within the block, even while they import.
+    """Block Ctrl-C for processes that start within the block, from their first instruction.
 
-    This process receives a Ctrl-C when the block ends.
+    This process handles a Ctrl-C when the block ends.
     """
-    resource_tracker.ensure_running()  # its own start would unblock Ctrl-C
+    resource_tracker.ensure_running()  # to start it within the block would unblock Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -425,14 +422,9 @@ def memory_of_machine() -> int:
 
 
 def limit_memory(budget: int | None) -> None:
-    """Limit the data that this process may allocate from now on; more is a MemoryError.
+    """Limit the bytes that this process may allocate from now on; more raises a MemoryError.
 
-    Only Linux counts this data; elsewhere nothing is limited.
-
-    Parameters
-    ----------
-    budget : int or None
-        Bytes; None for no limit.
+    Linux alone counts them: on other systems, or for None, nothing is limited.
     """
     used = getattr(psutil.Process().memory_info(), "data", None)
     if budget is not None and used is not None:

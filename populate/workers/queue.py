@@ -1,9 +1,10 @@
 """The queue: which jobs can run, which worker reserved them, which workers died or stalled.
 
-The queue is DataJoint's own: each table that workers fill has a job table `~~table`. A row of it
-is a job: pending, reserved by a process of a host, or failed (status "error"). Two columns carry
-more than DataJoint asks for. `duration` is the heartbeat: how many seconds after the reservation
-the worker last updated it. `error_message` of an unfinished job counts the workers that died.
+The queue is DataJoint's own: each table that workers fill has a job table `~~table`. A row of the
+job table is a job: pending, reserved by a process of a host, or failed (status "error"). This
+project uses two columns for more. While a job is reserved, `duration` is the heartbeat: the seconds
+from the reservation to the last sign of life of the worker. Until a job has failed,
+`error_message` counts the workers that died while they ran the job.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ KEYS_PER_FETCH = 32
 """Jobs that a worker fetches at once; other workers may reserve some of them meanwhile."""
 
 KEYS_PER_DELETE = 500
-"""Jobs that one statement deletes by their keys: MySQL is slow to parse a longer statement."""
+"""Jobs that one statement deletes by key: MySQL needs long to parse a longer statement."""
 
 
 # --- jobs that can run --------------------------------------------------------------------------
@@ -63,10 +64,7 @@ class Work(NamedTuple):
 
 
 def count_runnable(tables: Sequence[Table]) -> list[Work]:
-    """Count the jobs to do of each table, in one statement.
-
-    An idle worker calls this every few seconds, so the call has to be cheap.
-    """
+    """Count the jobs to do of each table, in one cheap statement: idle workers repeat the call."""
     counts = sql.fetch_each(
         tables,
         lambda table: (
@@ -79,10 +77,10 @@ def count_runnable(tables: Sequence[Table]) -> list[Work]:
 
 
 def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
-    """Add a job for each key that can be computed, and delete jobs without a purpose.
+    """Add a job for each key that can be computed, and delete jobs that are no longer needed.
 
-    Does in a few statements what DataJoint's `jobs.refresh` does in one statement per job. Also
-    deletes jobs whose key is computed already, for instance by `populate` in a notebook.
+    DataJoint's `jobs.refresh` sends a statement per job; this function sends a few for all. It
+    also deletes jobs whose row is there already, for instance by `populate` in a notebook.
 
     Parameters
     ----------
@@ -95,7 +93,7 @@ def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
     possible = target.key_source.proj()
     idle = jobs & "status in ('pending', 'success', 'error')"
     retry_on_deadlock(idle.restrict(Not(possible), semantic_check=False).delete_quick)
-    # The keys are fetched first: inside a DELETE, MySQL would wait for workers that insert rows.
+    # Keys are fetched first: within a DELETE, MySQL would wait for workers that insert rows.
     undone = jobs & "status in ('pending', 'error')"
     done = undone.restrict(target.proj(), semantic_check=False).keys()
     for first in range(0, len(done), KEYS_PER_DELETE):
@@ -107,13 +105,13 @@ def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
 
 
 def runnable(table: Table, only: Sequence[Key] | None = None) -> dj.jobs.Job:
-    """Return the pending jobs whose time has come: all of them, or those of some keys."""
+    """Return the pending jobs whose scheduled time has come, of all keys or of some."""
     pending = table().jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
     return pending if only is None else pending & list(only)
 
 
 def next_keys(pending: dj.jobs.Job) -> list[Key]:
-    """Return the keys of the next jobs, in the order in which they are to run."""
+    """Return the keys of the next jobs, in the order in which they run."""
     return pending.keys(order_by="priority ASC, scheduled_time ASC", limit=KEYS_PER_FETCH)
 
 
@@ -190,16 +188,16 @@ class AbandonedJob:
 
 
 def reclaim(tables: Sequence[Table], settings: WorkerSettings) -> list[AbandonedJob]:
-    """Return to the queue the jobs of workers that died or stalled.
+    """Return the jobs of workers that died or stalled to the queue.
 
-    Call this only while this process runs no job: jobs that are reserved under its own number
-    are then left over from an earlier process. An open connection proves that a worker lives,
-    since machines and containers may share host names and process numbers.
+    Call this only while this process runs no job: a reservation under its own number is then
+    left over from an earlier process. Containers may share host names and process numbers, so
+    only an open connection proves that a worker is alive.
 
     Returns
     -------
     list of AbandonedJob
-        Jobs that too many workers have died of: they are marked failed instead.
+        Jobs that are marked failed instead, because too many workers died while they ran them.
     """
     abandoned = []
     for reservation in set(reservations(tables)):
@@ -213,7 +211,7 @@ def reclaim(tables: Sequence[Table], settings: WorkerSettings) -> list[Abandoned
 
 
 def requeue(tables: Sequence[Table], pid: int) -> None:
-    """Return to the queue the jobs that a process of this host reserved and will not finish."""
+    """Return the jobs that a process of this host has reserved to the queue."""
     for reservation in _reserved_by(tables, platform.node(), pid):
         _requeue(reservation)
 
@@ -221,7 +219,7 @@ def requeue(tables: Sequence[Table], pid: int) -> None:
 def reap(
     tables: Sequence[Table], host: str, pid: int, settings: WorkerSettings
 ) -> list[AbandonedJob]:
-    """Return to the queue the jobs of a dead process; see `reclaim` for what is returned."""
+    """Return the jobs of a dead process to the queue, as `reclaim` does."""
     held = _reserved_by(tables, host, pid)
     return [job for reservation in held for job in _reap(reservation, settings)]
 
@@ -231,20 +229,20 @@ def _reserved_by(tables: Sequence[Table], host: str, pid: int) -> set[Reservatio
 
 
 DEATH_SECONDS, DEATH_CHECKS = 1.0, 10
-"""Time in which a server notices that a client is dead, and how often it is asked meanwhile."""
+"""Time in which a server notices that a client is dead, and number of checks in that time."""
 
 
 def _is_dead(reservation: Reservation) -> bool:
     """Return whether a process of this machine has ended.
 
-    A younger process may have the same number: in a restarted container, numbers are few.
+    A later process may have the same number, above all in a restarted container.
     """
     if reservation.host != platform.node():
         return False
     try:
         process = psutil.Process(reservation.pid)
         age = time.time() - process.create_time()
-        # A zombie has ended too: its parent died, and no process has collected its exit code.
+        # A zombie has ended too: only its exit code has not been collected.
         is_zombie = process.status() == psutil.STATUS_ZOMBIE
         if not is_zombie and reservation.held <= age + CLOCK_TOLERANCE:
             return False
@@ -254,7 +252,7 @@ def _is_dead(reservation: Reservation) -> bool:
         if not _is_connected(reservation):
             return True
         time.sleep(DEATH_SECONDS / DEATH_CHECKS)
-    return False  # the process lives in another container that has the same host name
+    return False  # the process runs in another container with the same host name
 
 
 def _is_connected(reservation: Reservation) -> bool:
@@ -264,10 +262,9 @@ def _is_connected(reservation: Reservation) -> bool:
 
 
 def _connection_query(number: int, since: datetime) -> tuple[str, tuple] | None:
-    """Return a query that finds a connection by its number.
+    """Return a query that finds a connection by its number, and the values of the query.
 
-    None if the server was restarted since: it then numbers connections from the start again, and
-    the number may be that of another connection.
+    None if MySQL was restarted since: it then gives the same numbers to other connections.
     """
     if dj.conn().adapter.backend == "postgresql":
         return (
@@ -291,8 +288,8 @@ def _requeue(reservation: Reservation) -> None:
 
 
 ABANDONED = (
-    "They were killed, ran out of memory, or sent something that the server refuses: see the log "
-    "of that time. A larger bwm.memory with fewer workers may help; then retry."
+    "They were killed, ran out of memory, or sent data that the server refuses: see the logs of "
+    "that time. A larger bwm.memory with fewer workers may help; then retry."
 )
 
 
@@ -309,7 +306,7 @@ def _reap(reservation: Reservation, settings: WorkerSettings) -> list[AbandonedJ
         key = {name: job[name] for name in jobs.primary_key}
         condition, values = key_condition(jobs, key)
         _disconnect(jobs, job)
-        # `reserved_time` guards a job that another worker has reaped and reserved since.
+        # `reserved_time` protects a job that was reaped and reserved again in the meantime.
         statement = (
             f"UPDATE {jobs.full_table_name} SET status = %s, duration = NULL, error_message = %s "
             f"WHERE status = 'reserved' AND reserved_time = %s AND {condition}"
@@ -327,11 +324,11 @@ def _update(jobs: dj.jobs.Job, statement: str, values: Sequence[Any]) -> int:
 
 
 def _disconnect(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:
-    """Close the connection of a stalled worker: it may hold locks, and must not commit."""
+    """Close the connection of a stalled worker, which may hold locks and must not commit."""
     query = _connection_query(job["connection_id"], job["reserved_time"])
     if query is None or job["connection_id"] == jobs.connection.connection_id:
         return
-    # The connection may be closed already, or belong to a user whom this one may not disconnect.
+    # The connection may be closed already, or this user may lack the right to close it.
     with suppress(pymysql.err.Error, psycopg2.Error, dj.errors.DataJointError):
         if jobs.adapter.backend == "mysql":
             jobs.connection.query(f"KILL {int(job['connection_id'])}")
@@ -353,7 +350,7 @@ def key_condition(jobs: dj.jobs.Job, key: Key) -> tuple[str, list[Any]]:
 
 
 def fail(jobs: dj.jobs.Job, key: Key, error: str, stack: str) -> None:
-    """Mark a job of this process failed, unless another worker has reclaimed it."""
+    """Mark a job of this process as failed, unless another worker has reclaimed it."""
     own = {"host": platform.node(), "pid": os.getpid()}
     if jobs.reserved & key & own:
         retry_on_deadlock(lambda: jobs.error(key, error, stack))

@@ -1,8 +1,8 @@
 """A worker: reserves jobs, runs them, records failures, and stops cleanly.
 
 Any number of workers on any number of machines share the work through the job tables of one
-database. However a worker ends, and however often the server goes away, the rows of a key are
-inserted completely or not at all, and no job stays reserved for ever.
+database. Even if a worker is killed or the server goes away, the rows of a key are inserted
+completely or not at all, and no job stays reserved for ever.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TableResult:
     failed : list of tuple
         Keys of failed jobs, each with its error message.
     kept : list of tuple
-        Keys whose stale rows could not be recomputed and were kept, each with the reason.
+        Keys of stale rows that were kept, each with the reason why they cannot be recomputed.
     """
 
     table: str
@@ -100,19 +100,19 @@ OnResult = Callable[[JobResult], None]
 """Called with the result of each job."""
 
 HOUSEKEEPING_SECONDS = 0.5
-"""Least time between two calls of `Housekeeping`."""
+"""Shortest time between two calls of `Housekeeping`."""
 
 SLICE_SECONDS = 10.0
-"""Time that a worker spends on one table before it turns to the next."""
+"""Time that a worker spends on a table before it turns to the next table."""
 
 AWAY_SECONDS = 300.0
 """Time for which a worker waits for a server that is away."""
 
 INSTANT_SECONDS = 1.0
-"""A server that answers again within this time was not away: the job lost the connection."""
+"""If a server answers again within this time, it was not away: the job broke the connection."""
 
 REQUEUE_SECONDS = 3.0
-"""Time to return the current job to the queue when the worker stops; a server may hang."""
+"""Time that a stopping worker waits for the server to take back its job."""
 
 
 # --- functions to call --------------------------------------------------------------------------
@@ -124,9 +124,7 @@ def run(
     housekeeping: Housekeeping | None = None,
     on_result: OnResult | None = None,
 ) -> list[TableResult]:
-    """Run all jobs that can run now, in this process.
-
-    Jobs that other workers have reserved are left to them.
+    """Run all jobs that can run now, except those that other workers have reserved.
 
     Parameters
     ----------
@@ -168,7 +166,7 @@ def fill(
 
 
 def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None) -> int:
-    """Delete recorded failures, so that the next run tries their jobs again.
+    """Delete recorded failures, so that their jobs run again; return the number of failures.
 
     Parameters
     ----------
@@ -176,11 +174,6 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
         Default: all.
     eid : str, optional
         Only failures of this session.
-
-    Returns
-    -------
-    int
-        Number of deleted failures.
     """
     n_deleted = 0
     for table in catalog.of_session(tables, eid):
@@ -192,7 +185,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Make SIGTERM end the block as Ctrl-C does, if this is the main thread."""
+    """Make SIGTERM raise SystemExit within the block, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -210,7 +203,7 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def _interruptible_queries() -> Iterator[None]:
-    """Make Ctrl-C and SIGTERM end a running query: psycopg2 delays Python's signal handlers."""
+    """Make Ctrl-C and SIGTERM end a running query, during which psycopg2 delays signals."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -225,8 +218,7 @@ def _interruptible_queries() -> Iterator[None]:
 def _cut_connection(receiver: socket.socket) -> None:
     """Shut down the connection of this process when a signal arrives.
 
-    Cancelling the query instead would send a request to the server, and block all threads until
-    the server answers.
+    To cancel the query instead would block all threads until the server answers the request.
     """
     with receiver:
         while number := receiver.recv(1):
@@ -282,19 +274,19 @@ class Worker:
 
     @property
     def results(self) -> list[TableResult]:
-        """What the worker has done so far, by table."""
+        """What the worker has done until now, by table."""
         return list(self._results.values())
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Reserve jobs only within this block: however it ends, its jobs return to the queue.
+        """Keep the heartbeat during the block; if an error ends the block, requeue unfinished jobs.
 
         Raises
         ------
         KeyboardInterrupt, SystemExit
             On Ctrl-C or SIGTERM.
         StorageError
-            The object store is empty, though rows point to objects in it.
+            The object store is empty, though rows refer to objects in it.
         """
         stored_objects.require_store()
         self._heartbeat.start()
@@ -310,10 +302,10 @@ class Worker:
             self._heartbeat.stop()
 
     def run_slices(self) -> bool:
-        """Work once on each table that has jobs; return whether there were any.
+        """Work once on each table that has jobs; return whether any job was tried.
 
-        Each table gets a slice of time that is at least as long as the longest job, so that
-        tables with long jobs do not hold up the others.
+        Every table gets the same slice of time, at least as long as the longest job of the last
+        round, so that no table holds up the others.
         """
         seconds, self._longest_job = max(SLICE_SECONDS, self._longest_job), 0.0
         try:
@@ -361,7 +353,7 @@ class Worker:
         if not retry_on_deadlock(lambda: jobs.reserve(key)):
             return False
         if connection_id != jobs.connection.connection_id:
-            raise dj.errors.LostConnectionError("The connection was lost as a job was reserved.")
+            raise dj.errors.LostConnectionError("Connection lost while a job was reserved.")
         began, read, stored = time.monotonic(), io_counters.total.read, io_counters.total.stored
         made, message = 0, None
         self._has_job = True
@@ -412,8 +404,8 @@ class Worker:
     def _reconnect(self) -> None:
         """Wait for the server, and return the current job to the queue.
 
-        If the server answers at once, it was not away: the job itself broke the connection. Such
-        a job counts as one that its worker died of, so that it cannot be tried for ever.
+        If the server answers at once, the job itself broke the connection. That counts as the
+        death of a worker, so that the job is not tried for ever.
         """
         is_suspect, self._has_job = self._has_job, False
         began = time.monotonic()
@@ -437,16 +429,15 @@ class Worker:
 
 
 def result_of(job: queue.AbandonedJob) -> JobResult:
-    """Return the result of an abandoned job, which is reported like any other failure."""
+    """Return the result of an abandoned job: it is reported like any other failure."""
     return JobResult(catalog.name_of(job.table), job.key, job.held, error=job.error)
 
 
 def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
     """Return the jobs of processes of this host to the queue, if the server answers in time.
 
-    If the server does not answer, another worker will reclaim them. Only a process that is about
-    to end calls this function. It opens a new connection, because the old connection may be in
-    the middle of a query.
+    Otherwise other workers will reclaim the jobs. Call this function only before the process
+    ends: it opens a new connection, because the old one may be in the middle of a query.
     """
     errors: list[BaseException] = []
 
@@ -467,19 +458,12 @@ def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
 
 
 def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
-    """Call a function that connects, and call it again while the server is away.
-
-    Parameters
-    ----------
-    connect : callable
-        Without arguments.
-    seconds : float
-        Time after which to give up.
+    """Call `connect` until the server answers.
 
     Raises
     ------
     ServerError
-        The server stayed away, or refuses the connection.
+        The server was away for so many seconds, or it refuses the connection.
     """
     until, pause = time.monotonic() + seconds, 0.1
     while True:
@@ -498,22 +482,22 @@ def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
 
 
 def _populate(table: type[dj.Table], key: Key) -> int:
-    """Insert the rows of a key; return 0 if they exist already or the key no longer exists."""
+    """Insert the rows of a key; return 0 if they exist already or the key exists no more."""
     try:
         return retry_on_deadlock(lambda: upstream.populate_key(table(), key))
     except dj.errors.DuplicateError:
         if not table & key:
             raise
-        return 0  # this worker was believed dead, and another worker was faster
+        return 0  # another worker reclaimed the job, as this one seemed dead, and was faster
 
 
 def _stop_request(error: BaseException | None) -> BaseException | None:
-    """Return the Ctrl-C or SIGTERM that led to an error, if any: clean-up may fail after it."""
+    """Return the Ctrl-C or SIGTERM during whose handling an error arose, if any."""
     while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
         error = error.__context__
     return error
 
 
 def _count_rows(table: type[dj.Table], key: Key) -> int:
-    """Count the rows of a key, part tables included, by one statement."""
+    """Count the rows of a key, part tables included."""
     return sum(sql.count(one & key for one in with_parts(table)))

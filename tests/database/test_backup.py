@@ -93,7 +93,7 @@ def test_what_is_restored_is_what_was_there(filled, path, backend, tmp_path):
     assert folder.stat().st_mode & 0o077 == 0
     refused = run("restore.sh", filled, path, folder)
     assert refused.returncode != 0
-    assert re.search(r"there are \d+ tables .* nothing is restored over them", refused.stderr)
+    assert re.search(r"there are \d+ tables .* none is overwritten", refused.stderr)
 
     lose(filled)
     elsewhere = tmp_path / "another store"
@@ -102,7 +102,7 @@ def test_what_is_restored_is_what_was_there(filled, path, backend, tmp_path):
     taken.touch()
     refused = run("restore.sh", filled, path, folder, BWM_STORE=str(elsewhere))
     assert refused.returncode != 0
-    assert f"{taken}: a database writes into this store" in refused.stderr
+    assert f"{taken}: the store belongs to a database" in refused.stderr
     taken.unlink()
     restored = run("restore.sh", filled, path, folder, BWM_STORE=str(elsewhere))
     assert restored.returncode == 0, restored.stderr
@@ -161,8 +161,8 @@ def test_an_object_that_is_stored_after_the_dump_is_copied(filled, path, backend
     [
         ("backup.sh", {"DJ_USER": "stranger"}, "there is no schema that begins with"),
         ("backup.sh", {"BWM_PREFIX": "nobody"}, "there is no schema that begins with nobody_"),
-        ("backup.sh", {"BWM_PREFIX": "x' OR '1'='1"}, "is no prefix"),
-        ("restore.sh", {"BWM_PREFIX": "nobody"}, "there is no dump database-* in it"),
+        ("backup.sh", {"BWM_PREFIX": "x' OR '1'='1"}, "cannot be a prefix"),
+        ("restore.sh", {"BWM_PREFIX": "nobody"}, "it has no dump database-*"),
         ("restore.sh", {"DJ_HOST": ""}, "DJ_HOST: is not set: name the server"),
         ("backup.sh", {"BWM_STORE": ""}, "BWM_STORE: is not set: name the folder of the store"),
     ],

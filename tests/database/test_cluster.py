@@ -85,7 +85,7 @@ def test_preparing_connects_or_says_why_not(database, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path)])
     assert runpy.run_path(str(path), run_name="prepare")["main"]() == []
     said = " ".join(capsys.readouterr().out.split())
-    assert f"below the prefix {database.settings.prefix}." in said
+    assert f"with the prefix {database.settings.prefix}." in said
     refused = run([sys.executable, path], database, DJ_PORT="1")
     assert refused.returncode == 1
     assert "the server cannot be reached" in " ".join(refused.stderr.split())
