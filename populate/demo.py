@@ -19,7 +19,6 @@ from populate.registration import register as entry
 from populate.registration import sessions as registration
 from populate.registration.register import Bar
 from populate.registration.upsert import Report
-from populate.workers import worker
 from schemas import MODULES, __version__, connection
 from schemas.settings import Settings
 
@@ -126,11 +125,6 @@ def register(settings: Settings, bar: Bar | None = None) -> list[Report]:
     """Register the simulated folder and its release list."""
     (listing,) = folder(settings).glob("*.csv")
     return entry.register(str(folder(settings)), listing, bar=bar)
-
-
-def populate(progress: worker.Progress | None = None) -> list[worker.TableResult]:
-    """Fill every table."""
-    return worker.run(progress=progress)
 
 
 def draw(target: Path) -> Path:

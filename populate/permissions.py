@@ -124,14 +124,11 @@ def apply(
     server, backend = dj.conn(), dj.conn().adapter.backend
     wanted = statements(backend, prefix, role, user, host, schemas)
     if password is None and not exists(user, host):
-        raise ServerError(
-            f"user {user!r} is new and has no password.", "server", "Give --password-file FILE."
-        )
+        raise _refused(f"user {user!r} is new and has no password.", "Give --password-file FILE.")
     if password is not None and not (password and password.isascii() and password.isprintable()):
         # Drivers and servers encode other characters differently.
-        raise ServerError(
+        raise _refused(
             f"the password of user {user!r} cannot be used.",
-            "server",
             "Use letters without accents, digits, signs and spaces.",
         )
     if role == "analyst":
@@ -166,22 +163,20 @@ def exists(user: str, host: str = "%") -> bool:
 def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
     """Reject names that a server would reject or misread."""
     if role not in ROLES:
-        raise ServerError(f"there is no role {role!r}.", "server", f"Roles: {', '.join(ROLES)}.")
+        raise _refused(f"there is no role {role!r}.", f"Roles: {', '.join(ROLES)}.")
     longest = LONGEST[backend]
     # A lone surrogate cannot be encoded; the pattern below rejects it, since it is no letter.
     n_taken = len(user if backend == "mysql" else user.encode(errors="replace"))
     taken = user.lower() in RESERVED_USERS or user.lower().startswith("pg_")
     groups = [f"{prefix}_{role}" for role in ROLES]
     if not re.fullmatch(r"\w[\w.@-]*", user) or n_taken > longest or taken or user in groups:
-        raise ServerError(
+        raise _refused(
             f"{_shown(user)} cannot be the name of a user.",
-            "server",
             f"Use up to {longest} letters, digits, and _ - . @ after the first.",
         )
     if not re.fullmatch(r"[\w.%:/-]{1,255}", host, re.ASCII):
-        raise ServerError(
+        raise _refused(
             f"{_shown(host)} cannot be a host.",
-            "server",
             "Use a name or address, with % for any part, e.g. 10.0.0.%.",
         )
 
@@ -192,15 +187,14 @@ def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -
     if role == "analyst" and not named:
         named = [user]
     if role == "admin" and named:
-        raise ServerError("an admin has no further schemas.", "server", "Leave out --schema.")
+        raise _refused("an admin has no further schemas.", "Leave out --schema.")
     for name in named:
         fine = re.fullmatch(r"[a-z][a-z0-9_]{0,47}", name)
         ours = name == prefix or name.startswith(f"{prefix}_")
         if not fine or ours or name in RESERVED or name.startswith("pg_"):
             why = "ours or the server's" if fine else "no name of a schema"
-            raise ServerError(
+            raise _refused(
                 f"{_shown(name)} is {why}.",
-                "server",
                 "Name another with --schema: lower-case letters, digits and underscores.",
             )
     return [connection.own_name(name, prefix) for name in named]
@@ -329,9 +323,8 @@ def _reject_taken(user: str, host: str, schemas: Sequence[str]) -> None:
     for name in schemas:
         owner = (user, host, _escaped(name)) if mysql else (user, name)
         if server.query(exists, (name,)).fetchone() and not server.query(owned, owner).fetchone():
-            raise ServerError(
+            raise _refused(
                 f"{name} exists and does not belong to {user!r}.",
-                "server",
                 "Name another with --schema, or grant rights on it by hand.",
             )
 
@@ -365,6 +358,10 @@ def _hashed(password: str, user: str) -> str:
 
     scope = upstream.driver_connection(dj.conn())
     return encrypt_password(password, user, scope=scope, algorithm="scram-sha-256")
+
+
+def _refused(what: str, remedy: str) -> ServerError:
+    return ServerError(what, "server", remedy)
 
 
 def _shown(text: str) -> str:

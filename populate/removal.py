@@ -88,12 +88,9 @@ def _delete(doomed: dj.Table) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """
     cascade = list(dj.Diagram.cascade(doomed))
     counts = {table.full_table_name: len(table) for table in cascade}
-    manual = [
-        table.full_table_name
-        for table in cascade
-        if counts[table.full_table_name] and not _can_be_filled(table)
-    ]
-    if manual:
+    # `populate` can insert the rows of imported and computed tables again, and no others.
+    by_hand = [table.full_table_name for table in cascade if not table.table_name.startswith("_")]
+    if manual := [name for name in by_hand if counts[name]]:
         raise _InsertedByHand(", ".join(manual))
     objects = _objects(cascade)
     with doomed.connection.transaction:
@@ -108,11 +105,6 @@ def _explain(error: Exception, key: Key) -> str:
     if isinstance(error, ServerError):
         return f"{key}: {error.what} {error.remedy}"
     return f"rows that were inserted by hand refer to {key}: {error}."
-
-
-def _can_be_filled(table: dj.Table) -> bool:
-    """Whether `populate` can insert the rows of a table again: it is imported or computed."""
-    return table.table_name.startswith("_")
 
 
 def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:

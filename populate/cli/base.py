@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -164,14 +163,7 @@ Session = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-class Format(str, Enum):
-    """The format of a table."""
-
-    table = "table"
-    csv = "csv"
-    parquet = "parquet"
-
-
+Format = Literal["table", "csv", "parquet"]
 As = Annotated[Format, typer.Option("--format", help="Format of the output.")]
 Out = Annotated[Path | None, typer.Option("--out", help="File to write to.")]
 
@@ -184,7 +176,7 @@ SHOWN = 50
 
 def check_format(form: Format, target: Path | None) -> None:
     """Refuse a format that cannot be printed."""
-    if form is Format.parquet and target is None:
+    if form == "parquet" and target is None:
         raise typer.BadParameter("--format parquet needs --out FILE")
 
 
@@ -193,7 +185,7 @@ def write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
     if target is None:
         table.to_csv(sys.stdout, index=False)
         return
-    write = table.to_parquet if form is Format.parquet else table.to_csv
+    write = table.to_parquet if form == "parquet" else table.to_csv
     try:
         write(target, index=False)
     except OSError as error:

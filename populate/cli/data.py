@@ -11,7 +11,6 @@ from populate.cli import display
 from populate.cli.base import (
     SHOWN,
     As,
-    Format,
     Out,
     app,
     check_format,
@@ -151,7 +150,7 @@ def units(
     sorting: Annotated[
         str | None, typer.Option(help="Name of a spike sorting; default each insertion's newest.")
     ] = None,
-    form: As = Format.table,
+    form: As = "table",
     target: Out = None,
 ) -> None:
     """List the units of a brain region and of all structures in it.
@@ -163,7 +162,7 @@ def units(
     from schemas import views
 
     table = views.fetch_units(views.units(region, criterion, release, sorting))
-    if form is Format.table and target is None:
+    if form == "table" and target is None:
         title = f"{len(table):,} units of {region}"
         shown = table.head(SHOWN).assign(amp_median=1e6 * table.amp_median)
         display.frame(title, shown, UNIT_LABELS)

@@ -11,7 +11,7 @@ from rich import filesize
 
 from populate.cli import display
 from populate.cli.base import app, connect, exit_with, load_settings, use_demo
-from populate.cli.display import out
+from populate.cli.display import err, out
 
 
 @app.command()
@@ -22,6 +22,7 @@ def demo() -> None:
     """
     use_demo()
     from populate import demo as steps
+    from populate.workers import worker
 
     settings = load_settings()
     started = time.monotonic()
@@ -29,12 +30,11 @@ def demo() -> None:
         written = steps.simulate(settings, display.bar(bars, "simulate"))
     title = "Simulated a release in" if written else "The simulated release is there already:"
     out.print(f"{title} {steps.folder(settings)}", soft_wrap=True)
-    with display.step("Starting the embedded server") as say:
+    with err.status("Starting the embedded server ..."):
         connect()
-        say("running")
     with display.bars() as bars:
         reports = steps.register(settings, lambda title: display.bar(bars, title))
-        results = steps.populate(display.table_bars(bars))
+        results = worker.run(progress=display.table_bars(bars))
     for report in reports:
         display.report(report)
     display.results(results)
@@ -45,7 +45,9 @@ def demo() -> None:
         out.print("Everything was there already: nothing was done twice.\n")
     display.contents()
     for question in (steps.RATES, steps.REACTIONS):
-        display.question(question.title, question.code, question.ask())
+        answer = question.ask()
+        display.frame(question.title, answer.reset_index() if answer.index.name else answer)
+        display.code(question.code)
     figure = steps.draw(settings.home / "demo" / "overview.png")
     out.print(f"Figure: {figure}\n", soft_wrap=True)
     out.print("Continue in the shell:\n")

@@ -42,15 +42,6 @@ err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 @contextmanager
-def step(title: str) -> Iterator[Callable[[str], None]]:
-    """Show that a step is running; yield a function that takes its result, printed at the end."""
-    ended = [""]
-    with err.status(f"{title} ..."):
-        yield lambda text: ended.__setitem__(0, text)
-    out.print(f"{title}: {ended[0]}", soft_wrap=True)
-
-
-@contextmanager
 def bars(*columns: ProgressColumn) -> Iterator[Progress]:
     """Show progress bars until the block ends; by default they count."""
     shown = (
@@ -176,12 +167,6 @@ def contents() -> None:
     for title, n in contents().items():
         shown.add_row(title, f"{n:,}")
     out.print(shown)
-
-
-def question(title: str, lines: str, answer: pd.DataFrame) -> None:
-    """Print a question, its answer, and the code that gives the answer."""
-    frame(title, answer.reset_index() if answer.index.name else answer)
-    code(lines)
 
 
 def code(lines: str) -> None:

@@ -10,7 +10,6 @@ from populate.cli import display
 from populate.cli.base import (
     SHOWN,
     As,
-    Format,
     Out,
     check_format,
     connect,
@@ -54,7 +53,7 @@ def show_release(name: Annotated[str, typer.Argument(help="Name of the release."
 def diff_releases(
     old: Annotated[str, typer.Argument(help="Name of a release.")],
     new: Annotated[str, typer.Argument(help="Name of the release to compare with it.")],
-    form: As = Format.table,
+    form: As = "table",
     target: Out = None,
 ) -> None:
     """List the insertions that a release added to another, and those that it left out.
@@ -66,7 +65,7 @@ def diff_releases(
     from populate.registration import releases
 
     table = releases.diff(old, new)
-    if form is not Format.table or target is not None:
+    if form != "table" or target is not None:
         write_frame(table, form, target)
         return
     display.frame(f"From {old} to {new}", releases.diff_by_lab(table))

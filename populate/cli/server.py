@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -50,18 +49,12 @@ def url() -> None:
     out.print(embedded.url(load_settings().home), soft_wrap=True)
 
 
-class Role(str, Enum):
-    """What a user of the server may do."""
-
-    reader = "reader"
-    analyst = "analyst"
-    worker = "worker"
-    admin = "admin"
-
-
 @server_app.command()
 def grant(
-    role: Annotated[Role, typer.Argument(help="What the user may do, see below.")],
+    role: Annotated[
+        Literal["reader", "analyst", "worker", "admin"],
+        typer.Argument(help="What the user may do, see below."),
+    ],
     user: Annotated[str, typer.Argument(help="User of the database server.")],
     apply: Annotated[
         bool, typer.Option("--apply", help="Run the statements instead of printing them.")
@@ -101,7 +94,7 @@ def grant(
         connect()
     from populate import permissions
 
-    wanted = (settings.prefix, role.value, user, host or "%", schema)
+    wanted = (settings.prefix, role, user, host or "%", schema)
     # Invalid names are refused here, before a password is asked for.
     statements = permissions.statements(settings.server_backend, *wanted)
     if not apply:
@@ -110,7 +103,7 @@ def grant(
     if password is None and not permissions.exists(user, host or "%") and sys.stdin.isatty():
         password = typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True)
     permissions.apply(*wanted, password)
-    out.print(f"{user} is {role.value} of {settings.prefix}.", markup=False)
+    out.print(f"{user} is {role} of {settings.prefix}.", markup=False)
 
 
 def _print_statements(statements: list[str], backend: str, user: str) -> None:

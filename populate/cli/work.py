@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
     from schemas.settings import Settings
 
 
-class LogFormat(str, Enum):
-    """The format of the log of workers."""
-
-    text = "text"
-    json = "json"
+LogFormat = Literal["text", "json"]
 
 
 @app.command()
@@ -76,7 +71,7 @@ def populate(
     else:
         results = _run_here(tables, settings, stale, log_format)
     n_failed = sum(len(result.failed) for result in results)
-    if log_format is not LogFormat.json:
+    if log_format != "json":
         _print_results(results, tables, n_failed, stale)
     if n_failed or any(result.kept for result in results):
         raise typer.Exit(1)
@@ -85,7 +80,7 @@ def populate(
 def _log_printer(form: LogFormat | None) -> OnResult:
     from populate.workers import log
 
-    return log.printer(form or LogFormat.text)
+    return log.printer(form or "text")
 
 
 def _run_here(
