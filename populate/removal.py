@@ -89,8 +89,8 @@ def _delete(doomed: dj.Table) -> tuple[dict[str, int], list[tuple[str, str]]]:
     cascade = list(dj.Diagram.cascade(doomed))
     counts = {table.full_table_name: len(table) for table in cascade}
     # `populate` can insert the rows of imported and computed tables again, and no others.
-    by_hand = [table.full_table_name for table in cascade if not table.table_name.startswith("_")]
-    if manual := [name for name in by_hand if counts[name]]:
+    unfilled = [table.full_table_name for table in cascade if not table.table_name.startswith("_")]
+    if manual := [name for name in unfilled if counts[name]]:
         raise _InsertedByHand(", ".join(manual))
     objects = _objects(cascade)
     with doomed.connection.transaction:
