@@ -8,15 +8,27 @@ close they come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.special import pdtr
 
 from schemas.maths.activity import compute_recording_rates
 from schemas.maths.ephys import LABEL_CRITERIA
+from schemas.maths.refractory import compute_sliding_refractory, judge_refractory_counts
+from schemas.maths.trains import (
+    add_up,
+    chunks,
+    first_minimum,
+    histograms,
+    intervals,
+    reduce_units,
+    smooth,
+    spans,
+    spikes_of,
+    starts,
+    unit_of,
+)
 
 METRICS = (
     "spike_count",
@@ -41,20 +53,6 @@ METRICS = (
 
 CONFIDENCE_METRICS = METRICS[14:]
 """What only the sliding test by confidence gives."""
-
-CHUNK = 250_000
-"""Spikes that are worked on at a time, in whole units: what fits into the cache of a processor."""
-
-SLIDING_WINDOW = 0.010
-"""(s) Longest refractory period of the sliding test."""
-CONTAMINATIONS = np.arange(0.5, 35, 0.5)
-"""(percent) Contaminations that the sliding test tries."""
-FORCED_RATE, FORCED_WINDOW = 0.5, 0.002
-"""(Hz, s) Rate above which a unit without a pair of spikes in that time is forced to pass."""
-COUNTED_BIN = 0.00025
-"""(s) Bin of the autocorrelogram of 2022."""
-COUNTED_BINS = np.array([5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40])
-"""Refractory periods of 2022, in those bins."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def compute_unit_metrics(
     """
     first, last = (times.min(), times.max()) if len(times) else (0.0, 0.0)
     parts = []
-    for units, spikes in _chunks(counts):
+    for units, spikes in chunks(counts):
         n = counts[units]
         t, a, d = (values[spikes] for values in (times, amplitudes, depths))
         parts.append(
@@ -192,14 +190,14 @@ def compute_amplitude_statistics(amplitudes: np.ndarray, counts: np.ndarray) -> 
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         level = _decibel(amplitudes)
-        mean = _reduce(np.add, level, counts) / counts
-        squares = _reduce(np.add, (level - np.repeat(mean, counts)) ** 2, counts)
+        mean = reduce_units(np.add, level, counts) / counts
+        squares = reduce_units(np.add, (level - np.repeat(mean, counts)) ** 2, counts)
         spread = np.sqrt(squares / np.where(counts > 1, counts - 1, np.nan))
         middle = _decibel(_middle_two(amplitudes, counts)).mean(axis=1)
-    lowest = _reduce(np.minimum, amplitudes, counts)
+    lowest = reduce_units(np.minimum, amplitudes, counts)
     return {
         "amp_min": lowest,
-        "amp_max": _reduce(np.maximum, amplitudes, counts),
+        "amp_max": reduce_units(np.maximum, amplitudes, counts),
         "amp_median": np.where(np.isnan(lowest), np.nan, 10 ** (middle / 20)),
         "amp_std_db": spread,
     }
@@ -213,7 +211,7 @@ def _decibel(amplitudes: np.ndarray) -> np.ndarray:
 def _middle_two(amplitudes: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Find the middle amplitudes of each unit (U, 2), the same twice for an odd count."""
     middle = np.full((len(counts), 2), np.nan, dtype=amplitudes.dtype)
-    start = _starts(counts)
+    start = starts(counts)
     # A unit at a time: numpy partitions one array, and sorting all spikes takes ten times longer.
     for unit in np.flatnonzero(counts):
         n = counts[unit]
@@ -246,7 +244,7 @@ def compute_presence(
         population standard deviation of the counts. Both are 0 without spikes.
     """
     n_bins = len(np.arange(first, last + width / 2, width))
-    index = np.floor((times - first) / width).astype(np.int64) + _unit_of(counts) * n_bins
+    index = np.floor((times - first) / width).astype(np.int64) + unit_of(counts) * n_bins
     table = np.bincount(index, minlength=n_bins * len(counts)).reshape(-1, n_bins)
     return {
         "presence_ratio": np.count_nonzero(table, axis=1) / n_bins,
@@ -272,8 +270,8 @@ def compute_drift(depths: np.ndarray, counts: np.ndarray, seconds: float) -> np.
         um/h; 0 for one spike; NaN without spikes, without duration, or with a NaN between.
     """
     change = np.abs(np.diff(depths.astype(float), prepend=0))
-    change[_starts(counts)[counts > 0]] = 0
-    return _reduce(np.add, change, counts) / (seconds or np.nan) * 3600
+    change[starts(counts)[counts > 0]] = 0
+    return reduce_units(np.add, change, counts) / (seconds or np.nan) * 3600
 
 
 def _contamination_metrics(
@@ -312,9 +310,9 @@ def compute_contamination(
     (U,) float array
         May exceed 1; 0 for one spike; NaN without spikes or duration.
     """
-    kept = _intervals(times, counts) > duplicate_interval
-    n = _sum(kept, counts)
-    violations = _sum(_intervals(times[kept], n) < refractory_period, n)
+    kept = intervals(times, counts) > duplicate_interval
+    n = add_up(kept, counts)
+    violations = add_up(intervals(times[kept], n) < refractory_period, n)
     with np.errstate(invalid="ignore"):
         rate = n / (seconds or np.nan)
         return violations / (2 * n * (refractory_period - duplicate_interval)) / rate
@@ -333,10 +331,10 @@ def compute_contamination_alt(
     (U,) float array
         0 for one spike; NaN without spikes.
     """
-    interval = _intervals(times, counts)
-    violations = _sum(interval < refractory_period, counts)
+    interval = intervals(times, counts)
+    violations = add_up(interval < refractory_period, counts)
     with np.errstate(invalid="ignore"):
-        c = _spans(times, counts) * violations / (2 * refractory_period * counts**2.0)
+        c = spans(times, counts) * violations / (2 * refractory_period * counts**2.0)
     return 2 * c / (1 + np.sqrt(1 + 4 * c))
 
 
@@ -386,25 +384,25 @@ def estimate_missed_spikes(
         Fraction, at most 0.5; NaN with `spikes_per_bin` x `min_bins` spikes or fewer.
     """
     estimate = np.full(len(counts), np.nan)
-    low, high = (_reduce(extreme, amplitudes, counts) for extreme in (np.minimum, np.maximum))
+    low, high = (reduce_units(extreme, amplitudes, counts) for extreme in (np.minimum, np.maximum))
     chosen = (counts > spikes_per_bin * min_bins) & np.isfinite(low) & np.isfinite(high)
     if not chosen.any():
         return estimate
-    values, n = _of_units(amplitudes, counts, chosen), counts[chosen]
+    values, n = spikes_of(amplitudes, counts, chosen), counts[chosen]
     low, high = low[chosen], high[chosen]
     flat = low == high
     low, high = np.where(flat, low - 0.5, low), np.where(flat, high + 0.5, high)
     low, high = low.astype(values.dtype), high.astype(values.dtype)
     n_bins = n // spikes_per_bin
-    filled, width = _histograms(values, n, low, high, n_bins)
+    filled, width = histograms(values, n, low, high, n_bins)
     # Density, though only ratios matter: which of two bins is nearer must not hang on rounding.
-    pdf = _smooth(filled / width / np.repeat(n, n_bins), n_bins, smoothing)
-    at, first = np.arange(len(pdf)), np.repeat(_starts(n_bins), n_bins)
-    peak = np.repeat(_first_minimum(-pdf, n_bins), n_bins)
+    pdf = smooth(filled / width / np.repeat(n, n_bins), n_bins, smoothing)
+    at, first = np.arange(len(pdf)), np.repeat(starts(n_bins), n_bins)
+    peak = np.repeat(first_minimum(-pdf, n_bins), n_bins)
     distance = np.where(at >= peak, np.abs(pdf - pdf[first]), np.inf)
-    cut = np.repeat(_first_minimum(distance, n_bins), n_bins)
-    beyond = _reduce(np.add, np.where(at >= cut, pdf, 0), n_bins)
-    estimate[chosen] = np.minimum(beyond / _reduce(np.add, pdf, n_bins), 0.5)
+    cut = np.repeat(first_minimum(distance, n_bins), n_bins)
+    beyond = reduce_units(np.add, np.where(at >= cut, pdf, 0), n_bins)
+    estimate[chosen] = np.minimum(beyond / reduce_units(np.add, pdf, n_bins), 0.5)
     return estimate
 
 
@@ -434,11 +432,11 @@ def compute_noise_cutoff(
         the top is empty or even.
     """
     cutoff = np.full(len(counts), np.nan)
-    low, high = (_reduce(extreme, amplitudes, counts) for extreme in (np.minimum, np.maximum))
+    low, high = (reduce_units(extreme, amplitudes, counts) for extreme in (np.minimum, np.maximum))
     chosen = (counts > 1) & (low >= 0) & (high > 0) & np.isfinite(high)
-    values, n, n_bins = _of_units(amplitudes, counts, chosen), counts[chosen], n_edges - 1
+    values, n, n_bins = spikes_of(amplitudes, counts, chosen), counts[chosen], n_edges - 1
     limits = np.zeros(len(n)), high[chosen].astype(float)
-    filled, _ = _histograms(values, n, *limits, np.full(len(n), n_bins))
+    filled, _ = histograms(values, n, *limits, np.full(len(n), n_bins))
     table = filled.reshape(-1, n_bins)
     at, peak = np.arange(n_bins), table.argmax(axis=1) if len(table) else np.array([], int)
     if method == "filled_bins":
@@ -475,253 +473,3 @@ def _sliding_refractory(
         return {**unknown, "sliding_rp_viol": passes}
     start = parameters.sliding_start or 0.0
     return compute_sliding_refractory(times, counts, sampling, start, contamination, confidence)
-
-
-def compute_sliding_refractory(
-    times: np.ndarray,
-    counts: np.ndarray,
-    sampling: float,
-    start: float,
-    contamination: float,
-    confidence: float,
-) -> dict[str, np.ndarray]:
-    """Tell with what confidence contamination can be excluded, at the best refractory period.
-
-    Were a share c of a unit's spikes not its own, 2 N r c w pairs would be expected closer than
-    w, with N spikes and r pairs of 1 to 2 s lag a spike and second; the confidence is the
-    Poisson probability of more pairs than there are. Periods are the samples up to 10 ms.
-
-    Parameters
-    ----------
-    times, counts
-        As in `compute_unit_metrics`.
-    sampling : float
-        Rate to which times are cut down (Hz).
-    start : float
-        Refractory periods up to this are not judged (s).
-    contamination, confidence : float
-        What is to be excluded, with what confidence (percent).
-
-    Returns
-    -------
-    dict
-        (U,) float arrays: `max_confidence` (percent) that contamination is below that asked for;
-        `min_contamination` (percent), least of `CONTAMINATIONS` that can be excluded, NaN if
-        none; `sliding_rp_viol`, 1 if that is no more than asked for (a pass, despite its name);
-        `sliding_rp_viol_forced`, 1 if a unit that does not pass has no pair closer than 2 ms at
-        a rate over 0.5 Hz; `n_spikes_below2`, those pairs. All NaN without spikes.
-    """
-    train = _Trains(times, counts, sampling, 2.0)
-    n_lags = round(SLIDING_WINDOW * sampling)
-    lags = train.count_lags(n_lags)
-    periods = (np.arange(n_lags) + 0.5) / sampling
-    rate = train.count_pairs(round(sampling), round(2 * sampling)) / np.maximum(counts, 1)
-    judged = periods > start
-    observed = np.cumsum(lags, axis=1)[:, judged]
-    # Expected pairs if all spikes were those of others.
-    expected = (rate * 2 * counts)[:, None] * (periods[judged] + 0.5 / sampling)
-
-    def exclude(percent: np.ndarray | float) -> np.ndarray:
-        share = np.broadcast_to(np.asarray(percent) / 100, len(counts))
-        return 100 * (1 - pdtr(observed, expected * share[:, None])).max(axis=1)
-
-    least = _least_excluded(exclude, len(counts), confidence)
-    passes = least <= contamination
-    below = lags[:, : int(np.argmax(periods > FORCED_WINDOW)) + 1].sum(axis=1)
-    found = {
-        "sliding_rp_viol": passes,
-        "sliding_rp_viol_forced": ~passes & (below == 0) & (rate > FORCED_RATE),
-        "max_confidence": exclude(contamination),
-        "min_contamination": least,
-        "n_spikes_below2": below,
-    }
-    return {name: np.where(counts > 0, values, np.nan) for name, values in found.items()}
-
-
-def _least_excluded(
-    exclude: Callable[[np.ndarray], np.ndarray], n_units: int, confidence: float
-) -> np.ndarray:
-    """Find the least of `CONTAMINATIONS` that is excluded, by bisection: confidence grows."""
-    low, high = np.zeros(n_units, int), np.full(n_units, len(CONTAMINATIONS))
-    for _ in range(len(CONTAMINATIONS).bit_length()):
-        middle = np.minimum((low + high) // 2, len(CONTAMINATIONS) - 1)
-        excluded = exclude(CONTAMINATIONS[middle]) >= confidence
-        open_ = low < high
-        high = np.where(open_ & excluded, middle, high)
-        low = np.where(open_ & ~excluded, middle + 1, low)
-    return np.append(CONTAMINATIONS, np.nan)[high]
-
-
-def judge_refractory_counts(
-    times: np.ndarray,
-    counts: np.ndarray,
-    sampling: float,
-    contamination: float,
-    confidence: float,
-) -> np.ndarray:
-    """Judge refractory periods by the number of pairs, as until 2022.
-
-    A unit passes if at any of `COUNTED_BINS` there are no more pairs than a Poisson count falls
-    short of with a probability of 1 - confidence, were the contamination as given. The rate is
-    that of pairs 0.5 to 1 s apart, and the duration that from the unit's first to last spike.
-
-    Parameters
-    ----------
-    times, counts
-        As in `compute_unit_metrics`.
-    sampling : float
-        Rate to which times are cut down (Hz).
-    contamination, confidence : float
-        Percent.
-
-    Returns
-    -------
-    (U,) float array
-        1 is a pass; 0 for one spike; NaN without spikes.
-    """
-    train = _Trains(times, counts, sampling, 2.0)
-    bin_ = round(COUNTED_BIN * sampling)
-    lags = train.count_lags((COUNTED_BINS[-1] + 1) * bin_)
-    observed = np.cumsum(lags, axis=1)[:, (COUNTED_BINS + 1) * bin_ - 1]
-    # The correlogram has a bin more than a second holds.
-    pairs = train.count_pairs(round(sampling / 2), round(sampling) + bin_)
-    rate = pairs / np.maximum(counts, 1) / 0.5
-    spans = np.nan_to_num(_spans(times, counts))
-    periods = COUNTED_BINS * COUNTED_BIN + 1e-6
-    expected = (2 * rate**2 * spans * contamination / 100)[:, None] * periods
-    # No pair is worth as much as one: a quantile of 0 lets nothing pass.
-    passes = pdtr(np.maximum(observed - 1, 0), expected) < 1 - confidence / 100
-    return np.where(counts > 0, passes.any(axis=1), np.nan)
-
-
-class _Trains:
-    """Spike trains of all units, end to end with a pause, so that no lag reaches across."""
-
-    def __init__(self, times: np.ndarray, counts: np.ndarray, sampling: float, pause: float):
-        samples = (times * sampling).astype(np.int64)
-        length = int(np.ptp(samples)) + int(pause * sampling) + 2 if len(samples) else 0
-        self.unit, self.counts = _unit_of(counts), counts
-        self.samples = samples + self.unit * length
-
-    def count_lags(self, n_lags: int) -> np.ndarray:
-        """Count pairs of spikes of a unit by lag in samples (U, n_lags)."""
-        total = np.zeros(len(self.counts) * n_lags, dtype=np.int64)
-        first, shift = np.arange(len(self.samples) - 1), 1
-        # A spike whose next but k is too far has no nearer one beyond: few are left soon.
-        while len(first):
-            lag = self.samples[first + shift] - self.samples[first]
-            near = lag < n_lags
-            first, lag = first[near], lag[near]
-            total += np.bincount(self.unit[first] * n_lags + lag, minlength=len(total))
-            shift += 1
-            first = first[: np.searchsorted(first, len(self.samples) - shift)]
-        return total.reshape(-1, n_lags)
-
-    def count_pairs(self, low: int, high: int) -> np.ndarray:
-        """Count pairs of spikes of a unit with a lag from `low` to below `high` samples (U,)."""
-        ends = (np.searchsorted(self.samples, self.samples + lag) for lag in (high, low))
-        return _sum(np.subtract(*ends), self.counts)
-
-
-def _chunks(counts: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Cut units (and their spikes) into runs of at most `CHUNK` spikes, or one unit."""
-    ends = np.cumsum(counts)
-    unit = spike = 0
-    while unit < max(len(counts), 1):
-        last = max(int(np.searchsorted(ends, spike + CHUNK, side="right")), unit + 1)
-        end = int(ends[last - 1]) if len(ends) else 0
-        yield slice(unit, last), slice(spike, end)
-        unit, spike = last, end
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    return np.cumsum(counts) - counts
-
-
-def _unit_of(counts: np.ndarray) -> np.ndarray:
-    return np.repeat(np.arange(len(counts)), counts)
-
-
-def _of_units(values: np.ndarray, counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    return values if chosen.all() else values[np.repeat(chosen, counts)]
-
-
-def _reduce(ufunc: np.ufunc, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Reduce the values of each unit; NaN without any."""
-    reduced = np.full(len(counts), np.nan)
-    filled = counts > 0
-    if filled.any():
-        reduced[filled] = ufunc.reduceat(values, _starts(counts)[filled])
-    return reduced
-
-
-def _sum(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Add up flags or integers of each unit; 0 without any."""
-    total = np.zeros(len(counts), dtype=np.int64)
-    filled = counts > 0
-    if filled.any():
-        total[filled] = np.add.reduceat(values, _starts(counts)[filled], dtype=np.int64)
-    return total
-
-
-def _intervals(times: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Time since the unit's spike before (S,); infinite for its first."""
-    interval = np.diff(times, prepend=-np.inf)
-    interval[_starts(counts)[counts > 0]] = np.inf
-    return interval
-
-
-def _spans(times: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Time from the first to the last spike of each unit (s); NaN without spikes."""
-    spans = np.full(len(counts), np.nan)
-    filled = counts > 0
-    start = _starts(counts)[filled]
-    spans[filled] = times[start + counts[filled] - 1] - times[start]
-    return spans
-
-
-def _histograms(
-    values: np.ndarray, counts: np.ndarray, low: np.ndarray, high: np.ndarray, n_bins: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Count the values of each unit in bins of its own, exactly as numpy.histogram.
-
-    Edges are those of numpy.linspace, to the bit; all values lie between `low` and `high`.
-
-    Returns
-    -------
-    filled, width : (sum of n_bins,) int and float arrays
-        Values in each bin and its width, bins unit after unit.
-    """
-    step = ((high - low) / n_bins).astype(low.dtype)
-    of_value = [np.repeat(each, counts) for each in (low, step, n_bins)]
-    index = np.minimum(((values - of_value[0]) / of_value[1]).astype(np.int64), of_value[2] - 1)
-    index -= values < index.astype(low.dtype) * of_value[1] + of_value[0]
-    above = (index + 1).astype(low.dtype) * of_value[1] + of_value[0]
-    index += (values >= above) & (index < of_value[2] - 1)
-    start = _starts(n_bins)
-    filled = np.bincount(index + np.repeat(start, counts), minlength=int(n_bins.sum()))
-    at = np.arange(len(filled)) - np.repeat(start, n_bins)
-    of_bin = [np.repeat(each, n_bins) for each in (low, step)]
-    left = at.astype(low.dtype) * of_bin[1] + of_bin[0]
-    right = (at + 1).astype(low.dtype) * of_bin[1] + of_bin[0]
-    right[start + n_bins - 1] = high
-    return filled, (right - left).astype(float)
-
-
-def _smooth(values: np.ndarray, lengths: np.ndarray, sd: float) -> np.ndarray:
-    """Smooth runs of values with a Gaussian, each reflected at its ends, in one convolution."""
-    margin = int(4 * sd + 0.5)
-    padded = lengths + 2 * margin
-    at = np.arange(padded.sum()) - np.repeat(_starts(padded) + margin, padded)
-    length = np.repeat(lengths, padded)
-    mirrored = at % (2 * length)
-    mirrored = np.minimum(mirrored, 2 * length - 1 - mirrored)
-    extended = values[mirrored + np.repeat(_starts(lengths), padded)]
-    return gaussian_filter1d(extended, sd, truncate=4.0)[(at >= 0) & (at < length)]
-
-
-def _first_minimum(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Position of the first minimum of each run of values."""
-    least = np.repeat(np.minimum.reduceat(values, _starts(lengths)), lengths)
-    at = np.where(values == least, np.arange(len(values)), len(values))
-    return np.minimum.reduceat(at, _starts(lengths))

@@ -12,6 +12,7 @@ from scipy import ndimage, stats
 
 from schemas.ephys import MetricsDefinition
 from schemas.maths import metrics
+from schemas.maths import trains as layout
 from schemas.maths.ephys import compute_passes
 from schemas.maths.metrics import METRICS, MetricParameters
 from schemas.sources.simulator import metrics as simulated
@@ -77,7 +78,7 @@ def population():
 def test_all_metrics_equal_those_of_the_simulator_whatever_is_done_at_a_time(
     population, monkeypatch, chunk
 ):
-    monkeypatch.setattr(metrics, "CHUNK", chunk)
+    monkeypatch.setattr(layout, "CHUNK", chunk)
     found = compute(*population)
     (times, counts), amps, depths = (
         lay_out(*population[0]),
@@ -410,7 +411,7 @@ def test_bins_are_those_of_numpy_on_every_edge(units):
     for kind in KINDS:
         limits = (low / 7).astype(kind), (high / 7).astype(kind)
         scaled = (values / 7).astype(kind)
-        filled, width = metrics._histograms(scaled, counts, *limits, n_bins)
+        filled, width = layout.histograms(scaled, counts, *limits, n_bins)
         start = np.cumsum(counts) - counts
         for k, first in enumerate(np.cumsum(n_bins) - n_bins):
             unit = scaled[start[k] : start[k] + counts[k]]
@@ -517,7 +518,7 @@ def test_what_passes_is_not_forced_to(population):
 @given(st.lists(st.lists(st.integers(0, 500), max_size=25), max_size=5))
 def test_lags_equal_a_loop_over_pairs(units):
     units = [np.sort(unit) / 100 for unit in units]
-    train = metrics._Trains(*lay_out(*units), 100.0, 5.0)
+    train = layout.Trains(*lay_out(*units), 100.0, 5.0)
     lags, pairs = train.count_lags(40), train.count_pairs(30, 200)
     for k, unit in enumerate(units):
         all_lags = lags_by_loop(unit, 100.0)
