@@ -26,6 +26,7 @@ class Wheel(imported.ImportedFromFiles, dj.Imported):
     n_samples   : int32    # number of samples
     wheel_start : float64  # (s) time of the first sample
     wheel_end   : float64  # (s) time of the last sample
+    wheel_unit  : varchar(3)  # unit of the released positions: rad, cm or deg
     wheel_trace : <parquet@{storage.STORE}>  # columns time (s) and position (rad)
     """
 
@@ -40,7 +41,8 @@ class Wheel(imported.ImportedFromFiles, dj.Imported):
         """Return the trace, its length and its span."""
         trace = storage.pack({"time": loaded.time, "position": loaded.position})
         span = {"wheel_start": loaded.time[0], "wheel_end": loaded.time[-1]}
-        return {"n_samples": trace.n_rows, **span, "wheel_trace": trace}, {}
+        facts = {"n_samples": trace.n_rows, **span, "wheel_unit": loaded.unit}
+        return {**facts, "wheel_trace": trace}, {}
 
 
 @schema

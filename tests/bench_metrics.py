@@ -95,7 +95,7 @@ def _sliding(t):
     least, below = excluded.min() if len(excluded) else np.nan, lags[:61].sum()
     return {
         "sliding_rp_viol": float(least <= 10),
-        "sliding_rp_viol_forced": float(not least <= 10 and below == 0 and rate > 0.5),
+        "sliding_rp_viol_forced": float(np.isnan(least) and below == 0 and rate > 0.5),
         "max_confidence": confidence[CONTAMINATIONS == 10].item(),
         "min_contamination": least,
         "n_spikes_below2": below,

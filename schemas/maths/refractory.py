@@ -18,7 +18,7 @@ SLIDING_WINDOW = 0.010
 CONTAMINATIONS = np.arange(0.5, 35, 0.5)
 """(percent) Contaminations that the sliding test tries."""
 FORCED_RATE, FORCED_WINDOW = 0.5, 0.002
-"""(Hz, s) Rate above which a unit without a pair of spikes in that time is forced to pass."""
+"""(Hz, s) Rate above which a unit without a pair of spikes within that time is forced to pass."""
 COUNTED_BIN = 0.00025
 """(s) Bin of the autocorrelogram of 2022."""
 COUNTED_BINS = np.array([5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40])
@@ -33,7 +33,7 @@ def compute_sliding_refractory(
     contamination: float,
     confidence: float,
 ) -> dict[str, np.ndarray]:
-    """Tell with what confidence contamination can be excluded, at the best refractory period.
+    """Compute the confidence that contamination is excluded, at the best refractory period.
 
     Were a share c of a unit's spikes not its own, 2 N r c w pairs would be expected closer than
     w, with N spikes and r pairs of 1 to 2 s lag a spike and second; the confidence is the
@@ -56,8 +56,9 @@ def compute_sliding_refractory(
         (U,) float arrays: `max_confidence` (percent) that contamination is below that asked for;
         `min_contamination` (percent), least of `CONTAMINATIONS` that can be excluded, NaN if
         none; `sliding_rp_viol`, 1 if that is no more than asked for (a pass, despite its name);
-        `sliding_rp_viol_forced`, 1 if a unit that does not pass has no pair closer than 2 ms at
-        a rate over 0.5 Hz; `n_spikes_below2`, those pairs. All NaN without spikes.
+        `sliding_rp_viol_forced`, 1 if no contamination can be excluded (`min_contamination` is
+        NaN), no pair is closer than 2 ms and the rate is above 0.5 Hz; `n_spikes_below2`, number
+        of those pairs. All NaN without spikes.
     """
     train = trains.Trains(times, counts, sampling, 2.0)
     n_lags = round(SLIDING_WINDOW * sampling)
@@ -78,7 +79,7 @@ def compute_sliding_refractory(
     below = lags[:, : int(np.argmax(periods > FORCED_WINDOW)) + 1].sum(axis=1)
     found = {
         "sliding_rp_viol": passes,
-        "sliding_rp_viol_forced": ~passes & (below == 0) & (rate > FORCED_RATE),
+        "sliding_rp_viol_forced": np.isnan(least) & (below == 0) & (rate > FORCED_RATE),
         "max_confidence": exclude(contamination),
         "min_contamination": least,
         "n_spikes_below2": below,

@@ -10,7 +10,11 @@ import numpy as np
 from scipy import ndimage, signal
 
 RESOLUTIONS = (4096, 2048, 1024)
-"""Counts a revolution of the encoders in use: 1024 lines, of which 4, 2 or 1 edges are counted."""
+"""Counts per revolution of the encoders: 1024 lines, of which 4, 2 or 1 edges are counted."""
+UNITS = {"rad": 1.0, "cm": 3.1, "deg": 180 / np.pi}
+"""Units in which positions were released, per radian; cm on the surface of a wheel of 6.2 cm."""
+LARGEST_STEP = 16
+"""(count) Median steps above this are not those of an encoder: one edge of X1 is 4 counts of X4."""
 
 
 def interpolate(
@@ -156,6 +160,40 @@ def infer_resolution(position: np.ndarray) -> int:
         return RESOLUTIONS[0]
     step = np.median(np.abs(np.diff(position)))
     return min(RESOLUTIONS, key=lambda counts: abs(2 * np.pi / counts - step))
+
+
+def infer_unit(position: np.ndarray) -> str | None:
+    """Infer the unit of a trace from its steps, which are whole counts of the encoder.
+
+    The finest count is 2 pi / 4096 rad (X4); an edge of X2 and X1 is 2 and 4 of these counts. A
+    radian is 3.1 cm on the wheel, so steps that are whole counts in one unit are not in the
+    others. The reference (`ibllib`, `infer_wheel_units`) compares the median step with the counts
+    of radians and centimetres; this function agrees wherever the steps are whole counts, and
+    knows degrees.
+
+    Parameters
+    ----------
+    position : (n,) float array
+        Position as released, in any unit of `UNITS`.
+
+    Returns
+    -------
+    str or None
+        A name in `UNITS`; None where the steps fit no unit. A trace that never moves is the same
+        in every unit: `rad`.
+    """
+    step = np.abs(np.diff(position))
+    step = step[step > 0]
+    if not len(step):
+        return "rad"
+    shares = {}
+    for unit, per_radian in UNITS.items():
+        counts = step / (2 * np.pi * per_radian / RESOLUTIONS[0])
+        whole = np.abs(counts - np.round(counts)) < 0.05
+        plausible = 0.5 < np.median(counts) < LARGEST_STEP
+        shares[unit] = float((whole & (counts > 0.5)).mean()) if plausible else 0.0
+    best = max(shares, key=lambda unit: shares[unit])
+    return best if shares[best] > 0.5 else None
 
 
 def find_moves(

@@ -28,10 +28,14 @@ class Trials:
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """Wheel trace: `time` (n,) seconds ascending, `position` (n,) radians, + counter-clockwise."""
+    """Wheel trace: `time` (n,) seconds ascending, `position` (n,) radians, + counter-clockwise.
+
+    `unit` is that of the released positions: rad, cm or deg.
+    """
 
     time: np.ndarray
     position: np.ndarray
+    unit: str = "rad"
     files: tuple[FileRead, ...] = ()
 
 

@@ -409,19 +409,50 @@ TIMES, POSITION = "alf/_ibl_wheel.timestamps.npy", "alf/_ibl_wheel.position.npy"
 
 
 def test_the_wheel_is_read_bit_by_bit(tmp_path):
-    time, position = np.array([0.1, 0.1, 0.30000000000000004]), np.array([0.0, -1.5e-3, 3.0])
+    time = np.array([0.1, 0.1, 0.30000000000000004])
+    position = 2 * np.pi / 4096 * np.array([0.0, -1.0, 3.0])
     wheel = alf.behavior.read_wheel(write(tmp_path, {TIMES: time, POSITION: position}))
     assert wheel.time.tobytes() == time.tobytes()
     assert wheel.position.tobytes() == position.tobytes()
+    assert wheel.unit == "rad"
     assert [f.path for f in wheel.files] == [TIMES, POSITION]
+
+
+COUNTS = np.random.default_rng(5).choice([-1, 1], 400).cumsum() + 7
+
+
+@pytest.mark.parametrize(("unit", "turn"), [("rad", 2 * np.pi), ("cm", 6.2 * np.pi), ("deg", 360)])
+@pytest.mark.parametrize("edges", [1, 2, 4])
+def test_positions_of_any_unit_are_stored_in_radians(tmp_path, unit, turn, edges):
+    position = turn / (1024 * edges) * COUNTS
+    files = write(tmp_path, {TIMES: np.arange(400.0), POSITION: position})
+    wheel = alf.behavior.read_wheel(files)
+    assert wheel.unit == unit
+    np.testing.assert_allclose(wheel.position, 2 * np.pi / (1024 * edges) * COUNTS, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        np.random.default_rng(6).normal(size=400).cumsum(),
+        1e3 * 2 * np.pi / 4096 * COUNTS,
+        1e-3 * 2 * np.pi / 4096 * COUNTS,
+        0.05 * COUNTS,
+    ],
+    ids=["noise", "thousand times", "thousandth", "other step"],
+)
+def test_positions_whose_unit_cannot_be_inferred_are_refused(tmp_path, position):
+    files = write(tmp_path, {TIMES: np.arange(400.0), POSITION: position})
+    with pytest.raises(InconsistentData, match=r"wheel\.position\.npy.*unit .* cannot be inferred"):
+        alf.behavior.read_wheel(files)
 
 
 def test_column_vectors_are_vectors(tmp_path):
     wheel = alf.behavior.read_wheel(
-        write(tmp_path, {TIMES: [[1.0], [2.0]], POSITION: [[0.1], [0.2]]})
+        write(tmp_path, {TIMES: [[1.0], [2.0]], POSITION: [[0.0], [2 * np.pi / 1024]]})
     )
     assert wheel.time.tolist() == [1.0, 2.0]
-    assert wheel.position.tolist() == [0.1, 0.2]
+    assert wheel.position.tolist() == [0.0, 2 * np.pi / 1024]
 
 
 def test_times_between_two_points_are_interpolated(tmp_path):

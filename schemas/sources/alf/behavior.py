@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.maths.wheel import UNITS, infer_unit
 from schemas.sources.alf.kinds import TASK, names_of, reads
 from schemas.sources.alf.names import (
     INTEGER_TRIAL_COLUMNS,
@@ -122,7 +123,8 @@ def read_wheel(files: Files) -> Wheel:
     Returns
     -------
     Wheel
-        Time (n,) in seconds, ascending; position (n,) in radians, + counter-clockwise.
+        Time (n,) in seconds, ascending; position (n,) in radians, + counter-clockwise; the unit
+        of the released positions.
     """
     reader, named = Reader(files), by_name(files)
     records = [need(reader, named, name) for name in WHEEL_FILES]
@@ -136,7 +138,15 @@ def read_wheel(files: Files) -> Wheel:
     times = floats(vector(released, times_path), times_path)
     check_lengths({times_path: len(times), position_path: len(position)})
     check_times(times, times_path)
-    return Wheel(times, position, reader.files)
+    unit = infer_unit(position)
+    if unit is None:
+        step = float(np.median(np.abs(np.diff(position))))
+        what = (
+            f"the unit of the positions cannot be inferred: their median step {step:g} is no count "
+            "of an encoder of 1024 lines (X1, X2, X4) in rad, cm or degrees."
+        )
+        raise InconsistentData(what, position_path, REPORT)
+    return Wheel(times, position / UNITS[unit], unit, reader.files)
 
 
 def _interpolate(points: np.ndarray, count: int, path: Path) -> np.ndarray:

@@ -205,7 +205,7 @@ def _sliding_refractory(spikes: UnitSpikes) -> pd.DataFrame:
     share[~(share < 35)] = np.nan
     passes = np.where(n > 0, share <= 100 * CONTAMINATION, np.nan)
     below = acg[:, :61].sum(axis=1)
-    forced = np.where(n > 0, (passes == 0) & (below == 0) & (rate > 0.5), np.nan)
+    forced = np.where(n > 0, np.isnan(share) & (below == 0) & (rate > 0.5), np.nan)
     return pd.DataFrame(
         {
             "slidingRP_viol": passes,

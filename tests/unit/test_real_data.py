@@ -1,0 +1,58 @@
+"""Real data and the results of the reference, where they are beside the project."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from schemas import ephys
+from schemas.maths import metrics, wheel
+
+RELEASED_NAMES = {
+    "amp_std_dB": "amp_std_db",
+    "slidingRP_viol": "sliding_rp_viol",
+    "slidingRP_viol_forced": "sliding_rp_viol_forced",
+}
+(RULE,) = (
+    row for row in ephys.MetricsDefinition.contents if row["metrics_definition"] == "ibl_2024"
+)
+
+
+def test_metrics_of_500_real_clusters_equal_those_of_the_reference(real):
+    spikes = np.load(real / "reference" / "ephys_120s_metrics_input.npz")
+    expected = pd.read_parquet(real / "reference" / "ephys_120s_metrics_ibllib410.pqt")
+    expected = expected.rename(columns=RELEASED_NAMES)
+    order = np.lexsort((spikes["times"], spikes["clusters"]))
+    arrays = (spikes[name][order] for name in ("times", "amps", "depths"))
+    of_2024 = metrics.MetricParameters(
+        **{k: v for k, v in RULE.items() if k not in ("metrics_definition", "criterion")}
+    )
+    counts = np.bincount(spikes["clusters"], minlength=len(expected))
+    found = metrics.compute_unit_metrics(*arrays, counts, of_2024)
+    assert len(expected) == 500
+    assert (counts > 0).sum() == 289
+    for name in metrics.METRICS:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-12, err_msg=name)
+    for name in ("sliding_rp_viol", "sliding_rp_viol_forced", "min_contamination", "drift"):
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "n_moves"),
+    [("wheel_fpga_cm", 6.2 * np.pi / 4096, 64), ("wheel_rotary_samples", 1.0, 14)],
+)
+def test_movements_of_real_wheels_equal_those_of_the_reference(real, name, count, n_moves):
+    trace = np.load(real / "reference" / f"{name}.npz")
+    even, position = wheel.interpolate(trace["timestamps"], trace["position"], 1000.0)
+    thresholds = 8 * count, 1.5 * count
+    onset, offset = wheel.find_moves(position, 1000.0, *thresholds, 0.2, 0.1, 0.05)
+    assert len(onset) == n_moves
+    np.testing.assert_allclose(even[onset], trace["onsets"], atol=1e-7)
+    np.testing.assert_allclose(even[offset], trace["offsets"], atol=1e-7)
+    amplitude = wheel.compute_peak_amplitude(position, onset, offset)
+    np.testing.assert_allclose(amplitude, trace["amps"], atol=1e-8)
+
+
+def test_the_unit_of_a_real_wheel_in_centimetres_is_inferred(real):
+    position = np.load(real / "reference" / "wheel_fpga_cm.npz")["position"]
+    assert wheel.infer_unit(position) == "cm"
+    assert wheel.infer_resolution(position / wheel.UNITS["cm"]) == 2048
