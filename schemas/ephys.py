@@ -347,6 +347,7 @@ class UnitCriterion(dj.Lookup):
         "criterion, refractory_metric, min_refractory, max_noise_cutoff, min_amplitude, "
         "criterion_description",
         ("ibl_2022", "sliding_rp_viol", 1.0, 20.0, 50e-6, "release of 2022, papers and slides"),
+        ("ibl_2022_10", "sliding_rp_viol", 1.0, 5.0, 50e-6, "labels from 2022-10-04 to 2024"),
         ("ibl_2024", "max_confidence", 90.0, 5.0, 50e-6, "metrics since 2024"),
     )
 

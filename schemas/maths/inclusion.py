@@ -6,8 +6,17 @@ import numpy as np
 
 from schemas.maths.groups import summarise_groups
 
-STEPS = ("all", "good", "in_region", "session_units", "region_sessions", "region_units")
-"""Steps of the chain of the Brain-Wide Map, each on what the one before has left."""
+STEPS = {
+    "all": "Session and insertion QC",
+    "error_trials": "Minimum {min_error_trials} error trials",
+    "good": "Single unit QC",
+    "in_region": "Gray matter regions",
+    "session_units": "Minimum {min_session_units} units per region",
+    "region_sessions": "Minimum {min_region_sessions} sessions per region",
+    "region_units": "Minimum {min_region_units} units per region",
+}
+"""Steps of the chain of the Brain-Wide Map, each on the units that the step before has left, with
+the names in which they were published."""
 
 
 def compute_chain(
@@ -15,6 +24,8 @@ def compute_chain(
     is_outside: np.ndarray,
     is_good: np.ndarray,
     session: np.ndarray,
+    n_error_trials: np.ndarray,
+    min_error_trials: int,
     min_session_units: int,
     min_region_sessions: int,
     min_region_units: int,
@@ -33,6 +44,10 @@ def compute_chain(
         Whether the unit is good.
     session : (U,) array
         Session of each unit.
+    n_error_trials : (U,) int array
+        Error trials of the session of each unit.
+    min_error_trials : int
+        Step `error_trials` keeps the sessions with at least so many error trials.
     min_session_units : int
         Step `session_units` keeps the pairs of region and session with at least so many units.
     min_region_sessions : int
@@ -48,6 +63,7 @@ def compute_chain(
     region, session = (np.unique(name, return_inverse=True)[1] for name in (region_id, session))
     pair = region * (session.max(initial=0) + 1) + session
     left = [np.ones(len(region), dtype=bool)]
+    left.append(left[-1] & (n_error_trials >= min_error_trials))
     left.append(left[-1] & is_good)
     left.append(left[-1] & ~is_outside)
     left.append(left[-1] & (_count(pair, left[-1]) >= min_session_units))

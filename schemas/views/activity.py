@@ -6,7 +6,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, atlas, ephys, rows
+from schemas import activity, atlas, behavior, ephys, rows
 from schemas.maths import inclusion as maths
 from schemas.views import ephys as choose
 from schemas.views.session import require
@@ -134,10 +134,12 @@ def fetch_inclusion_chain(
     Returns
     -------
     pandas.DataFrame
-        Indexed by `step`: `all`; `good`; `in_region`, not in void or root, and located;
-        `session_units`, enough units of the region in the session; `region_sessions`, enough such
-        sessions of the region; `region_units`, enough units of the region. Columns `units`,
-        `regions` (of the mapping; void and root count in the first two), `insertions`,
+        Indexed by `step`, under the published names; by the rule `bwm` these are: Session and
+        insertion QC; Minimum 3 error trials (of the session, among the trials that the mask of
+        the rule leaves in use; sessions without imported trials have none); Single unit QC; Gray
+        matter regions (located, and not in void or root); Minimum 5 units per region (in the
+        session); Minimum 2 sessions per region; Minimum 20 units per region. Columns `units`,
+        `regions` (of the mapping; void and root count in the first three), `insertions`,
         `sessions`.
 
     Raises
@@ -178,13 +180,14 @@ def fetch_included_units(
         The key of each unit, and `region_id`, its region in the mapping of the rule.
     """
     table, steps = _apply_chain(criterion, release_name, sorting, rule)
-    return table.loc[steps[maths.STEPS[-1]], [*UNIT, "region_id"]].reset_index(drop=True)
+    left = list(steps.values())[-1]
+    return table.loc[left, [*UNIT, "region_id"]].reset_index(drop=True)
 
 
 def _apply_chain(
     criterion: str, release_name: str | None, sorting: str | None, rule: str
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Fetch all units with their regions, and which of them each step leaves."""
+    """Fetch all units with their regions, and which of them each published step leaves."""
     require(ephys.UnitCriterion, "criterion", criterion)
     limits = require(activity.InclusionRule, "inclusion_rule", rule)
     chosen = choose.sorts(sorting, release_name).proj()
@@ -197,9 +200,17 @@ def _apply_chain(
         (table.region_id.isna() | table.region_id.isin(atlas.OUTSIDE)).to_numpy(bool),
         table.is_good.notna().to_numpy(),
         table.eid.to_numpy(),
-        *(limits[f"min_{name}"] for name in maths.STEPS[3:]),
+        table.eid.map(_count_errors(limits["trial_mask"])).fillna(0).to_numpy(int),
+        *(limits[f"min_{name}"] for name in maths.STEPS if f"min_{name}" in limits),
     )
-    return table, steps
+    return table, {maths.STEPS[name].format(**limits): left for name, left in steps.items()}
+
+
+def _count_errors(trial_mask: str) -> pd.Series:
+    """Count the error trials of each session among the trials that a mask leaves in use."""
+    used = behavior.TrialMask.Trial & {"trial_mask": trial_mask, "is_used": True}
+    errors = (behavior.Trials.Trial & "feedback_type = -1").proj() & used.proj()
+    return rows.frame(dj.U("eid").aggr(errors, n_errors="count(*)")).set_index("eid").n_errors
 
 
 def _locate(units: dj.expression.QueryExpression, mapping: str) -> pd.DataFrame:

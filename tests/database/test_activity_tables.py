@@ -217,19 +217,25 @@ def located(planted, release):
     return units.assign(region_id=units.region_id.map(beryl))
 
 
-@pytest.mark.parametrize(("rule", "limits"), [("bwm", (5, 2, 20)), ("any_unit", (1, 1, 1))])
+@pytest.mark.parametrize(("rule", "limits"), [("bwm", (5, 2, 20, 3)), ("any_unit", (1, 1, 1, 0))])
 def test_the_inclusion_chain_is_that_of_pandas(populated, located, rule, limits):
     left = located
-    steps = {"all": left}
-    steps["good"] = left = left[left.is_good_2022.astype(bool)]
+    n_units, n_sessions, n_region_units, n_errors = limits
+    steps = {"Session and insertion QC": left}
+    trials = rows.frame(behavior.Trials.Trial * behavior.TrialMask.Trial)
+    used = trials[(trials.trial_mask == {"bwm": "bwm", "any_unit": "all"}[rule]) & trials.is_used]
+    errors = (used.feedback_type == -1).groupby(used.eid).sum()
+    left = left[left.eid.map(errors).fillna(0) >= n_errors]
+    steps[f"Minimum {n_errors} error trials"] = left
+    steps["Single unit QC"] = left = left[left.is_good_2022.astype(bool)]
     left = left[left.region_id.notna() & ~left.region_id.isin(atlas.OUTSIDE)]
-    steps["in_region"] = left
-    left = left.groupby(["region_id", "eid"]).filter(lambda pair: len(pair) >= limits[0])
-    steps["session_units"] = left
-    left = left.groupby("region_id").filter(lambda one: one.eid.nunique() >= limits[1])
-    steps["region_sessions"] = left
-    left = left.groupby("region_id").filter(lambda one: len(one) >= limits[2])
-    steps["region_units"] = left
+    steps["Gray matter regions"] = left
+    left = left.groupby(["region_id", "eid"]).filter(lambda pair: len(pair) >= n_units)
+    steps[f"Minimum {n_units} units per region"] = left
+    left = left.groupby("region_id").filter(lambda one: one.eid.nunique() >= n_sessions)
+    steps[f"Minimum {n_sessions} sessions per region"] = left
+    left = left.groupby("region_id").filter(lambda one: len(one) >= n_region_units)
+    steps[f"Minimum {n_region_units} units per region"] = left
     found = views.fetch_inclusion_chain("ibl_2022", rule=rule)
     assert found.index.tolist() == list(steps)
     for name, step in steps.items():

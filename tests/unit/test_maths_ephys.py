@@ -12,6 +12,7 @@ from schemas.maths.ephys import LABEL_CRITERIA, compute_passes, sort_by_cluster
 NAN = float("nan")
 CRITERIA = {
     "ibl_2022": ("sliding_rp_viol", 1.0, 20.0, 50e-6),
+    "ibl_2022_10": ("sliding_rp_viol", 1.0, 5.0, 50e-6),
     "ibl_2024": ("max_confidence", 90.0, 5.0, 50e-6),
 }
 quick = settings(max_examples=60, deadline=None)

@@ -12,12 +12,15 @@ NAN = float("nan")
 quick = settings(max_examples=60, deadline=None)
 
 
-def chain(table, *limits):
+def chain(table, *limits, min_errors=3, errors=None):
     columns = zip(*table, strict=True) if table else ([], [], [])
     region, session, good = (np.array(list(column)) for column in columns)
     region = region.astype(int)
-    found = maths.compute_chain(region, region == 0, good.astype(bool), session, *limits)
-    assert tuple(found) == maths.STEPS
+    n_errors = np.array([(errors or {}).get(name, min_errors) for name in session], int)
+    found = maths.compute_chain(
+        region, region == 0, good.astype(bool), session, n_errors, min_errors, *limits
+    )
+    assert list(found) == list(maths.STEPS)
     return found
 
 
@@ -38,19 +41,26 @@ def test_the_chain_manually():
         + [(0, "a", False)]
     )
     found = chain(table, 2, 2, 5)
-    assert counts(found) == [29, 23, 14, 13, 9, 5]
+    assert counts(found) == [29, 29, 23, 14, 13, 9, 5]
     assert np.flatnonzero(found["region_units"]).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_units_of_sessions_that_do_not_count_do_not_count_for_the_region():
     table = [(7, "a", True)] * 5 + [(7, "b", True)] * 5 + [(7, "c", True)] * 4
-    assert counts(chain(table, 5, 2, 11)) == [14, 14, 14, 10, 10, 0]
-    assert counts(chain(table, 4, 2, 11)) == [14] * 6
+    assert counts(chain(table, 5, 2, 11)) == [14, 14, 14, 14, 10, 10, 0]
+    assert counts(chain(table, 4, 2, 11)) == [14] * 7
+
+
+@pytest.mark.parametrize(("n_errors", "left"), [(2, 9), (3, 14), (4, 14)])
+def test_sessions_with_too_few_error_trials_are_left_out(n_errors, left):
+    table = [(7, "a", True)] * 5 + [(7, "b", True)] * 9
+    found = chain(table, 1, 1, 1, errors={"a": n_errors})
+    assert counts(found) == [14] + [left] * 6
 
 
 @pytest.mark.parametrize("table", [[], [(0, "a", True)], [(7, "a", False)]])
 def test_nothing_is_left_of_nothing(table):
-    assert counts(chain(table, 1, 1, 1))[2:] == [0, 0, 0, 0]
+    assert counts(chain(table, 1, 1, 1))[3:] == [0, 0, 0, 0]
 
 
 units = st.lists(
@@ -63,7 +73,7 @@ units = st.lists(
 def test_the_chain_is_that_of_pandas(table, min_session, min_sessions, min_region):
     found = chain(table, min_session, min_sessions, min_region)
     left = pd.DataFrame(table, columns=["region", "session", "good"])
-    steps = [left, left := left[left.good.astype(bool)], left := left[left.region != 0]]
+    steps = [left, left, left := left[left.good.astype(bool)], left := left[left.region != 0]]
     left = left.groupby(["region", "session"]).filter(lambda pair: len(pair) >= min_session)
     steps.append(left)
     left = left.groupby("region").filter(lambda one: one.session.nunique() >= min_sessions)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from schemas import ephys
-from schemas.maths import metrics, wheel
+from schemas import activity, ephys
+from schemas.maths import inclusion, metrics, wheel
+from schemas.maths.ephys import compute_passes
 
 RELEASED_NAMES = {
     "amp_std_dB": "amp_std_db",
@@ -56,3 +57,25 @@ def test_the_unit_of_a_real_wheel_in_centimetres_is_inferred(real):
     position = np.load(real / "reference" / "wheel_fpga_cm.npz")["position"]
     assert wheel.infer_unit(position) == "cm"
     assert wheel.infer_resolution(position / wheel.UNITS["cm"]) == 2048
+
+
+def test_labels_released_in_2022_are_those_of_the_criterion_ibl_2022_10(real):
+    units = pd.read_parquet(real / "clusters_real_220626.pqt")
+    (rule,) = (row for row in ephys.UnitCriterion.contents if row["criterion"] == "ibl_2022_10")
+    released = units.rename(columns=RELEASED_NAMES)
+    values = {n: released[n].to_numpy(float) for n in ("sliding_rp_viol", *TESTED)}
+    thresholds = (rule[n] for n in ("min_refractory", "max_noise_cutoff", "min_amplitude"))
+    found = compute_passes(values, len(units), rule["refractory_metric"], *thresholds)
+    assert len(units) == 220_626
+    assert found["is_good"].sum() == 18_777
+    np.testing.assert_array_equal(found["is_good"], units.label)
+
+
+TESTED = ("noise_cutoff", "amp_median")
+
+
+def test_the_steps_of_the_inclusion_chain_have_the_published_names(real):
+    published = pd.read_csv(real / "inclusion_info.csv", index_col=0)
+    (rule,) = (r for r in activity.InclusionRule.contents if r["inclusion_rule"] == "bwm")
+    names = [name.format(**rule) for name in inclusion.STEPS.values()]
+    assert names == published.index.unique().tolist()
