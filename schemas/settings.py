@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +61,35 @@ ENVIRONMENT = {
     "BWM_ALYX_PAGE_SIZE": "alyx.page_size",
 }
 """Environment variables and the keys of the file that they overrule."""
+
+OF_DATAJOINT = frozenset(
+    (
+        "connection.charset",
+        "connection.init_function",
+        "custom",
+        "database.reconnect",
+        "display.limit",
+        "display.show_tuple_count",
+        "display.width",
+        "enable_python_native_blobs",
+        "add_hidden_timestamp",
+        "fetch_format",
+        "filepath_checksum_size_limit",
+        "loglevel",
+        "query_cache",
+        "safemode",
+        "stores",
+    )
+)
+"""Keys of a `dj_local_conf.json` that DataJoint itself saved; none of them is ours."""
+
+OWN_KEYS = ("bwm.", "alyx.")
+"""Beginnings of keys that only our files have."""
+
+SERVICE_LINK = re.compile(
+    r"BWM_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""Variables that Kubernetes and Docker set for services whose names begin with `bwm`."""
 
 STORE_KEYS = {"BWM_STORE_ACCESS_KEY": "access_key", "BWM_STORE_SECRET_KEY": "secret_key"}
 """Environment variables that go into `bwm.store`, when it is a bucket."""
@@ -213,14 +244,14 @@ class Settings(BaseModel):
         if self.tls_ca is not None:
             if self.use_tls is False:
                 raise ValueError("database.tls_ca is set, but database.use_tls is false")
-            object.__setattr__(self, "tls_ca", self.tls_ca.expanduser().resolve())
-        home = self.home.expanduser().resolve()
+            object.__setattr__(self, "tls_ca", _absolute(self.tls_ca))
+        home = _absolute(self.home)
         object.__setattr__(self, "home", home)
         if self.store.protocol == "file":
-            location = Path(self.store.location or home / "store").expanduser().resolve()
+            location = _absolute(Path(self.store.location or home / "store"))
             filled = self.store.model_copy(update={"location": str(location)})
             object.__setattr__(self, "store", filled)
-        cache = (self.alyx.cache or home / "ONE").expanduser().resolve()
+        cache = _absolute(self.alyx.cache or home / "ONE")
         object.__setattr__(self, "alyx", self.alyx.model_copy(update={"cache": cache}))
         return self
 
@@ -275,8 +306,20 @@ class Settings(BaseModel):
         return self.port or DEFAULT_PORT[self.server_backend]
 
 
+def _absolute(path: Path) -> Path:
+    """Resolve a path, `~` included."""
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError:
+        text = f"{path} cannot be resolved, because this account has no home folder; set BWM_HOME"
+        raise ValueError(f"{text} to a folder that this account may write") from None
+
+
 def find_file(start: Path | None = None) -> Path | None:
     """Find the nearest `dj_local_conf.json` from a folder (default: working directory) upwards.
+
+    A file that DataJoint saved is skipped with a warning: versions before 2 kept their own
+    settings under this name.
 
     Raises
     ------
@@ -292,9 +335,22 @@ def find_file(start: Path | None = None) -> Path | None:
         except OSError as error:
             reason = f"cannot be looked for ({error.strerror})."
             raise SettingsError(reason, place, "Work in a folder that you may read.") from None
-        if place.is_file():
+        if place.is_file() and not _is_of_datajoint(place):
             return place
     return None
+
+
+def _is_of_datajoint(path: Path) -> bool:
+    """Whether DataJoint saved a file, with settings that are not ours; warn if so."""
+    try:
+        keys = set(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False  # reading the file for its values gives the error
+    saved = bool(keys & OF_DATAJOINT) and not any(key.startswith(OWN_KEYS) for key in keys)
+    if saved:
+        text = f"{path} holds settings that DataJoint saved; it is skipped."
+        warnings.warn(text, UserWarning, stacklevel=3)
+    return saved
 
 
 def load(start: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -319,7 +375,10 @@ def load(start: Path | None = None, environment: Mapping[str, str] | None = None
     origin = dict.fromkeys(values, str(path))
     known = (*ENVIRONMENT, *STORE_KEYS, *(f"{name}_FILE" for name in SECRETS))
     for variable in environment:
-        if variable.startswith("BWM_") and variable not in known:
+        linked = SERVICE_LINK.fullmatch(variable) or (
+            variable.endswith("_PORT") and "://" in environment[variable]
+        )
+        if variable.startswith("BWM_") and variable not in known and not linked:
             _refuse_unknown(variable, known, "the environment", ("BWM_TEST_",))
     secrets = _read_secrets(environment)
     for variable, key in ENVIRONMENT.items():

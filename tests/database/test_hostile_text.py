@@ -68,7 +68,7 @@ def takes_text(function):
 
 
 VIEWS = [getattr(views, name) for name in views.__all__]
-VIEWS += [pynapple.trials, pynapple.wheel, pynapple.spikes]
+VIEWS += [pynapple.fetch_trials, pynapple.fetch_wheel, pynapple.fetch_spikes]
 PAIRS = [(function, name) for function in VIEWS for name in takes_text(function)]
 FINE = {
     "criterion": "ibl_2022",

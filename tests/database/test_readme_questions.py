@@ -25,4 +25,4 @@ def test_the_questions_have_answers(populated):
     assert len(found["thalamus"]) >= len(found["units"]) > 0
     assert len(found["trains"]) == len(found["units"]) == len(rows.frame(found["rates"]))
     assert all(len(train) > 0 for train in found["trains"])
-    assert len(rows.frame(found["found"])) > 0
+    assert len(rows.frame(found["chosen"])) > 0

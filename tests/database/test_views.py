@@ -436,7 +436,7 @@ def test_a_silent_unit_has_no_spike(populated):
 
 
 def test_what_is_no_unit_is_refused(populated):
-    with pytest.raises(QueryError, match="no expression of units"):
+    with pytest.raises(QueryError, match="no key of units"):
         views.fetch_spikes(ephys.UnitCriterion())
     with pytest.raises(QueryError, match="is no UUID"):
         views.fetch_clusters("probe00")
@@ -509,7 +509,7 @@ def test_pynapple_has_the_spikes_of_an_insertion(nap, populated):
     flagged = ephys.OfferedSorting & "is_default_sorting = TRUE"
     located = (ephys.SpikeSorting.Cluster & "region_id IS NOT NULL").proj() & flagged.proj()
     pid = rows.frame(probe.ProbeInsertion & located).pid.iloc[0]
-    group = naps.spikes(pid.upper())
+    group = naps.fetch_spikes(pid.upper())
     assert isinstance(group, nap.TsGroup)
     units, spikes = views.fetch_clusters(pid), views.fetch_spikes(pid)
     assert list(group.keys()) == units.cluster_id.tolist()
@@ -530,7 +530,7 @@ def test_pynapple_has_some_units_of_one_session(nap, populated):
     chosen = views.units("TH", "ibl_2022")
     eid = rows.frame(chosen).eid.iloc[0]
     of_one = chosen & {"eid": eid}
-    group = naps.spikes(of_one)
+    group = naps.fetch_spikes(of_one)
     assert len(group) == len(of_one) > 0
     trains = ephys.spike_times(of_one)
     for number in group:
@@ -541,12 +541,12 @@ def test_pynapple_has_some_units_of_one_session(nap, populated):
 @pytest.mark.parametrize(("condition", "n"), [("cluster_id >= 0", r"\d+"), ("cluster_id < 0", "0")])
 def test_pynapple_takes_units_of_one_session_only(nap, populated, condition, n):
     with pytest.raises(QueryError, match=f"the units are of {n} sessions"):
-        naps.spikes(views.units("TH") & condition)
+        naps.fetch_spikes(views.units("TH") & condition)
 
 
 def test_pynapple_has_the_trials(nap, populated):
     eid = rows.frame(behavior.Trials.Trial & "trial_end_time > 0").eid.iloc[0]
-    table, intervals = views.fetch_trials(eid), naps.trials(eid.upper())
+    table, intervals = views.fetch_trials(eid), naps.fetch_trials(eid.upper())
     assert isinstance(intervals, nap.IntervalSet)
     np.testing.assert_allclose(intervals.start, table.trial_start_time, atol=1e-9)
     np.testing.assert_allclose(intervals.end, table.trial_end_time, atol=2e-6)
@@ -566,7 +566,7 @@ def test_pynapple_says_how_many_trials_have_no_interval(nap, database):
     table = pd.DataFrame({"trial": range(5), **edges, "choice": [1, None, 1, 1, -1]})
     rows.insert(behavior.Trials.Trial(), table, {"eid": EID}, **direct)
     with pytest.warns(UserWarning, match="2 of 5 trials have no start before an end"):
-        intervals = naps.trials(EID)
+        intervals = naps.fetch_trials(EID)
     np.testing.assert_allclose(intervals.start, [1, 2, 7])
     np.testing.assert_allclose(intervals.end, [2 - 1e-6, 5, 8], rtol=1e-12)
     assert list(intervals["trial"]) == [0, 1, 4]
@@ -576,7 +576,7 @@ def test_pynapple_says_how_many_trials_have_no_interval(nap, database):
 
 def test_pynapple_has_the_wheel(nap, populated):
     eid = wheel.Wheel.to_arrays("eid")[0]
-    trace, table = naps.wheel(eid, 100.0), views.fetch_wheel(eid, 100.0)
+    trace, table = naps.fetch_wheel(eid, 100.0), views.fetch_wheel(eid, 100.0)
     assert isinstance(trace, nap.TsdFrame)
     assert list(trace.columns) == ["position", "velocity", "acceleration"]
     np.testing.assert_allclose(trace.times(), table.time, atol=1e-9)
@@ -586,6 +586,6 @@ def test_pynapple_has_the_wheel(nap, populated):
 def test_without_pynapple_one_is_told_how_to_have_it(populated, monkeypatch):
     monkeypatch.setitem(sys.modules, "pynapple", None)
     eid = wheel.Wheel.to_arrays("eid")[0]
-    for view in (naps.trials, naps.wheel, naps.spikes):
+    for view in (naps.fetch_trials, naps.fetch_wheel, naps.fetch_spikes):
         with pytest.raises(BwmError, match="pip install pynapple"):
             view(eid)

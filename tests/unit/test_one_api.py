@@ -19,6 +19,7 @@ from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources import one_api
 from schemas.sources.base import select_revision
 from schemas.sources.one_api import OneSource, session_id
+from schemas.sources.one_api.tables import _flags
 from schemas.sources.records import InsertionRecord
 from schemas.sources.registry import open_source
 
@@ -581,3 +582,27 @@ def test_a_site_in_a_region_that_no_atlas_has_refuses_its_session_alone(release,
     (problem,) = found.problems
     assert "region 987654321, which is not in the Allen ontology" in str(problem)
     assert len(listed) == release.truth.counts["sessions"] - 1
+
+
+# --- flags ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["True", "False"], [True, False]),
+        ([1, 0], [True, False]),
+        ([1.0, None], [True, None]),
+        (["false", ""], [False, None]),
+        ([True, pd.NA], [True, None]),
+    ],
+)
+def test_flags_of_tables_are_read_whatever_their_type(flags, expected):
+    found = _flags(pd.Series(flags, dtype=object, name="default_revision"))
+    assert [None if flag is pd.NA else flag for flag in found] == expected
+
+
+@pytest.mark.parametrize("flag", ["yes", 2, "tru", b"True"])
+def test_what_is_neither_true_nor_false_is_refused_by_column(flag):
+    with pytest.raises(ValueError, match="default_revision is neither true nor false"):
+        _flags(pd.Series([True, flag], dtype=object, name="default_revision"))

@@ -575,3 +575,57 @@ def test_the_demo_is_embedded_where_no_server_is_configured(tmp_path):
     demo = on_the_configured_server(tmp_path).for_demo()
     assert demo.embedded
     assert demo.prefix == settings.DEMO
+
+
+# --- what is not ours ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"database.host": None, "database.reconnect": True, "loglevel": "INFO", "safemode": True},
+        {"database.host": "lab", "stores": {}, "custom": {}},
+        {"display.limit": 12},
+    ],
+)
+def test_a_file_that_datajoint_saved_is_skipped_with_a_note(tmp_path, values):
+    write(tmp_path, {"bwm.prefix": "mine"})
+    saved = write(made(tmp_path / "above"), values)
+    with pytest.warns(UserWarning, match=f"{saved} holds settings that DataJoint saved"):
+        found = load(made(tmp_path / "above" / "below"))
+    assert found.prefix == "mine"
+    assert found.host is None
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BWM_SERVICE_HOST", "10.0.0.1"),
+        ("BWM_SERVICE_PORT_HTTP", "80"),
+        ("BWM_DB_SERVICE_PORT", "3306"),
+        ("BWM_PORT", "tcp://10.0.0.1:80"),
+        ("BWM_DB_PORT", "tcp://10.0.0.1:3306"),
+        ("BWM_DB_PORT_3306_TCP_ADDR", "10.0.0.1"),
+        ("BWM_PORT_53_UDP", "udp://10.0.0.1:53"),
+    ],
+)
+def test_variables_that_service_managers_set_are_ignored(tmp_path, name, value):
+    assert load(tmp_path, {name: value}) == load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["BWM_PORT", "BWM_SERVICE", "BWM_PORT_NAME"])
+def test_variables_that_look_like_theirs_are_still_refused(tmp_path, name):
+    assert name in refused(tmp_path, {name: "3306"})
+
+
+def test_an_account_without_a_home_folder_is_told_what_to_set(tmp_path, monkeypatch):
+    def no_home(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert "no home folder; set BWM_HOME" in refused(tmp_path)

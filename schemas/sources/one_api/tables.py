@@ -63,6 +63,13 @@ ALYX_TABLES = {
 
 _NUMBERS = frozenset(["x", "y", "z", "depth", "theta", "phi", "roll", "axial", "lateral"])
 
+FLAGS = ("exists", "default_revision")
+FLAG_TEXTS: dict[str, bool | None] = {
+    **dict.fromkeys(("True", "true", "1", "1.0"), True),
+    **dict.fromkeys(("False", "false", "0", "0.0"), False),
+    **dict.fromkeys(("None", ""), None),
+}
+
 REBUILD = "Download the tables again, or remove them: the folder is then listed as it is."
 
 
@@ -129,9 +136,19 @@ def _read_one(path: Path, keys: tuple[str, ...], columns: tuple[str, ...]) -> pd
         if table.index.nlevels != len(keys):
             raise ValueError(f"its index is not {', '.join(keys)}")
         _require(table, columns)
+        table = table.assign(**{n: _flags(table[n]) for n in FLAGS if n in table})
         levels = {key: table.index.get_level_values(k) for k, key in enumerate(keys)}
         table = table.reset_index(drop=True)
         return table.assign(**{key: level.map(str).to_numpy() for key, level in levels.items()})
+
+
+def _flags(column: pd.Series) -> pd.Series:
+    """Read true and false, which tables hold as flags, as 0 and 1 or, from Alyx, as text."""
+    values = column.astype(object).where(column.notna(), None)
+    unknown = set(values.map(str)) - set(FLAG_TEXTS)
+    if unknown:
+        raise ValueError(f"{column.name} is neither true nor false: {min(unknown)!r}")
+    return values.map(str).map(FLAG_TEXTS).astype("boolean")
 
 
 def _read_ours(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -226,7 +243,9 @@ def _datasets_form(table: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(
         file_size=sizes,
         hash=table.get("hash"),
-        exists=table["exists"].astype(bool) if "exists" in table else sizes.notna(),
+        exists=table["exists"].fillna(value=True).astype(bool)
+        if "exists" in table
+        else sizes.notna(),
         qc=qc.where(qc.isin(QC_OUTCOMES), "NOT_SET").astype(outcomes),
     )
     if "default_revision" in table:
