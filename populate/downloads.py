@@ -42,7 +42,8 @@ def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
         No file matches, or no matching file has that revision; the message lists what exists.
     """
     key = views.find_recording(name)
-    listed = imported.fetch_datasets(session.Dataset & _of(key) & {"is_listed": True})
+    recording = (probes.ProbeInsertion.Dataset & key).proj() if "probe_name" in key else key
+    listed = imported.fetch_datasets(session.Dataset & recording & {"is_listed": True})
     alike = [row for row in listed if _is_like(row, like)]
     if not alike:
         folders = ", ".join(sorted({row["collection"] for row in listed})) or "no file"
@@ -56,12 +57,6 @@ def find(name: str, like: str = "*", revision: str | None = None) -> list[Row]:
         what = f"no file that matches {like!r} has the revision {revision!r}."
         raise MissingDataset(what, name, f"Revisions: {revisions}.")
     return exact
-
-
-def _of(key: Row) -> Any:
-    if "probe_name" not in key:
-        return key
-    return (probes.ProbeInsertion.Dataset & key).proj()
 
 
 def _is_like(row: Row, like: str) -> bool:

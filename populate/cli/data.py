@@ -52,7 +52,8 @@ def register(
         str | None, typer.Option(help="Only insertions through this region or a part of it.")
     ] = None,
     bwm_query: Annotated[
-        bool, typer.Option("--bwm-query", help="Only recordings that the releases would select.")
+        bool,
+        typer.Option("--bwm-query", help="Only recordings that meet the criteria of the releases."),
     ] = False,
     name: Annotated[
         str | None,
@@ -61,7 +62,7 @@ def register(
 ) -> None:
     """Register the recordings of a ONE folder, a metadata server or a release list.
 
-    Register again to add new recordings and to find files that were replaced or withdrawn.
+    Register again to add new recordings, and to find replaced or withdrawn files.
 
     Example: bwm register --one ~/Downloads/ONE --release 2022_10_bwm_release.csv
 

@@ -53,7 +53,7 @@ def url() -> None:
 def grant(
     role: Annotated[
         Literal["reader", "analyst", "worker", "admin"],
-        typer.Argument(help="What the user may do, see below."),
+        typer.Argument(help="What the user may do, see above."),
     ],
     user: Annotated[str, typer.Argument(help="User of the database server.")],
     apply: Annotated[
@@ -78,9 +78,12 @@ def grant(
 ) -> None:
     """Grant a role to a user of the database server, on the schemas of this database.
 
-    A reader reads; an analyst also has schemas of their own, for tables over ours; a worker also
-    writes rows, for populate, retry, verify and register; an admin also creates and drops tables,
-    and grants reader and worker. Rights are added, never taken away: for that, drop the user.
+    reader: reads all tables.
+    analyst: reads all tables, and owns schemas for tables that refer to them.
+    worker: also writes rows, for populate, retry, verify and register.
+    admin: also creates and drops tables, and grants reader and worker.
+
+    Rights are added, never removed: to remove them, drop the user.
 
     Example: bwm server grant reader ann --apply
     """

@@ -47,10 +47,10 @@ def populate(
         typer.Option(help="Print a line for each job, for people or for machines."),
     ] = None,
 ) -> None:
-    """Import and compute the rows of all registered sessions that are missing.
+    """Import and compute all missing rows of the registered sessions.
 
-    Any number of machines that use the same database share the work. Ctrl-C and SIGTERM stop it
-    within ten seconds. However it stopped, the same command continues.
+    Any number of machines that use the same database share the work.
+    Ctrl-C and SIGTERM stop it within 10 s; the same command continues it.
 
     Example: bwm populate --only Trials --only ReactionTime
 

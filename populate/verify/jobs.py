@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import datajoint as dj
 
-from populate import catalog, sql
-from populate.verify.damage import Damage
+from populate import catalog, sql, status
+from populate.verify.damage import Damage, Key
 from populate.workers import queue
 from schemas import connection
 from schemas.database.driver_errors import retry_on_deadlock
@@ -50,20 +50,15 @@ def _find_stalled(tables: Sequence[Table], eid: str | None) -> list[Damage]:
         Damage(
             JOBS,
             "held",
-            catalog.name_of(found.table),
-            key,
-            f"reserved by process {found.pid} of {found.host}",
+            job.table,
+            job.key,
+            f"reserved by process {job.pid} of {job.host}",
             f"a heartbeat in the last {stale_after:.0f} s",
             "none",
         )
-        for found in queue.reservations(tables)
-        if found.stalled > stale_after
-        for key in (_jobs_of(found) & catalog.session_key(eid)).proj().to_dicts()
+        for job in status.running(tables, eid)
+        if job.is_stalled
     ]
-
-
-def _jobs_of(found: queue.Reservation) -> dj.jobs.Job:
-    return found.table().jobs.reserved & {"host": found.host, "pid": found.pid}
 
 
 def _find_done(tables: Sequence[Table], eid: str | None) -> list[Damage]:
@@ -79,11 +74,11 @@ def _find_done(tables: Sequence[Table], eid: str | None) -> list[Damage]:
             "job",
             catalog.name_of(table),
             key,
-            f"job with status {status}",
+            f"job with status {state}",
             "none: the row is there",
-            status,
+            state,
         )
-        for table, key, status in sql.fetch_keyed(selections)
+        for table, key, state in sql.fetch_keyed(selections)
     ]
 
 
@@ -106,11 +101,13 @@ def reclaim(damage: Sequence[Damage]) -> list[tuple[Damage, str]]:
         return []
     tables = catalog.find([one.table for one in found])
     abandoned = queue.reclaim(tables, connection.active().worker)
-    failed = [(catalog.name_of(job.table), job.key, job.error) for job in abandoned]
-    return [
-        (one, next((why for *job, why in failed if job == [one.table, one.key]), ""))
-        for one in found
-    ]
+    errors = {_place(catalog.name_of(job.table), job.key): job.error for job in abandoned}
+    return [(one, errors.get(_place(one.table, one.key), "")) for one in found]
+
+
+def _place(table: str, key: Key) -> tuple[str, ...]:
+    """Return the name of a table and a key as text: dates in a key are text or not."""
+    return (table, *map(str, key.values()))
 
 
 def remove(one: Damage) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import datajoint as dj
 import psutil
@@ -46,25 +46,15 @@ KEYS_PER_DELETE = 500
 # --- jobs that can run --------------------------------------------------------------------------
 
 
-class Work(NamedTuple):
-    """Number of jobs that a table has to do.
+def count_runnable(tables: Sequence[Table]) -> list[tuple[Table, int, int]]:
+    """Count the jobs to do of each table, in one cheap statement: idle workers repeat the call.
 
-    Attributes
-    ----------
-    table : type of dj.Table
-    n_pending : int
-        Pending jobs whose scheduled time has come.
-    n_new : int
-        Keys that can be computed, are not computed, and have no job yet.
+    Returns
+    -------
+    list of tuple
+        Each table with the number of its pending jobs whose scheduled time has come, and the
+        number of keys that can be computed and have neither a row nor a job.
     """
-
-    table: Table
-    n_pending: int
-    n_new: int
-
-
-def count_runnable(tables: Sequence[Table]) -> list[Work]:
-    """Count the jobs to do of each table, in one cheap statement: idle workers repeat the call."""
     counts = sql.fetch_each(
         tables,
         lambda table: (
@@ -73,7 +63,7 @@ def count_runnable(tables: Sequence[Table]) -> list[Work]:
             f" FROM ({sql.able(table).make_sql()}) AS able WHERE {sql.undone(table)})"
         ),
     )
-    return [Work(table, int(n_pending), int(n_new)) for table, n_pending, n_new in counts]
+    return [(table, int(n_pending), int(n_new)) for table, n_pending, n_new in counts]
 
 
 def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
@@ -146,11 +136,6 @@ class Reservation:
     connection_id: int
     since: datetime
 
-    @property
-    def is_own(self) -> bool:
-        """Whether host and process number are those of this process."""
-        return (self.host, self.pid) == (platform.node(), os.getpid())
-
 
 def reservations(tables: Sequence[Table]) -> list[Reservation]:
     """Return all reservations of jobs of some tables, by one statement."""
@@ -200,13 +185,14 @@ def reclaim(tables: Sequence[Table], settings: WorkerSettings) -> list[Abandoned
         Jobs that are marked failed instead, because too many workers died while they ran them.
     """
     abandoned = []
-    for reservation in set(reservations(tables)):
-        if reservation.stalled > settings.stale_after or _is_dead(reservation):
-            abandoned += _reap(reservation, settings)
-        elif reservation.is_own and (
-            reservation.connection_id == dj.conn().connection_id or not _is_connected(reservation)
+    own = platform.node(), os.getpid()
+    for one in set(reservations(tables)):
+        if one.stalled > settings.stale_after or _is_dead(one):
+            abandoned += _reap(one, settings)
+        elif (one.host, one.pid) == own and (
+            one.connection_id == dj.conn().connection_id or not _is_connected(one)
         ):
-            _requeue(reservation)
+            _requeue(one)
     return abandoned
 
 

@@ -311,7 +311,7 @@ class Worker:
         try:
             self._record(queue.reclaim(self._tables, self._settings))
             runnable = queue.count_runnable(self._tables)
-            busy = [work.table for work in runnable if work.n_pending or work.n_new]
+            busy = [table for table, n_pending, n_new in runnable if n_pending or n_new]
             return sum([self.fill(table, seconds=seconds) for table in busy]) > 0
         except Exception as error:
             if _stop_request(error) or not is_server_away(error):

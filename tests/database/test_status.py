@@ -341,7 +341,7 @@ def by_datajoint(table):
     due = jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
     undone = target.key_source - target.proj()
     new = undone.restrict(dj.Not(jobs), semantic_check=False)
-    return queue.Work(table, len(due), len(new))
+    return table, len(due), len(new)
 
 
 def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
@@ -360,7 +360,7 @@ def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
     found = queue.count_runnable(tables)
     assert len(asked) == 1
     assert found == [by_datajoint(table) for table in tables]
-    states = {catalog.name_of(one.table): (one.n_pending, one.n_new) for one in found}
+    states = {catalog.name_of(table): (pending, new) for table, pending, new in found}
     assert (states[TRIALS], states[WHEELS], states[TIMES]) == ((1, 0), (1, 1), (0, 0))
     assert sum(n_new for _, _, n_new in found) > 1
     assert queue.count_runnable([]) == []

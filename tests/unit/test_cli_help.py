@@ -87,6 +87,13 @@ def test_help_is_printed(run, path):
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_sentences_of_the_help_are_not_broken_on_a_narrow_screen(path):
+    _, *lines = EVERY[path].help.splitlines()  # typer joins the lines of the first paragraph
+    assert not [line for line in lines if len(line) > 78 and "Example:" not in line]
+    assert all(line.endswith(".") for line in lines if line and "Example:" not in line)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_help_ends_with_an_example_of_the_command(run, path):
     example = EVERY[path].help.rstrip().splitlines()[-1]
     assert re.search(rf"Example: .*bwm {' '.join(path)}\b", example)
