@@ -228,6 +228,7 @@ class Spikes(imported.ImportedFromFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("spikes",)
+    lengths = (("spikes", "n_spikes"),)
     candidates = None
     """Not counted as absent: SpikeSorting counts the insertions without spike sorting."""
 

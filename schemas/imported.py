@@ -66,11 +66,14 @@ class ImportedFromFiles:
         also gets the files of the other kinds.
     candidates
         Tables whose keys a complete release would have.
+    lengths : tuple of (str, str)
+        Each column of objects, and the column with the number of rows of its object.
     Source : type of dj.Part
         The files that were read; its definition is `SOURCE`.
     """
 
     kinds: tuple[str, ...]
+    lengths: tuple[tuple[str, str], ...] = ()
     candidates: Any = Session
     Source: type[dj.Part]
 

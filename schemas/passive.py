@@ -72,6 +72,7 @@ class ReceptiveField(imported.ImportedFromFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("receptive_field",)
+    lengths = (("sparse_noise", "n_noise_frames"),)
 
     def as_rows(self, loaded: data.ReceptiveField) -> imported.AsRows:
         """Return the frames, their number and their span."""

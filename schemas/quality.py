@@ -70,6 +70,7 @@ class RMS(FromRawFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("rms",)
+    lengths = (("rms", "n_rms_windows"),)
 
     def as_rows(self, loaded: data.RawQuality) -> imported.AsRows:
         """Return the windows, their number, and their median."""
@@ -104,6 +105,7 @@ class SpectralDensity(FromRawFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("spectral_density",)
+    lengths = (("spectral_density", "n_frequencies"),)
 
     def as_rows(self, loaded: data.RawQuality) -> imported.AsRows:
         """Return the spectrum and its size."""

@@ -84,8 +84,9 @@ class FrameTimes(FromCameraFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("frame_times",)
+    lengths = (("frame_times", "n_frame_times"),)
 
-    def as_rows(self, loaded: data.FrameTimes) -> imported.AsRows:
+    def as_rows(self, loaded: data.Times) -> imported.AsRows:
         """Return the times, their number and their span."""
         packed = storage.pack({"time": loaded.time})
         first, last = _span(loaded.time)
@@ -123,6 +124,7 @@ class Pose(FromCameraFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("pose", "frame_times")
+    lengths = (("pose", "n_pose_frames"),)
     candidates = imported.KeyProduct(session.Session, Camera, Tracker)
 
     @property
@@ -159,6 +161,7 @@ class Pupil(FromCameraFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("pupil", "frame_times")
+    lengths = (("pupil", "n_pupil_frames"),)
 
     def as_rows(self, loaded: data.Frames) -> imported.AsRows:
         """Return the table of diameters and its length."""
@@ -191,6 +194,7 @@ class MotionEnergy(FromCameraFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("motion_energy", "frame_times")
+    lengths = (("motion_energy", "n_energy_frames"),)
 
     def as_rows(self, loaded: data.Frames) -> imported.AsRows:
         """Return the motion energy, its length and its region of interest."""
@@ -223,8 +227,9 @@ class Licks(imported.ImportedFromFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("licks",)
+    lengths = (("licks", "n_licks"),)
 
-    def as_rows(self, loaded: data.Licks) -> imported.AsRows:
+    def as_rows(self, loaded: data.Times) -> imported.AsRows:
         """Return the times, their number and their span."""
         packed = storage.pack({"time": loaded.time})
         first, last = _span(loaded.time)

@@ -36,6 +36,7 @@ class Wheel(imported.ImportedFromFiles, dj.Imported):
         definition = imported.SOURCE
 
     kinds = ("wheel",)
+    lengths = (("wheel_trace", "n_samples"),)
 
     def as_rows(self, loaded: data.Wheel) -> imported.AsRows:
         """Return the trace, its length and its span."""

@@ -10,7 +10,7 @@ import pandas as pd
 from populate import catalog, sql
 from populate.verify.counts import Count, Rows, Rule, Total
 from populate.verify.damage import Key
-from schemas import activity, behavior, ephys, passive, probe, quality, video, wheel
+from schemas import activity, behavior, ephys, passive, probe, wheel
 
 PROMISES = {
     "rows": "each row has as many rows of part tables, files or samples as it says",
@@ -43,18 +43,15 @@ PARTS = (
     (ephys.UnitMetrics, "n_metric_units", ephys.UnitMetrics.Unit),
     (activity.Psth, "n_psth_units", activity.Psth.Unit),
 )
-LENGTHS = (
-    (wheel.Wheel, "n_samples", "wheel_trace"),
-    (video.FrameTimes, "n_frame_times", "frame_times"),
-    (video.Pose, "n_pose_frames", "pose"),
-    (video.Pupil, "n_pupil_frames", "pupil"),
-    (video.MotionEnergy, "n_energy_frames", "motion_energy"),
-    (video.Licks, "n_licks", "licks"),
-    (passive.ReceptiveField, "n_noise_frames", "sparse_noise"),
-    (quality.RMS, "n_rms_windows", "rms"),
-    (quality.SpectralDensity, "n_frequencies", "spectral_density"),
-    (ephys.Spikes, "n_spikes", "spikes"),
-)
+
+
+def lengths() -> list[tuple[Table, str, str]]:
+    """Return table, column with the number of rows, and column of objects, as tables declare."""
+    return [
+        (table, n_rows, of_object)
+        for table in catalog.tables()
+        for of_object, n_rows in getattr(table, "lengths", ())
+    ]
 
 
 def _rows() -> list[Rule]:
@@ -64,7 +61,7 @@ def _rows() -> list[Rule]:
         *(_counted("rows", table, column, part) for table, column, part in PARTS),
         *(
             Total("rows", table, column, _length(of_object), f"m.{column}")
-            for table, column, of_object in LENGTHS
+            for table, column, of_object in lengths()
         ),
         *(
             Total("rows", table, files, "1", "{n}", {"n": Count(table.Source, is_read)})

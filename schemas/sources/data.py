@@ -88,8 +88,8 @@ class Spikes:
 
 
 @dataclass(frozen=True, slots=True)
-class FrameTimes:
-    """Times of the frames of a camera: (n,) float64 seconds, ascending."""
+class Times:
+    """Times of events, as licks or frames of a camera: (n,) float64 seconds, ascending."""
 
     time: np.ndarray
     files: tuple[FileRead, ...] = ()
@@ -120,14 +120,6 @@ class Frames:
     frame: pd.DataFrame
     n_dropped: int
     region: tuple[int, int, int, int] | None = None
-    files: tuple[FileRead, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Licks:
-    """Times of licks: (n,) float64 seconds, ascending."""
-
-    time: np.ndarray
     files: tuple[FileRead, ...] = ()
 
 

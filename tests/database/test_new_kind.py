@@ -26,7 +26,7 @@ def kind(monkeypatch):
     def read_pulses(files):
         reader = Reader(files)
         (record,) = reader.offered
-        return data.Licks(read_times(reader, record), reader.files)
+        return data.Times(read_times(reader, record), reader.files)
 
     yield "pulses"
     paths.place.cache_clear()

@@ -273,7 +273,7 @@ Trials, Cluster, Spikes = behavior.Trials, ephys.SpikeSorting.Cluster, ephys.Spi
 WRONG = [
     *(
         (table, column, f"{column} + 1", {("rows", catalog.name_of(table), column)})
-        for table, column, *_ in (*rules.PARTS, *rules.LENGTHS)
+        for table, column, *_ in (*rules.PARTS, *rules.lengths())
         if table is not Spikes
     ),
     *(

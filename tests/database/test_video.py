@@ -56,7 +56,7 @@ COLUMNS = [f"{point}_{what}" for point in POINTS for what in ("x", "y", "likelih
 
 def test_frame_times_are_stored_to_the_bit(database):
     add_video()
-    prepared.use(prepared.Prepared(frame_times=data.FrameTimes(TIME)))
+    prepared.use(prepared.Prepared(frame_times=data.Times(TIME)))
     assert populate(video.FrameTimes) == []
     row = (video.FrameTimes & LEFT).fetch1()
     assert (row["n_frame_times"], row["first_frame"], row["last_frame"]) == (N, TIME[0], TIME[-1])
@@ -69,7 +69,7 @@ def test_no_frames_and_no_licks_are_rows_without_times(database):
     add_video()
     prepared.add_file("licks", "alf/licks.times.npy")
     none = np.empty(0)
-    prepared.use(prepared.Prepared(frame_times=data.FrameTimes(none), licks=data.Licks(none)))
+    prepared.use(prepared.Prepared(frame_times=data.Times(none), licks=data.Times(none)))
     assert populate(video.FrameTimes, video.Licks) == []
     row = (video.FrameTimes & LEFT).fetch1()
     assert (row["n_frame_times"], row["first_frame"], row["last_frame"]) == (0, None, None)
@@ -130,7 +130,7 @@ def test_the_motion_energy_is_stored_with_its_region(database, region):
 def test_licks_are_stored_to_the_bit(database):
     prepared.add_session()
     prepared.add_file("licks", "alf/licks.times.npy")
-    prepared.use(prepared.Prepared(licks=data.Licks(TIME)))
+    prepared.use(prepared.Prepared(licks=data.Times(TIME)))
     assert populate(video.Licks) == []
     row = (video.Licks & {"eid": EID}).fetch1()
     assert (row["n_licks"], row["first_lick"], row["last_lick"]) == (N, TIME[0], TIME[-1])
@@ -164,7 +164,7 @@ def test_the_last_revision_that_is_listed_is_read(database):
     newest = "alf/#2025-01-01#/_ibl_leftCamera.times.npy"
     prepared.add_file("frame_times", "alf/#2024-01-01#/_ibl_leftCamera.times.npy", camera="left")
     prepared.add_file("frame_times", newest, camera="left", listed=False)
-    source = prepared.use(prepared.Prepared(frame_times=data.FrameTimes(TIME)))
+    source = prepared.use(prepared.Prepared(frame_times=data.Times(TIME)))
     assert populate(video.FrameTimes) == []
     assert source.paths("frame_times") == [["alf/#2024-01-01#/_ibl_leftCamera.times.npy"]]
     (read,) = prepared.read(video.FrameTimes).values()
@@ -197,7 +197,7 @@ def test_what_is_stored_says_which_files_are_on_offer(database):
     """Stale rows are told by comparing a row's sources with what `listed` has for its key."""
     add_video(pose="dlc", pupil="features.pqt", motion_energy="ROIMotionEnergy.npy")
     answers = {name: frames(["energy"]) for name in ("pose", "pupil", "motion_energy")}
-    prepared.use(prepared.Prepared(frame_times=data.FrameTimes(TIME), **answers))
+    prepared.use(prepared.Prepared(frame_times=data.Times(TIME), **answers))
     tables = (video.FrameTimes, video.Pose, video.Pupil, video.MotionEnergy)
     assert populate(*tables) == []
     for table in tables:

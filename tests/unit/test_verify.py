@@ -1,12 +1,13 @@
 """What verify looks at, without a server."""
 
 import hashlib
+import re
 
 import pytest
 
 from populate import stored_objects
 from populate.catalog import name_of
-from populate.verify import files, objects
+from populate.verify import files, objects, rules
 from populate.verify.damage import REMEDIES, Damage
 from schemas import activity, ephys, wheel
 from schemas.database.declared import with_parts
@@ -30,6 +31,15 @@ def test_every_column_of_objects_is_found():
     } <= found
     assert len(found) == 11
     assert {found.store for found in stored_objects.object_columns()} == {"bulk"}
+
+
+def test_every_object_is_compared_with_its_number_of_rows():
+    objects_of = {(found.table, found.column) for found in stored_objects.object_columns()}
+    # The slices of the units must fill this object.
+    objects_of.remove((activity.Psth, "psth"))
+    assert {(table, column) for table, _, column in rules.lengths()} == objects_of
+    for table, n_rows, _ in rules.lengths():
+        assert re.search(rf"^ *{n_rows} +: int", table.definition, re.MULTILINE), table
 
 
 def test_a_part_is_named_with_its_master():

@@ -36,7 +36,7 @@ from schemas.sources.alf.reading import (
     split_columns,
     vector,
 )
-from schemas.sources.data import Licks, Trials, Wheel
+from schemas.sources.data import Times, Trials, Wheel
 from schemas.sources.records import DatasetRecord
 
 
@@ -162,7 +162,7 @@ def _interpolate(points: np.ndarray, count: int, path: Path) -> np.ndarray:
 
 
 @reads("licks", "times of licks", (TASK, names_of(LICK_TIMES)))
-def read_licks(files: Files) -> Licks:
+def read_licks(files: Files) -> Times:
     """Read the times of licks.
 
     Parameters
@@ -176,4 +176,4 @@ def read_licks(files: Files) -> Licks:
         Times are not finite, negative or not ascending.
     """
     reader, named = Reader(files), by_name(files)
-    return Licks(read_times(reader, need(reader, named, LICK_TIMES)), reader.files)
+    return Times(read_times(reader, need(reader, named, LICK_TIMES)), reader.files)

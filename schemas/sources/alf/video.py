@@ -22,7 +22,7 @@ from schemas.sources.alf.reading import (
     read_times,
     vector,
 )
-from schemas.sources.data import Frames, FrameTimes
+from schemas.sources.data import Frames, Times
 from schemas.sources.records import TRACKERS, DatasetRecord
 
 _OF_A_POINT = ("x", "y", "likelihood")
@@ -37,7 +37,7 @@ _TOO_SHORT = (
     "times of the frames of a camera",
     (TASK, rf"_ibl_{CAMERA}Camera\.times\.npy"),
 )
-def read_frame_times(files: Files) -> FrameTimes:
+def read_frame_times(files: Files) -> Times:
     """Read the times of the frames of a camera.
 
     Parameters
@@ -51,7 +51,7 @@ def read_frame_times(files: Files) -> FrameTimes:
         Times are not finite, negative or not ascending.
     """
     reader = Reader(files)
-    return FrameTimes(read_times(reader, _the_file(reader, "frame_times")), reader.files)
+    return Times(read_times(reader, _the_file(reader, "frame_times")), reader.files)
 
 
 @reads(
