@@ -16,7 +16,7 @@ ROOM = 0.9
 
 
 def housekeeping(settings: AlyxSettings) -> Callable[[], None] | None:
-    """Return a function that evicts files from the cache; None if the cache has no limit.
+    """Return a function that evicts files from the cache; None without a limit.
 
     It evicts only files whose rows are in the database: first those that no pending job needs,
     and of these the least recently used. A file in use is kept.

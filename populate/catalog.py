@@ -1,4 +1,4 @@
-"""The tables that workers fill, parents first: those of schemas, then those of a user's modules."""
+"""The tables that workers fill, parents first; the tables of a user come last."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def find(names: Sequence[str] | None) -> list[Table]:
 
 
 def of_session(chosen: Sequence[Table] | None, eid: str | None) -> list[Table]:
-    """Return the chosen tables (None: all); if a session is given, those with `eid` in their key.
+    """Return the chosen tables (None: all); for a session, those keyed by `eid`.
 
     DataJoint ignores a name in a restriction that a table lacks, and would return all rows.
     """

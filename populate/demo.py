@@ -27,7 +27,7 @@ SEED = 2026
 
 @dataclass(frozen=True)
 class Question:
-    """A question, the code that answers it, and the variable of the code with the answer."""
+    """A question, the code that answers it, and the variable with the answer."""
 
     title: str
     code: str

@@ -31,9 +31,9 @@ REFERENCE = re.compile(r"-> *(?:\[nullable\] *)?([\w.]+)")
 
 
 def mermaid() -> str:
-    """Return a Mermaid diagram of all tables, without part tables; arrows point to the children.
+    """Return a Mermaid diagram of all tables; arrows point to the children.
 
-    A solid arrow is a foreign key in the primary key of the child.
+    Part tables are left out. A solid arrow is a foreign key in the primary key of the child.
     """
     lines = ["```mermaid", "flowchart LR"]
     edges: list[str] = []
@@ -83,6 +83,6 @@ def _edges(name: str, table: type[dj.Table]) -> Iterator[str]:
 
 
 def _master(name: str, target: str) -> str:
-    """Return the node of a reference; a part table, e.g. `SpikeSorting.Cluster`, is its master."""
+    """Return the node of a reference; `SpikeSorting.Cluster` has that of its master."""
     parts = target.split(".")
     return "_".join(parts[:2]) if parts[0] in MODULES else f"{name}_{parts[0]}"

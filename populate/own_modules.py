@@ -90,7 +90,7 @@ def _explain(name: str, dotted: str, error: Exception) -> SettingsError:
 
 
 def _is_users(step: traceback.FrameSummary) -> bool:
-    """Whether a step of a traceback is in the user's code, not in this project or a library."""
+    """Return whether a step of a traceback is in the user's own code."""
     ours = (Path(__file__).parent, Path(connection.__file__).parent)
     path = Path(step.filename)
     return not (
@@ -102,7 +102,7 @@ def _is_users(step: traceback.FrameSummary) -> bool:
 
 
 def _check(module: ModuleType) -> None:
-    """Reject a module with no table to fill, or with tables in no schema or of an old definition.
+    """Reject a module without a table to fill, and tables that cannot be filled.
 
     Raises
     ------

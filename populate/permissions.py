@@ -58,10 +58,10 @@ def statements(
     host: str = "%",
     schemas: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write the statements that grant a role; they can be repeated and set no password.
+    """Write the statements that grant a role; they can be run again.
 
-    MySQL chooses a password for a new user and shows it once. On PostgreSQL a new user cannot log
-    in by password before a password is set.
+    They set no password: MySQL chooses a password for a new user and shows it once; on PostgreSQL
+    a new user cannot log in by password before a password is set.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _check(backend: str, prefix: str, role: str, user: str, host: str) -> None:
 
 
 def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -> list[str]:
-    """Return the full names of further schemas; reject our names and those of the server."""
+    """Return the full names of further schemas; reject names that are taken."""
     named = list(schemas or ())
     if role == "analyst" and not named:
         named = [user]
@@ -284,7 +284,7 @@ def _rights(prefix: str) -> list[str]:
 
 
 def _ownership(prefix: str) -> list[str]:
-    """Make the group of admins the owner of all tables: only owners may alter and drop them."""
+    """Make the group of admins the owner of all tables, so that it may alter them."""
     admins = _quoted(f"{prefix}_admin")
     others = ", ".join(_quoted(f"{prefix}_{role}") for role in RIGHTS)
     listed = ", ".join(f"'{name}'" for name in _ours(prefix))
@@ -338,7 +338,7 @@ def _account(user: str, host: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Escape the name of a schema for a GRANT of MySQL, where `_` and `%` are wildcards."""
+    """Escape the name of a schema for MySQL's GRANT: `_` and `%` are wildcards."""
     return re.sub(r"([_%\\])", r"\\\1", name)
 
 

@@ -1,4 +1,4 @@
-"""Removal of rows with everything that depends on them: rows, stored objects and failed jobs."""
+"""Removal of rows with their dependants, stored objects and failed jobs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _InsertedByHand(Exception):
 
 
 def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
-    """Remove rows of an imported or computed table, and everything that depends on them.
+    """Remove rows of an imported or computed table with their dependants.
 
     Dependants are the rows that refer to them, the stored objects, and failed jobs that need the
     rows. A row is kept if a row that was inserted by hand refers to it, or if the server refuses
@@ -125,7 +125,7 @@ def _objects(cascade: Sequence[dj.Table]) -> list[tuple[str, str]]:
 
 
 def _forget_failures(table: Table, keys: list[Key]) -> None:
-    """Delete failed jobs of the rows, and of all rows that would be computed from them."""
+    """Delete failed jobs of the rows, and of rows to be computed from them."""
     for child in catalog.tables():
         failed = child().jobs.errors
         shared = [name for name in keys[0] if name in failed.primary_key]

@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 
 def fetch(selections: Iterable[str], eid: str | None = None) -> list[tuple[Any, ...]]:
-    """Fetch the rows of several SELECT statements in one statement, which sees one snapshot.
+    """Fetch the rows of several SELECTs in one statement, which sees one snapshot.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def count(expressions: Iterable[dj.expression.QueryExpression]) -> list[int]:
 
 
 def pack_key(table: Table, names: Sequence[str], alias: str | None = None) -> str:
-    """Write columns as one column of JSON text, which has the same type for all tables."""
+    """Write columns as one column of JSON text, a type that all tables share."""
     heading = table().heading
     prefix = f"{alias}." if alias else ""
     pairs = []
@@ -103,7 +103,7 @@ def pack_key(table: Table, names: Sequence[str], alias: str | None = None) -> st
 
 
 def unpack_key(packed: str | None, table: Table, names: Sequence[str]) -> dict[str, Any]:
-    """Read a key that `pack_key` wrote, in the order of the names; NULL becomes an empty key."""
+    """Read a key that `pack_key` wrote; NULL becomes an empty key."""
     values = json.loads(packed) if packed else {}
     heading = table().heading
     return {
@@ -140,7 +140,7 @@ def seconds_since(column: str) -> str:
 
 
 def able(table: Table, of: Mapping[str, Any] | None = None) -> dj.expression.QueryExpression:
-    """Return the keys that a table can be populated with, whether they have a row or not."""
+    """Return the keys that a table can be populated with, with or without a row."""
     # DataJoint keeps this instance with the jobs, so that headings are not fetched again.
     return table().jobs.target.key_source.proj() & dict(of or {})
 

@@ -1,4 +1,4 @@
-"""Rows whose source files changed since they were imported, and their recomputation.
+"""Rows whose source files changed since the import, and their recomputation.
 
 The part table `Source` of an imported table holds, for each row, the files that were listed and
 the hash of those that were read. A row is stale if an import today would read other bytes. The
@@ -69,9 +69,9 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
 
 
 def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
-    """Write the selection of files that changed since the import: key, reason, dataset_path.
+    """Write the selection of changed files: key, reason, dataset_path.
 
-    They were listed either then or now, but not both; or they have another hash now.
+    They were listed either at the import or now, but not both; or they have another hash now.
     """
     key = sql.columns(table.primary_key)
     was = table.Source & session
@@ -86,7 +86,7 @@ def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
 
 
 def _chosen(table: type[dj.Table], session: Mapping[str, str]) -> str:
-    """Write the selection of the files that an import would choose today, for all rows.
+    """Write the selection of the files that an import would choose today.
 
     As `sources.base.select_revision`, it takes the first revision of a file that is flagged as
     default, or else the last revision.
@@ -109,9 +109,9 @@ def _chosen(table: type[dj.Table], session: Mapping[str, str]) -> str:
 
 
 def _reason(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
-    """Return why a row is stale, and the files; a file added and a file withdrawn is a revision."""
+    """Return why a row is stale, and the files that changed."""
     reasons = {reason for reason, _ in files}
-    if {"added", "withdrawn"} <= reasons:
+    if {"added", "withdrawn"} <= reasons:  # a new revision replaces the file
         return "revised", tuple(sorted(path for reason, path in files if reason != "withdrawn"))
     return min(reasons, key=REASONS.index), tuple(sorted(path for _, path in files))
 

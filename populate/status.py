@@ -276,7 +276,7 @@ def _counts(table: type[dj.Table], session: dict[str, str]) -> str:
 
 
 def _wanted(table: type[dj.Table], session: dict[str, str]) -> tuple[str, str]:
-    """Write the number of keys of a complete release, and the number of keys with files."""
+    """Write the number of keys of a complete release, and of keys with files."""
     candidates = getattr(table, "candidates", None)
     if candidates is None:
         return "0", "0"
@@ -289,7 +289,7 @@ def _wanted(table: type[dj.Table], session: dict[str, str]) -> tuple[str, str]:
 
 
 def _recently_done(table: type[dj.Table]) -> str:
-    """Write the number of jobs done in each window, and the seconds since the first one started.
+    """Write the numbers of jobs done in each window, and the seconds they span.
 
     Start times are by the clocks of the workers, which may differ from the server's, e.g. in
     their time zone. Jobs that seem to end in the future are not counted.
@@ -332,5 +332,5 @@ def _state(name: str, n_stale: Counter[str], *values: Any) -> TableStatus:
 
 
 def _rate(n: float, span: float, window: float) -> float | None:
-    """Return jobs per hour: over the window, or since the first start if that is shorter."""
+    """Return jobs per hour over the window, or over the span if it is shorter."""
     return 3600 * n / min(max(span, 1.0), window) if n else None

@@ -1,4 +1,4 @@
-"""Columns whose values are stored as objects, and the references of rows to their objects."""
+"""Columns whose values are stored objects, and the references of rows to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands share: groups, options, the connection, output to files, errors."""
+"""What commands share: groups, options, the connection, output, errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ORDER = (
 
 
 class _OneMessage(TyperGroup):
-    """A group that turns an error into one message and exit code 1; `--debug` shows a traceback."""
+    """A group that prints an error as one message; `--debug` shows the traceback."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return all commands in the order of `ORDER`."""

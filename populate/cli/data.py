@@ -89,7 +89,7 @@ def register(
 def _connect(
     one: Path | None, alyx: str | None, release: Path | None, selection: Selection
 ) -> str | None:
-    """Check that the options fit together, connect, and return the location of the source."""
+    """Check the options, connect, and return the location of the source."""
     has_selection = selection != type(selection)()
     if one is not None and alyx is not None:
         raise typer.BadParameter("give --one FOLDER or --alyx URL, not both")

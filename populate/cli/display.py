@@ -62,7 +62,7 @@ def bar(progress: Progress, title: str) -> Callable[[int, int], None]:
 
 
 def table_bars(progress: Progress) -> Callable[[str, int, int], None]:
-    """Return a function that moves the bar of a table; its first call for a table adds the bar."""
+    """Return a function that moves the bar of a table, and adds it at first."""
     tasks: dict[str, Any] = {}
 
     def update(name: str, done: int, total: int) -> None:
@@ -123,7 +123,7 @@ def plain(value: Any) -> str:
 
 
 def size(n_bytes: int, n_unknown: int = 0) -> str:
-    """Return the text of a number of bytes, and the number of files that it leaves out."""
+    """Return the text of a number of bytes, and of the files that it leaves out."""
     unknown = f" and {n_unknown} of unknown size" if n_unknown else ""
     return decimal(n_bytes) + unknown
 

@@ -1,4 +1,4 @@
-"""The output of `bwm status`: state of the tables, running jobs, failures and stale rows."""
+"""The output of `bwm status`: tables, running jobs, failures and stale rows."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def duration(seconds: float) -> str:
 
 
 def _running(running: Sequence[Running]) -> Table:
-    """Build the table of running jobs, each key below its table, to fit narrow screens."""
+    """Build the table of running jobs; each key is below its table, to save width."""
     columns = (Column("running", overflow="fold"), Column("worker", overflow="fold"), right("for"))
     shown = grid(*columns, **TIGHT)
     for job in running:
@@ -165,7 +165,7 @@ def _of_key(state: str, style: str, found: Failure | Stale, why: str) -> tuple[R
 
 
 def details(errors: Sequence[ErrorGroup]) -> Iterator[RenderableType]:
-    """Yield each kind of failures with its tables, an example and the command that retries it."""
+    """Yield each kind of failures: tables, an example, and the command to retry it."""
     if not errors:
         yield Text("Nothing has failed.")
     for kind in errors:

@@ -86,7 +86,7 @@ def _log_printer(form: LogFormat | None) -> OnResult:
 def _run_here(
     tables: list[type[dj.Table]], settings: Settings, stale: bool, log_format: LogFormat | None
 ) -> list[TableResult]:
-    """Run the jobs in this process, with progress bars on a terminal and a log elsewhere."""
+    """Run the jobs in this process; a terminal shows bars, other outputs a log."""
     from populate import cache_eviction
     from populate import stale as replaced
     from populate.workers import worker

@@ -1,4 +1,4 @@
-"""Rules about the rows of several tables, which the server checks in one statement."""
+"""Rules across tables, which the server checks in one statement."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _find_outside(files: list[File]) -> list[Damage]:
 
 
 def _locate(files: list[File]) -> Iterator[File]:
-    """Yield the files that are on this machine: others were not downloaded, or were evicted."""
+    """Yield the files on this machine; others were not downloaded, or evicted."""
     by_source = defaultdict(list)
     for file in files:
         if is_dataset_path(file.dataset_path):
@@ -185,7 +185,7 @@ def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
 
 
 def remove_download(damage: Damage) -> bool:
-    """Remove a damaged file from the cache of its source; return whether it was removed."""
+    """Remove a damaged file from the cache; return whether it was removed."""
     source = base.open_source(damage.store)
     return isinstance(source, base.Cached) and bool(
         source.evict(0, [(damage.key["eid"], damage.path)])

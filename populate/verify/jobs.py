@@ -1,4 +1,4 @@
-"""Check of the jobs: every reserved job has a live worker, and no job has its row already."""
+"""Check of the jobs: their workers are alive, and their rows are not there yet."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _place(table: str, key: Key) -> tuple[str, ...]:
 
 
 def remove(one: Damage) -> bool:
-    """Remove a job unless a worker has reserved it since; return whether it was removed."""
+    """Remove a job unless a worker has reserved it; return whether it was removed."""
     (table,) = catalog.find([one.table])
     job = table().jobs & one.key & {"status": one.found}
     return bool(retry_on_deadlock(lambda: job.delete_quick(get_count=True)))

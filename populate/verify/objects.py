@@ -32,8 +32,8 @@ def _damage(ref: Reference, expected: str, found: str, kind: str = "rows") -> Da
 
 
 def _broken_reference(ref: Reference, fault: str) -> Damage:
-    """Return the damage of a row that refers to no object: repair removes no object with it."""
-    name, column = ref.column.table_name, ref.column.column
+    """Return the damage of a row that refers to no object."""
+    name, column = ref.column.table_name, ref.column.column  # no path: no object is removed
     return Damage(OBJECTS, "rows", name, ref.key, column, "a reference to an object", fault)
 
 

@@ -57,7 +57,7 @@ def _repair(damage: Sequence[Damage]) -> Iterator[Removed]:
 
 
 def _keys_of_rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
-    """Collect the keys of damaged rows by table; for a part table, the keys of its master."""
+    """Collect the keys of damaged rows, or of their masters, by table."""
     masters = {catalog.name_of(table): table for table in catalog.tables()}
     found: dict[Table, dict[tuple, Key]] = {}
     for one in damage:
@@ -69,7 +69,7 @@ def _keys_of_rows(damage: Sequence[Damage]) -> dict[Table, list[Key]]:
 
 
 def _repair_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
-    """Requeue the jobs of stalled workers, then remove the jobs that have their row already."""
+    """Requeue the jobs of stalled workers; remove the jobs that have their row."""
     for one, why in jobs.reclaim([one for one in damage if one.kind == "held"]):
         kept = Removed("kept", one.table, 1, why, one.key)
         yield kept if why else Removed("returned", one.table, 1)
@@ -80,7 +80,7 @@ def _repair_jobs(damage: Sequence[Damage]) -> Iterator[Removed]:
 
 
 def _remove_orphans(damage: Sequence[Damage]) -> Iterator[Removed]:
-    """Remove files of the store that still have no row and have not been written again."""
+    """Remove files of the store that still have no row and are unchanged."""
     columns = object_columns() if damage else []
     referred = {ref.place for ref in fetch_references(columns)}
     for one in damage:

@@ -1,4 +1,4 @@
-"""The rules across tables: numbers of rows, spikes and their slices, regions of units."""
+"""The rules: numbers of rows, spikes and their slices, regions of units."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _counted(
 def _total(
     check: str, table: Table, what: str, expected: str, *unless: Table, found: str = "", **n: Count
 ) -> Total:
-    """Return the rule that a number is as expected; default: the sum of the columns in `what`."""
+    """Return the rule that a number, default the sum in `what`, is as expected."""
     return Total(check, table, what, expected, found or _sum(what), n, unless)
 
 
@@ -212,7 +212,7 @@ def _spikes() -> list[Rule]:
 
 
 def _slice_rules(table: Table, n_rows: str, length: str, offset: str) -> list[Rule]:
-    """Return the rules that the slices of all units fill the object, without gap or overlap."""
+    """Return the rules that the slices of units fill the object without gaps."""
     total = Count(table.Unit, f"SUM(p.{length})")
     slices = partial(_slices, table, offset, length)
     return [
@@ -222,7 +222,7 @@ def _slice_rules(table: Table, n_rows: str, length: str, offset: str) -> list[Ru
 
 
 def _slices(table: Table, offset: str, length: str) -> str:
-    """Write where the slice of each unit starts, and where it must start: after earlier slices."""
+    """Write the start of each slice, and the sum of the slices before it."""
     of_table = sql.columns(table.primary_key, "p")
     return (
         f"SELECT {sql.columns(table.Unit.primary_key, 'p')}, p.{offset} AS found, "
@@ -276,7 +276,7 @@ def _regions() -> list[Rule]:
 
 
 def _placed(table: Table) -> str:
-    """Write the region of each unit beside the region of its site, if their coordinates agree."""
+    """Write the region of each unit beside that of its site, at equal coordinates."""
     places = ("axial", "lateral", "x", "y", "z")
     moved = " OR ".join(sql.differ(f"u.unit_{name}", f"s.channel_{name}") for name in places)
     of_unit = table is ephys.SpikeSorting.Cluster

@@ -1,4 +1,4 @@
-"""The heartbeat of a worker: a thread that records at intervals that the worker is alive."""
+"""The heartbeat of a worker: a thread that records that the worker is alive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas import connection
 
 
 class Heartbeat(threading.Thread):
-    """Updates `duration` of the current job at a fixed interval, over a connection of its own.
+    """Updates `duration` of the current job at intervals, by its own connection.
 
     No update is sent for a job that ends within the first interval.
 

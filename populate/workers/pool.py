@@ -243,7 +243,7 @@ class _Pool:
             time.sleep(min(1.0, 0.01 * 2**self._n_failed_starts))
 
     def _reap(self) -> None:
-        """Return the jobs of dead workers to the queue; if the server is away, try again later."""
+        """Return the jobs of dead workers to the queue once the server answers."""
         try:
             while self._dead_pids:
                 pid = self._dead_pids[0]
@@ -278,7 +278,7 @@ class _Pool:
                         self._record(message)
 
     def _requeue_unfinished(self) -> None:
-        """Kill the workers that still run, and return the jobs of all busy workers to the queue.
+        """Kill the workers that still run, and requeue the jobs of all busy workers.
 
         Every worker that stops tries to return its own job, but may run out of time.
         """
@@ -317,7 +317,7 @@ def _context() -> SpawnContext | ForkServerContext:
 
 
 def _main(config: WorkerConfig, pipe: Connection, lifeline: Connection) -> None:
-    """Run jobs until the pool stops this process; this is the main function of a worker."""
+    """Run jobs until the pool stops this process: the main function of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool receives Ctrl-C and stops its workers
     _end_with_pool(lifeline)
     pa.set_cpu_count(config.n_threads)
@@ -383,7 +383,7 @@ def _signals_ignored() -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
-    """Block Ctrl-C for processes that start within the block, from their first instruction.
+    """Block Ctrl-C for processes that start within the block.
 
     This process handles a Ctrl-C when the block ends.
     """
@@ -413,7 +413,7 @@ CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.l
 
 
 def memory_of_machine() -> int:
-    """Return the memory of this machine, or of its container if that is less, in bytes."""
+    """Return the memory of this machine, or of its container if less (bytes)."""
     found = [psutil.virtual_memory().total]
     for path in map(Path, CONTAINER_LIMITS):
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
@@ -422,7 +422,7 @@ def memory_of_machine() -> int:
 
 
 def limit_memory(budget: int | None) -> None:
-    """Limit the bytes that this process may allocate from now on; more raises a MemoryError.
+    """Limit the bytes that this process may still allocate: more is a MemoryError.
 
     Linux alone counts them: on other systems, or for None, nothing is limited.
     """

@@ -1,4 +1,4 @@
-"""The queue: which jobs can run, which worker reserved them, which workers died or stalled.
+"""The queue: jobs that can run, reservations, and workers that died or stalled.
 
 The queue is DataJoint's own: each table that workers fill has a job table `~~table`. A row of the
 job table is a job: pending, reserved by a process of a host, or failed (status "error"). This
@@ -47,7 +47,7 @@ KEYS_PER_DELETE = 500
 
 
 def count_runnable(tables: Sequence[Table]) -> list[tuple[Table, int, int]]:
-    """Count the jobs to do of each table, in one cheap statement: idle workers repeat the call.
+    """Count the jobs to do of each table; cheap, because idle workers repeat it.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def count_runnable(tables: Sequence[Table]) -> list[tuple[Table, int, int]]:
 
 
 def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
-    """Add a job for each key that can be computed, and delete jobs that are no longer needed.
+    """Add a job for each key that can be computed; delete jobs without a purpose.
 
     DataJoint's `jobs.refresh` sends a statement per job; this function sends a few for all. It
     also deletes jobs whose row is there already, for instance by `populate` in a notebook.
@@ -248,7 +248,7 @@ def _is_connected(reservation: Reservation) -> bool:
 
 
 def _connection_query(number: int, since: datetime) -> tuple[str, tuple] | None:
-    """Return a query that finds a connection by its number, and the values of the query.
+    """Return a query that finds a connection by its number, and its values.
 
     None if MySQL was restarted since: it then gives the same numbers to other connections.
     """
@@ -280,7 +280,7 @@ ABANDONED = (
 
 
 def _reap(reservation: Reservation, settings: WorkerSettings) -> list[AbandonedJob]:
-    """Return a dead worker's jobs to the queue, or mark them failed after too many deaths."""
+    """Requeue a dead worker's jobs, or mark them failed after too many deaths."""
     jobs = reservation.table().jobs
     abandoned = []
     for job in (jobs.reserved & {"host": reservation.host, "pid": reservation.pid}).to_dicts():
@@ -310,7 +310,7 @@ def _update(jobs: dj.jobs.Job, statement: str, values: Sequence[Any]) -> int:
 
 
 def _disconnect(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:
-    """Close the connection of a stalled worker, which may hold locks and must not commit."""
+    """Close the connection of a stalled worker: it may hold locks, or commit."""
     query = _connection_query(job["connection_id"], job["reserved_time"])
     if query is None or job["connection_id"] == jobs.connection.connection_id:
         return

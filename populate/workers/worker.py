@@ -166,7 +166,7 @@ def fill(
 
 
 def retry(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None) -> int:
-    """Delete recorded failures, so that their jobs run again; return the number of failures.
+    """Delete recorded failures, so that their jobs run again; return their number.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def _interruptible_queries() -> Iterator[None]:
-    """Make Ctrl-C and SIGTERM end a running query, during which psycopg2 delays signals."""
+    """Make Ctrl-C and SIGTERM end a query, for which psycopg2 would delay signals."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -279,7 +279,7 @@ class Worker:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Keep the heartbeat during the block; if an error ends the block, requeue unfinished jobs.
+        """Send heartbeats during the block; if an error ends it, requeue the job.
 
         Raises
         ------
@@ -434,10 +434,11 @@ def result_of(job: queue.AbandonedJob) -> JobResult:
 
 
 def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
-    """Return the jobs of processes of this host to the queue, if the server answers in time.
+    """Return the jobs of processes of this host to the queue.
 
-    Otherwise other workers will reclaim the jobs. Call this function only before the process
-    ends: it opens a new connection, because the old one may be in the middle of a query.
+    If the server does not answer in time, other workers reclaim the jobs. Call this function only
+    before the process ends: it opens a new connection, because the old one may be in the middle
+    of a query.
     """
     errors: list[BaseException] = []
 
@@ -482,7 +483,7 @@ def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
 
 
 def _populate(table: type[dj.Table], key: Key) -> int:
-    """Insert the rows of a key; return 0 if they exist already or the key exists no more."""
+    """Insert the rows of a key; return 0 if they are there or the key is gone."""
     try:
         return retry_on_deadlock(lambda: upstream.populate_key(table(), key))
     except dj.errors.DuplicateError:
