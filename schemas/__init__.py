@@ -6,7 +6,7 @@ Importing this package, or a table module, needs no server and starts none.
 
 import os
 
-__version__ = "0.4.0"
+__version__ = "0.5.0.dev0"
 
 # Settings have one reader, schemas.settings; DataJoint would let its own files overrule it.
 os.environ.setdefault("DJ_IGNORE_CONFIG_FILE", "true")

@@ -96,7 +96,8 @@ class UnitRate(dj.Computed):
         """Count the spikes."""
         cluster_id, offsets, counts = slices.T
         if window["trial_event"] is None:
-            rates = maths.compute_recording_rates(counts, sort["first_spike"], sort["last_spike"])
+            first, last = (sort[name] or 0.0 for name in ("first_spike", "last_spike"))
+            rates = maths.compute_recording_rates(counts, first, last)
             return cluster_id, {"rate": rates, "n_events": 0, "n_dropped": 0}, None
         time = storage.reference(sort["spikes"]).read(["time"])["time"]
         span = window["window_start"], window["window_end"]
@@ -415,11 +416,12 @@ def _factor(name: str, trials: dict[str, np.ndarray]) -> np.ndarray:
     columns = [trials[column] for column in SPLIT_COLUMNS[name]]
     if name in ("side", "contrast"):
         side, contrast = trial_maths.compute_stimulus(*columns)
+        contrast = trial_maths.round_levels(contrast)
         return contrast if name == "contrast" else np.where(side < 0, np.nan, side)
     if name == "outcome":
         outcome = trial_maths.compute_outcome(*columns)
         return np.where(outcome < 0, np.nan, outcome)
-    return -columns[0] if name == "choice" else columns[0]
+    return -columns[0] if name == "choice" else trial_maths.round_levels(columns[0])
 
 
 LEVELS: dict[str, dict[float, str]] = {

@@ -88,12 +88,17 @@ def compute_blocks(probability_left: np.ndarray) -> dict[str, np.ndarray]:
         (trials) and `block_probability` (fraction).
     """
     known = ~np.isnan(probability_left)
-    prior = probability_left[known]
+    prior = round_levels(probability_left[known])
     starts = np.flatnonzero(np.diff(prior, prepend=np.nan) != 0)
     block = np.full(len(probability_left), -1)
     lengths = np.diff(np.append(starts, len(prior)))
     block[known] = np.repeat(np.arange(len(starts)), lengths)
     return {"block": block, "length": lengths, "block_probability": prior[starts]}
+
+
+def round_levels(values: np.ndarray) -> np.ndarray:
+    """Round contrasts or priors to 6 decimals: 0.2 and 1 - 0.8 are one level."""
+    return np.round(values, 6)
 
 
 def compute_performance(trials: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
@@ -212,7 +217,7 @@ def summarise_conditions(
         for a single trial).
     """
     used = reaction["is_valid"] & (side >= 0) & (outcome >= 0)
-    labels = np.column_stack([side[used], contrast[used], outcome[used]])
+    labels = np.column_stack([side[used], round_levels(contrast[used]), outcome[used]])
     conditions, group = np.unique(labels, axis=0, return_inverse=True)
     summary = summarise_groups(reaction["reaction_time"][used], group.ravel(), len(conditions))
     return {
@@ -247,7 +252,7 @@ def compute_chronometric_curve(
     Medians equal `brainbox.behavior.training.compute_reaction_time` (tolerance 1e-12 s).
     """
     shown = ~np.isnan(signed_contrast)
-    levels, level = np.unique(signed_contrast[shown] + 0.0, return_inverse=True)
+    levels, level = np.unique(round_levels(signed_contrast[shown]) + 0.0, return_inverse=True)
     seconds = reaction_time[shown]
     known = ~np.isnan(seconds)
     order = np.argsort(level[known], kind="stable")

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import erf
 from scipy.stats import chi2
 
-from schemas.maths.behavior import compute_signed_contrast
+from schemas.maths.behavior import compute_signed_contrast, round_levels
 
 PARAMETERS = ("bias", "threshold", "lapse_low", "lapse_high")
 BLOCKS: Mapping[str, float | None] = {"all": None, "0.2": 0.2, "0.5": 0.5, "0.8": 0.8}
@@ -73,7 +73,7 @@ def count_answers(
     used = ~np.isnan(signed_contrast) & ~np.isnan(choice)
     if prior is not None:
         used &= np.isclose(probability_left, prior)
-    contrast, level = np.unique(signed_contrast[used] + 0.0, return_inverse=True)
+    contrast, level = np.unique(round_levels(signed_contrast[used]) + 0.0, return_inverse=True)
     n = np.bincount(level, minlength=len(contrast)).astype(float)
     right = np.bincount(level, weights=choice[used] == -1, minlength=len(contrast))
     return Answers(contrast, n, right)

@@ -1,7 +1,10 @@
 """Hand-made files of a few rows, and what is read of them."""
 
+import datetime
+import decimal
 import hashlib
 import io
+import json
 import re
 import threading
 import uuid
@@ -16,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schemas import rows
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset, SourceError
 from schemas.sources import alf
 from schemas.sources.alf import reading
@@ -900,7 +904,7 @@ floats = st.floats(0, 5000) | st.floats(allow_nan=True)
 @given(st.lists(floats, max_size=6) | st.lists(st.floats(0, 5000), max_size=6).map(sorted))
 def test_times_pass_if_and_only_if_they_are_times_in_order(values):
     times = np.array(values, dtype=float)
-    good = bool(np.isfinite(times).all() and (times >= 0).all() and (np.sort(times) == times).all())
+    good = bool(((times >= 0) & (times <= 86_400)).all() and (np.sort(times) == times).all())
     try:
         reading.check_times(times, Path("spikes.times.npy"))
     except InconsistentData:
@@ -1099,3 +1103,116 @@ def test_real_sessions_have_the_trials_that_are_known_of_them():
     assert sum(count for count, _ in found.values()) == 3903
     assert found["2020-08-31"] == (626, 1)
     assert sum(missing for _, missing in found.values()) == 3
+
+
+# --- values outside their domain ------------------------------------------------------------------
+
+
+def trials_table(n, **columns):
+    """A table of n trials with some of its columns replaced."""
+    start = np.arange(float(n))
+    return {"intervals_0": start, "intervals_1": start + 0.5, "choice": np.ones(n)} | columns
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("choice", -7.0),
+        ("choice", 2.0),
+        ("feedbackType", 5.0),
+        ("contrastLeft", -0.25),
+        ("contrastRight", 25.0),
+        ("contrastRight", 1e300),
+        ("probabilityLeft", 80.0),
+        ("probabilityLeft", np.inf),
+        ("rewardVolume", -3.0),
+        ("quiescencePeriod", -0.4),
+        ("response_times", 1e300),
+        ("stimOn_times", 1.6e9),
+        ("feedback_times", -1.0),
+    ],
+)
+def test_trial_values_outside_their_domain_are_refused_with_column_row_and_count(
+    tmp_path, column, value
+):
+    values = np.full(5, np.nan)
+    values[[2, 4]] = value
+    files = write(tmp_path, {TABLE: trials_table(5, **{column: values})})
+    with pytest.raises(InconsistentData, match=rf"trials\.table\.pqt: {column} in row 2") as caught:
+        alf.behavior.read_trials(files)
+    assert "2 such values" in str(caught.value)
+
+
+def test_trials_out_of_order_are_refused(tmp_path):
+    starts = np.array([0.0, 2.0, 1.0, 3.0])
+    files = write(tmp_path, {TABLE: trials_table(4, intervals_0=starts)})
+    with pytest.raises(InconsistentData, match=r"intervals_0 in row 2 is 1.0, before the start"):
+        alf.behavior.read_trials(files)
+
+
+def test_levels_that_differ_by_rounding_are_one(tmp_path):
+    contrast = np.array([0.1, float(np.float32(0.1)), 0.1 + 1e-9, 0.3 - 0.2])
+    prior = np.array([0.2, 1 - 0.8, float(np.float32(0.2)), 0.2])
+    table = trials_table(4, contrastLeft=contrast, probabilityLeft=prior)
+    trials = alf.behavior.read_trials(write(tmp_path, {TABLE: table})).frame
+    assert trials.contrast_left.unique().tolist() == [0.1]
+    assert trials.probability_left.unique().tolist() == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("values", "stored"),
+    [
+        ([[0.0, 0.5], [2.0, 2.5]], [[0.0, 0.5], [2.0, 2.5]]),
+        ([datetime.date(2021, 1, 14), None], ["2021-01-14", None]),
+        ([decimal.Decimal("0.5"), decimal.Decimal("1.5")], [0.5, 1.5]),
+        (pd.Categorical(["a", "b"]), ["a", "b"]),
+        (pd.array([1, None], dtype="Int64"), [1, None]),
+    ],
+    ids=["vectors", "dates", "decimals", "categories", "nullable"],
+)
+def test_unknown_columns_of_any_type_are_kept(tmp_path, values, stored):
+    table = trials_table(2, laser=values)
+    extra = alf.behavior.read_trials(write(tmp_path, {TABLE: table})).extra
+    kept = [row["laser"] for row in rows.records(extra)]
+    assert kept == stored
+    json.dumps(kept)
+
+
+@pytest.mark.parametrize(
+    "values", [[b"\x00", b"\x01"], [{"a": 1}, {"a": 2}]], ids=["bytes", "maps"]
+)
+def test_an_unknown_column_that_json_cannot_hold_is_refused_by_name(tmp_path, values):
+    files = write(tmp_path, {TABLE: trials_table(2, laser=values)})
+    with pytest.raises(InconsistentData, match="laser in row 0"):
+        alf.behavior.read_trials(files)
+
+
+@pytest.mark.parametrize("kind", [">f8", ">f4", "<f2", "<f4", "g"])
+def test_numbers_of_any_width_and_byte_order_are_read(tmp_path, kind):
+    values = np.array([0.5, 1.0, 2.0]).astype(kind)
+    array = reading._native(values)
+    assert array.tolist() == [0.5, 1.0, 2.0]
+    assert array.dtype.isnative
+    assert array.dtype in (np.float32, np.float64)
+
+
+def test_a_wheel_whose_times_are_all_equal_is_refused(tmp_path):
+    position = 2 * np.pi / 4096 * np.arange(4)
+    files = write(tmp_path, {TIMES: np.zeros(4), POSITION: position})
+    with pytest.raises(InconsistentData, match=r"all 4 times are 0\.0"):
+        alf.behavior.read_wheel(files)
+
+
+def test_licks_that_are_true_or_false_are_no_times(tmp_path):
+    files = write(tmp_path, {"alf/licks.times.npy": np.array([False, True])})
+    with pytest.raises(InconsistentData, match="true or false"):
+        alf.behavior.read_licks(files)
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "greatest"),
+    [([0.5, -1e-9], 0.0, np.inf), ([0.5, 1.1], 0.0, 1.0), ([0.5, -0.1], 0.0, 1.0)],
+)
+def test_measured_values_outside_their_bounds_are_refused(values, least, greatest):
+    with pytest.raises(InconsistentData, match="likelihood in row 1"):
+        reading.measured(np.array(values), Path("x.pqt"), "likelihood", least, greatest)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from schemas.sources.alf.names import (
     WHEEL_FILES,
 )
 from schemas.sources.alf.reading import (
+    LATEST,
     REPORT,
     Files,
     Reader,
@@ -33,11 +36,28 @@ from schemas.sources.alf.reading import (
     need,
     read_times,
     refuse,
+    refuse_outside,
     split_columns,
     vector,
 )
 from schemas.sources.data import Times, Trials, Wheel
 from schemas.sources.records import DatasetRecord
+
+TRIAL_CHOICES = {"choice": (-1, 0, 1), "feedback_type": (-1, 0, 1)}
+"""Values that a column may have."""
+
+TRIAL_BOUNDS = {
+    "contrast_left": (0.0, 1.0),
+    "contrast_right": (0.0, 1.0),
+    "probability_left": (0.0, 1.0),
+    "reward_volume": (0.0, 1000.0),
+    "quiescence_period": (0.0, 600.0),
+}
+"""Least and greatest value of a column: fractions, microlitres, seconds."""
+
+LEVELS = ("contrast_left", "contrast_right", "probability_left")
+DECIMALS = 6
+"""Decimals to which levels are rounded, so that 0.1 and the float32 0.1 are one level."""
 
 
 @reads(
@@ -69,7 +89,17 @@ def read_trials(files: Files) -> Trials:
         for theirs, ours in TRIAL_COLUMNS.items()
         if theirs in columns
     }
-    extra = {name: values for name, values in columns.items() if name not in TRIAL_COLUMNS}
+    extra = {
+        name: _extra_column(name, values, origin[name])
+        for name, values in columns.items()
+        if name not in TRIAL_COLUMNS
+    }
+    start = "intervals_0"
+    if start in columns:
+        begun = known[TRIAL_COLUMNS[start]]
+        begun = begun[~np.isnan(begun)]
+        late = np.diff(begun, prepend=-np.inf) < 0
+        refuse(late, begun, "before the start of the trial before it", origin[start], start)
     rows = pd.RangeIndex(len(next(iter(columns.values()), ())))
     return Trials(pd.DataFrame(known, rows), pd.DataFrame(extra, rows), reader.files)
 
@@ -99,16 +129,55 @@ def _released_trials(
 
 def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndarray:
     ours = TRIAL_COLUMNS[released]
-    if ours in INTEGER_TRIAL_COLUMNS:
-        return integers(values, path, released)
     numbers = floats(values, path, released)
+    if ours in INTEGER_TRIAL_COLUMNS:
+        whole = integers(values, path, released)
+        allowed = TRIAL_CHOICES.get(ours)
+        if allowed:
+            wrong = ~np.isnan(numbers) & ~np.isin(numbers, allowed)
+            refuse(wrong, numbers, f"none of {', '.join(map(str, allowed))}", path, released)
+        return whole
+    if ours in TRIAL_BOUNDS:
+        refuse(np.isinf(numbers), numbers, "not a number", path, released)
+        refuse_outside(numbers, *TRIAL_BOUNDS[ours], path, released)
+    if ours in LEVELS:
+        return np.round(numbers, DECIMALS)
     if ours == "trial_included":
         refuse(~np.isin(numbers, (0, 1)), numbers, "neither true nor false", path, released)
         return numbers.astype(bool)
     # The clock of the Bpod has an origin of its own; that of the session starts at 0.
     if ours.endswith("_time") and not ours.startswith("bpod_"):
         refuse((numbers < 0) | np.isinf(numbers), numbers, "not a time", path, released)
+        late = f"after {LATEST:,.0f} s: no time of a session"
+        refuse(numbers > LATEST, numbers, late, path, released)
     return numbers
+
+
+def _extra_column(released: str, values: Any, path: Path) -> pd.Series:
+    """Return a column that is none of ours as numbers, texts or lists, which JSON can hold."""
+    column = pd.Series(values)
+    if column.dtype.kind not in "OMmc":
+        return column
+    plain = [_plain(value) for value in column]
+    wrong = [not isinstance(value, (str, bool, int, float, list, type(None))) for value in plain]
+    refuse(np.array(wrong, bool), np.array(plain, object), "no number or text", path, released)
+    return pd.Series(plain, column.index, object)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return float(value) if isinstance(value, Decimal) else value
 
 
 @reads("wheel", "position of the steering wheel", (TASK, names_of(*WHEEL_FILES)))
@@ -138,6 +207,9 @@ def read_wheel(files: Files) -> Wheel:
     times = floats(vector(released, times_path), times_path)
     check_lengths({times_path: len(times), position_path: len(position)})
     check_times(times, times_path)
+    if len(times) > 1 and times[0] == times[-1]:
+        what = f"all {len(times)} times are {times[0]}."
+        raise InconsistentData(what, times_path, REPORT)
     unit = infer_unit(position)
     if unit is None:
         step = float(np.median(np.abs(np.diff(position))))

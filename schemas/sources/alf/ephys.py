@@ -29,8 +29,10 @@ from schemas.sources.alf.reading import (
     check_times,
     floats,
     integers,
+    measured,
     need,
     refuse,
+    refuse_outside,
     split_columns,
     vector,
 )
@@ -39,6 +41,9 @@ from schemas.sources.ontology import region_ids
 from schemas.sources.records import DatasetRecord
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+LONGEST_PROBE = 20_000.0
+"""(um) Bound of depths along a probe, in both directions from its tip."""
+
 _POSITION = ["axial_um", "lateral_um"]
 _LOCATION = ["x_um", "y_um", "z_um", "region_id"]
 
@@ -255,6 +260,8 @@ def _read_metrics(reader: Reader, record: DatasetRecord, count: int) -> dict[str
         else:
             column = np.full(count, np.nan)
             column[rows] = floats(table[released], path, released)
+            if ours == "spike_count":
+                refuse_outside(column, 0.0, np.inf, path, released)
         metrics[ours] = column
     return metrics
 
@@ -312,6 +319,8 @@ def read_spikes(files: Files) -> Spikes:
             raise InconsistentData(f"Values of type {arrays[k].dtype}.", paths[k], REPORT)
     times = arrays[0].astype(np.float64, copy=False)
     check_times(times, paths[0])
+    measured(arrays[2], paths[2], "Amplitude", least=0.0)
+    measured(arrays[3], paths[3], "Depth", -LONGEST_PROBE, LONGEST_PROBE)
     return Spikes(times, _cluster_numbers(arrays[1], paths[1]), arrays[2], arrays[3], reader.files)
 
 

@@ -91,6 +91,7 @@ class Reader:
         # The header is a Python literal: garbage in it fails in as many ways as Python source.
         except (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError) as error:
             raise DamagedFile(f"Not a readable npy file ({error}).", path, AGAIN) from error
+        array = _native(array)
         return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
     def table(self, record: DatasetRecord) -> pd.DataFrame:
@@ -127,6 +128,13 @@ class Reader:
             size = f"It has {raw.size} bytes, and {record.file_size} are listed."
             raise DamagedFile(size, path, AGAIN)
         return raw, FileRead(record.path, record.revision, md5, raw.size)
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """Return numbers in the byte order of this machine, as float32 or float64; no copy if so."""
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        return array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _parse_npy(raw: np.ndarray) -> np.ndarray:
@@ -184,6 +192,8 @@ def check_lengths(lengths: Mapping[Path, int]) -> None:
 def floats(values: pd.Series | np.ndarray, path: Path, name: str = "values") -> np.ndarray:
     """Give numbers as float64 (no copy if they are), missing ones as NaN."""
     series = pd.Series(values)
+    if series.dtype.kind == "c" or isinstance(series.iloc[0] if len(series) else 0, np.ndarray):
+        raise InconsistentData(f"{name} does not hold one real number per row.", path, REPORT)
     if not pd.api.types.is_numeric_dtype(series.dtype) and series.notna().any():
         raise InconsistentData(f"{name} is not numeric ({series.dtype}).", path, REPORT)
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -220,43 +230,72 @@ def vector(array: np.ndarray, path: Path) -> np.ndarray:
 def refuse(
     wrong: np.ndarray, values: np.ndarray, fault: str, path: Path, name: str = "The value"
 ) -> None:
-    """Raise for the first wrong value, if there is one."""
+    """Raise an error with the first wrong value and the number of them, if there is one."""
     rows = np.flatnonzero(wrong)
     if len(rows):
-        what = f"{name} in row {rows[0]} is {values[rows[0]]}, {fault}."
+        others = f" ({len(rows)} such values)" if len(rows) > 1 else ""
+        what = f"{name} in row {rows[0]} is {values[rows[0]]}, {fault}{others}."
         raise InconsistentData(what, path, REPORT)
 
 
 def check_times(times: np.ndarray, path: Path, name: str = "Time") -> None:
     """Make sure that times (or frequencies) are finite, not negative, and ascend.
 
-    Equal ones may follow each other.
+    Equal ones may follow each other. Times of a session end within `LATEST`: milliseconds, and
+    the time of day as seconds since 1970, are beyond.
     """
     # NaN fails every comparison, so that one pass over the pairs finds it too.
+    latest = LATEST if name == "Time" else np.inf
     if not len(times) or (
-        times[0] >= 0 and np.isfinite(times[-1]) and (times[1:] >= times[:-1]).all()
+        times[0] >= 0
+        and np.isfinite(times[-1])
+        and times[-1] <= latest
+        and (times[1:] >= times[:-1]).all()
     ):
         return
     unreal = ~np.isfinite(times) | (times < 0)
     back = np.r_[False, times[1:] < times[:-1]]
+    if not (unreal | back).any():
+        refuse(times > latest, times, f"after {latest:,.0f} s: no time of a session", path, name)
     row = np.flatnonzero(unreal | back)[0]
     before = "" if unreal[row] else f", after {times[row - 1]}"
     fault = f"not a {name.lower()}" if unreal[row] else "less than the one before it"
     raise InconsistentData(f"{name} {row} is {times[row]}{before}: {fault}.", path, REPORT)
 
 
+LATEST = 86_400.0
+"""(s) Latest time in a session: one day."""
+
+
 def read_times(reader: Reader, record: DatasetRecord, name: str = "Time") -> np.ndarray:
     """Read a vector of ascending times (or frequencies)."""
     array, path = reader.array(record), reader.path(record)
+    if array.dtype.kind == "b":
+        raise InconsistentData(f"{name} is true or false, not a number.", path, REPORT)
     times = floats(vector(array, path), path, name)
     check_times(times, path, name)
     return times
 
 
-def measured(values: pd.Series | np.ndarray, path: Path, name: str) -> np.ndarray:
-    """Give measured numbers, of which some may be missing, in the float type of the release."""
+def measured(
+    values: pd.Series | np.ndarray,
+    path: Path,
+    name: str,
+    least: float = -np.inf,
+    greatest: float = np.inf,
+) -> np.ndarray:
+    """Return measured numbers within bounds, in the float type of the release; NaN is missing."""
     array = np.asarray(values)
     if array.dtype.kind != "f":
         array = floats(values, path, name)
     refuse(np.isinf(array), array, "not a number", path, name)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    refuse_outside(array, least, greatest, path, name)
+    return _native(array)
+
+
+def refuse_outside(
+    values: np.ndarray, least: float, greatest: float, path: Path, name: str = "The value"
+) -> None:
+    """Raise an error for values outside bounds, which are allowed themselves; NaN is missing."""
+    bounds = f"below {least:g}" if greatest == np.inf else f"not between {least:g} and {greatest:g}"
+    refuse((values < least) | (values > greatest), values, bounds, path, name)

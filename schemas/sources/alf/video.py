@@ -32,6 +32,10 @@ _TOO_SHORT = (
 )
 
 
+LIKELIHOOD = (0.0, 1.0)
+"""Least and greatest likelihood of a point."""
+
+
 @reads(
     "frame_times",
     "times of the frames of a camera",
@@ -83,7 +87,12 @@ def read_pose(files: Files) -> Frames:
     times = _times_of(reader, record)
     reader.read_ahead([record, times])
     table, path = reader.table(record), reader.path(record)
-    columns = {name: measured(table[name], path, name) for name in _point_columns(table, path)}
+    columns = {
+        name: measured(
+            table[name], path, name, *(LIKELIHOOD if name.endswith("likelihood") else ())
+        )
+        for name in _point_columns(table, path)
+    }
     return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
 
 
@@ -116,7 +125,7 @@ def read_pupil(files: Files) -> Frames:
     reader.read_ahead([record, times])
     table, path = reader.table(record), reader.path(record)
     columns = {
-        ours: measured(table[theirs], path, theirs)
+        ours: measured(table[theirs], path, theirs, least=0.0)
         for theirs, ours in PUPIL_COLUMNS.items()
         if theirs in table
     }
