@@ -1,1 +1,1 @@
-"""Where data come from: the only rooms that know the file names of the IBL."""
+"""Sources of data: the only modules that contain file names of the IBL."""

@@ -1,7 +1,6 @@
-"""The `Source` protocol: what a place that offers recordings lists, and what it loads.
+"""The `Source` protocol: listing of recordings, and loading of their data.
 
-Names and units are ours from here on: times in seconds of the session clock, lengths in
-micrometres, amplitudes in volts, angles in radians.
+Times are seconds of the session clock, lengths micrometres, amplitudes volts, angles radians.
 """
 
 from __future__ import annotations
@@ -16,25 +15,24 @@ from schemas.sources.records import DatasetRecord, Found, Selection, SessionReco
 
 
 class Source(Protocol):
-    """A place that offers recordings.
+    """A folder or server with recordings.
 
-    The loaders get the datasets of one kind of one session (and probe, and sort), already
-    narrowed to the revision that is to be read, so that what is read is decided by the rows of
-    the database and not by the state of a cache.
+    Readers get the datasets of one kind, session, probe and spike sorting, one revision of each
+    file: the rows of the database decide what is read, not the state of a cache.
 
     Raises
     ------
     MissingDataset
-        A file that is listed, or that the kind of data needs, is not there.
+        A listed or needed file is missing.
     DamagedFile
-        A file cannot be read, or its md5 is not the listed one.
+        A file is unreadable, or its md5 is not the listed one.
     InconsistentData
         The files contradict themselves or each other.
     """
 
     @property
     def location(self) -> str:
-        """Folder or URL: enough for `open_source` to open it again in another process."""
+        """Folder or URL, with which `open_source` opens the source in another process."""
         ...
 
     @property
@@ -53,11 +51,9 @@ class Source(Protocol):
         ...
 
     def sessions(
-        self,
-        eids: Sequence[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        self, eids: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
     ) -> Iterable[SessionRecord]:
-        """List sessions (default: every one) with what they have.
+        """List sessions (default: all) with their datasets and insertions.
 
         The order is subject, date, number, or the order of `eids`. Sessions that cannot be used
         are left out; `problems` then says why. `progress` is called with the number of sessions
@@ -75,9 +71,9 @@ class Source(Protocol):
         datasets : sequence of DatasetRecord
             Files of that kind, one revision of each.
         **options
-            For channels and clusters, `located`: a table of the sites that the metadata locate
-            (columns `axial_um`, `lateral_um`, `x_um`, `y_um`, `z_um`, `region_id`). It is used,
-            by position, where no file locates the sites.
+            For channels and clusters, `located`: a table of the sites located by the metadata
+            (columns `axial_um`, `lateral_um`, `x_um`, `y_um`, `z_um`, `region_id`), used by
+            position if no file locates the sites.
 
         Returns
         -------
@@ -159,14 +155,14 @@ _opened: dict[tuple[int, str], Source] = {}
 
 
 def use_opener(opener: Callable[[str], Source] | None) -> None:
-    """Say how a location is opened. Table modules know neither ONE nor the simulator."""
+    """Set the function that opens a location; table modules import no source."""
     global _opener
     _opener = opener
     _opened.clear()
 
 
 def open_source(location: str) -> Source:
-    """Open a source, one instance a process (and never one from before a fork)."""
+    """Return the source of a location: one instance in each process, a new one after a fork."""
     if _opener is None:
         raise SourceError(
             "no source can be opened.", location, "Call schemas.connection.connect() first."

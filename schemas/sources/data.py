@@ -1,4 +1,4 @@
-"""What sources load: the arrays and tables of one kind of data of one session.
+"""Loaded data: the arrays and tables of one kind of data of one session.
 
 Times are seconds of the session clock, lengths micrometres, amplitudes volts, angles radians.
 """
@@ -17,8 +17,7 @@ from schemas.sources.records import FileRead
 class Trials:
     """Trials of a session: one row a trial, columns under our names.
 
-    `frame` holds the known columns that the release has; `extra` the columns that we have no
-    name for, untouched.
+    `frame` holds the known columns, as far as released; `extra` all others, unchanged.
     """
 
     frame: pd.DataFrame
@@ -45,8 +44,7 @@ class Channels:
 
     Columns of `frame`: `axial_um`, `lateral_um`; `x_um`, `y_um`, `z_um` (ML, AP, DV from bregma)
     and `region_id` (nullable integer) where located; `raw_index`, `channel_label` where released.
-    `level` says how far the location can be trusted: `'alf'` where files give it, `'resolved'`
-    where the metadata do, `''` where neither does.
+    `level` is `'alf'` if files locate the sites, `'resolved'` if the metadata do, else `''`.
     """
 
     frame: pd.DataFrame
@@ -99,8 +97,8 @@ class Times:
 class Frames:
     """What was measured on each frame of a video: pose, pupil or motion energy.
 
-    There are often more times than frames, since the camera's clock starts before its video. The
-    first ones are then left out, so that the last frame has the last time.
+    A camera often has more times than frames, because its clock starts before its video. Surplus
+    times at the start are dropped.
 
     Attributes
     ----------
@@ -111,7 +109,7 @@ class Frames:
         `diameter_raw`, `diameter_smooth` (px), as far as released. Motion energy: `energy`
         (a.u.).
     n_dropped : int
-        Number of times that were left out.
+        Number of dropped times.
     region : tuple of int or None
         Region of interest of the motion energy: x, y, width, height (px).
     """

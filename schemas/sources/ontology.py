@@ -1,8 +1,7 @@
 """The Allen ontology of brain regions, as rows.
 
-Ids are non-lateralised: the atlas package gives a structure of the left hemisphere the negative
-of its id, and this project keeps the side in the coordinates alone. Key on the id and never on
-the acronym: `CM` and `cm`, and `IPF` and `ipf`, are different structures.
+Ids have no side: the atlas package negates the ids of the left hemisphere, but this project keeps
+the side in the coordinates. Use ids as keys, not acronyms: `CM` and `cm` are different structures.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def load_ontology() -> pd.DataFrame:
 
 
 def load_ancestors() -> pd.DataFrame:
-    """Load who lies within whom.
+    """Load the ancestors of each structure.
 
     Returns
     -------
@@ -52,8 +51,7 @@ def _ontology() -> pd.DataFrame:
 
     regions = BrainRegions()
     right = regions.id >= 0
-    # The mappings are indices by row. The package's own converters take ids, and drop those that
-    # they do not know, so that what comes out is shorter than what went in.
+    # The mappings are row indices. The package's own converters drop unknown ids.
     return pd.DataFrame(
         {
             "region_id": regions.id[right].astype(np.int64),

@@ -1,4 +1,4 @@
-"""What sources list: sessions, insertions, datasets, and the names that they use.
+"""Listed records: sessions, insertions, datasets, and the names of their values.
 
 Times are seconds of the session clock, lengths micrometres, amplitudes volts, angles radians.
 """
@@ -18,16 +18,17 @@ TRACKERS = ("dlc", "lightningPose")
 BANDS = {"ap": 30_000.0, "lf": 2_500.0}
 """Bands of a raw recording, and their nominal sampling rates (Hz)."""
 
-PROVENANCES = (
-    "Planned",
-    "Micro-manipulator",
-    "Histology track",
-    "Ephys aligned histology track",
-)
-"""Where a trajectory comes from; each overrules the ones before it."""
+PROVENANCES = ("Planned", "Micro-manipulator", "Histology track", "Ephys aligned histology track")
+"""Provenances of a trajectory; each overrules the ones before it."""
+
+PLACE = ("x", "y", "z", "depth", "theta", "phi", "roll")
+"""Fields of the place of a trajectory in Alyx."""
+
+SUBJECT = ("nickname", "lab", "sex", "birth_date", "death_date", "strain", "line", "species")
+"""Public fields of a mouse in Alyx."""
 
 LEVELS = ("none", "traced", "aligned", "resolved", "alf")
-"""How far the location of a probe is settled, from not at all to released with the data."""
+"""Levels of a probe's location, from unknown to released with the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class DatasetRecord:
     path : str
         POSIX path below the session folder, its revision folder included.
     kind : str
-        Which kind of data it belongs to, a key of `DATA_KINDS`.
+        Kind of data, a key of `alf.KINDS`.
     collection : str
         Folder below the session, without the revision folder.
     name : str
@@ -61,13 +62,9 @@ class DatasetRecord:
     probe_name : str or None
         Probe whose folder the file is in.
     sorter : str or None
-        For the files of a spike sort, the folder below the probe's (`''` for the probe's own).
-    camera : str or None
-        For the files of a camera, one of `CAMERAS`.
-    tracker : str or None
-        For poses, what tracked the points, one of `TRACKERS`.
-    band : str or None
-        For the files of a raw recording and its quality, one of `BANDS`.
+        Folder of a spike sorting below that of the probe (`''` for the probe's own).
+    camera, tracker, band : str or None
+        One of `CAMERAS`, `TRACKERS` (of poses) and `BANDS` (of raw recordings).
     """
 
     eid: str
@@ -92,8 +89,8 @@ class DatasetRecord:
 class CheckRecord:
     """An entry of extended quality control, typed.
 
-    Numbers and booleans (as 0 and 1) are in `value`, names of `QC_OUTCOMES` in `outcome`, and
-    whatever else was released in `text`, as JSON; all are None for an entry that is not set.
+    Numbers and booleans (as 0 and 1) are in `value`, names of `QC_OUTCOMES` in `outcome`, all else
+    in `text`, as JSON. All are None for an entry that is not set.
     """
 
     name: str
@@ -104,7 +101,7 @@ class CheckRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrajectoryRecord:
-    """An estimate of where a probe went in.
+    """An estimate of the track of a probe.
 
     Attributes
     ----------
@@ -117,7 +114,7 @@ class TrajectoryRecord:
     theta, phi, roll : float or None
         Polar angle, azimuth and rotation about the probe, degrees.
     is_current : bool
-        Whether it is the furthest of the insertion in the order of `PROVENANCES`.
+        Whether it is the last of the insertion in the order of `PROVENANCES`.
     sites : tuple of tuple
         Located sites (axial, lateral, x, y, z, region id), lengths in micrometres, where the
         source lists them.
@@ -140,8 +137,8 @@ class TrajectoryRecord:
 class InsertionRecord:
     """A probe in a session. `pid` is None where the source does not know it.
 
-    `level` tells how far its location is settled, one of `LEVELS`, None where not known; `picks`
-    are the points of the track in histology, (x, y, z) in micrometres from bregma.
+    `level` is one of `LEVELS`, None if unknown; `picks` are the points of the track in histology,
+    (x, y, z) in micrometres from bregma.
     """
 
     eid: str
@@ -171,9 +168,9 @@ class SubjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class SortingRecord:
-    """A spike sort that is offered for an insertion: sorter, and revision of its spike times.
+    """A listed spike sorting of an insertion: sorter, and revision of its spike times.
 
-    One sort of an insertion is the default: the one to use where nobody asks for another.
+    One spike sorting of each insertion is the default.
     """
 
     eid: str
@@ -205,10 +202,9 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which recordings of a source are meant: all criteria that are given must hold.
+    """Criteria of recordings: all given criteria must hold; none selects everything.
 
-    Names are exact. `eids` and `pids` name sessions and insertions themselves; where both are
-    given, either is enough. Nothing given means everything.
+    Names are exact. If both `eids` and `pids` are given, either is enough.
 
     Attributes
     ----------
@@ -219,8 +215,7 @@ class Selection:
     eids, pids : tuple of str
         UUIDs of sessions and of insertions.
     region : str or None
-        Acronym of a region of the Allen atlas in which a site of the insertion lies, in it or in
-        any part of it.
+        Acronym of a region of the Allen atlas that contains a site of the insertion.
     bwm_rule : bool
         Only insertions that the rule of the Brain-Wide Map's releases selects.
     """
@@ -237,10 +232,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a selection names: eids of sessions, and insertions as (eid, probe name, pid).
+    """Selected eids, in order of subject, date, number, and insertions (eid, probe name, pid).
 
-    The sessions of all insertions are among `eids`, which are in order of subject, date, number.
-    Where the selection speaks of insertions (`pids`, `region`, `bwm_rule`), there are no others.
+    `eids` includes the sessions of all insertions. A selection by `pids`, `region` or `bwm_rule`
+    finds no other sessions.
     """
 
     eids: tuple[str, ...]
@@ -249,10 +244,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file that was on offer: with the md5 and the size (bytes) of what was really read of it.
+    """A listed file, with the md5 and the size (bytes) of its content as read.
 
-    Both are None for a file that was not needed, and so not opened: it is told all the same, so
-    that it can be recognised later whether files were replaced or newly offered.
+    Both are None for a file that was not opened. Its row still shows later whether files were
+    replaced or added.
     """
 
     path: str

@@ -1,16 +1,11 @@
 """The only package that imports ONE: recordings that ONE-api lists and finds.
 
-- A folder with cache tables (`sessions.pqt`, `datasets.pqt`, perhaps `insertions.pqt`) has the
-  true ids of Alyx. It is opened in ONE's local mode, with no login and no network, and nothing is
-  ever written into it.
-- A bare tree of ALF files has none. Its sessions get ids that depend on lab, subject, date and
-  number alone (`session_id`), so that they are the same at every run and on every machine; the
-  tables that ONE needs are written below the project's home.
-- A URL is a metadata server (Alyx). What it lists is written into the tables of a cache folder,
-  and files are downloaded beside them when they are needed: the cache is at every time a folder
-  of the first kind, for a machine without network.
-
-Files and tables become records in one place (`records`), whichever way they came.
+- A folder with cache tables (`sessions.pqt`, `datasets.pqt`, optionally `insertions.pqt`) has the
+  ids of Alyx. It is opened in ONE's local mode, without login or network, and is never changed.
+- A bare tree of ALF files has no ids. Ids are computed from lab, subject, date and number
+  (`session_id`), the same on every machine; the tables for ONE are in the project's home.
+- A URL is a metadata server (Alyx). Its sessions are written into the tables of a cache folder, and
+  files are downloaded when they are needed. The cache is a folder of the first type.
 """
 
 from __future__ import annotations

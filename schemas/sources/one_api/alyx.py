@@ -1,4 +1,4 @@
-"""A metadata server (Alyx): what it lists, asked politely; its files, downloaded when needed."""
+"""A metadata server (Alyx): lists sessions under rate limits, downloads files when needed."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from schemas.sources.one_api.tables import (
 from schemas.sources.records import DatasetRecord, Found, Selection, SessionRecord
 
 BATCH = 20
-"""Sessions that are asked for, and written, together."""
+"""Number of sessions that are requested and written together."""
 
 HOPELESS = 3
-"""Sessions in a row that cannot be had: it is not the sessions then."""
+"""After so many failed sessions in a row, the server is at fault and listing stops."""
 
 _REPORT = "Report it to those who keep the server; the other sessions are not affected."
 _AGAIN = "Register it again, or check that the server still has it."
 
 
 class _Place(NamedTuple):
-    """Where a session is: its folder in the cache and on its data server."""
+    """Folder of a session, in the cache and on its data server."""
 
     folder: str
     server: str | None
@@ -59,16 +59,11 @@ class AlyxSource(AlfLoader):
     url : str
         Base URL of the server.
     home : str or Path
-        Folder of this project, below which the cache is where none is set.
+        Folder of this project; holds the cache if `settings.cache` is not set.
     settings : AlyxSettings, optional
-        Login, limits and cache. The login is used for no other server than `settings.url`.
+        Login, limits and cache. The login is sent to `settings.url` and to no other server.
     retry_policy : RetryPolicy, optional
-        How long the server is waited for.
-
-    Attributes
-    ----------
-    problems : list of SourceError
-        What `sessions` left out, and why.
+        How often and how long to retry.
     """
 
     def __init__(
@@ -100,35 +95,24 @@ class AlyxSource(AlfLoader):
         """Folder of the cache, which is a folder of ONE."""
         return self._cache
 
-    # --- what there is --------------------------------------------------------------------------
+    # --- listing --------------------------------------------------------------------------------
 
     def find(self, selection: Selection) -> Found:
-        """Ask which sessions and insertions a selection names.
-
-        Raises
-        ------
-        QueryError
-            A name or id is unknown to the server.
-        SourceError
-            The server does not answer.
-        """
+        """Return the sessions and insertions that a selection names; see `query.find`."""
         return query.find(self._client, selection, self._url)
 
     def sessions(
-        self,
-        eids: Sequence[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        self, eids: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
     ) -> Iterator[SessionRecord]:
-        """List sessions, and write what comes into the tables of the cache.
+        """List sessions, and write them into the tables of the cache, batch by batch.
 
-        They come some at a time, in the order of `eids`, or of subject, date and number, but
-        last those that failed at first. What cannot be used is left out, and told in `problems`.
+        See `schemas.sources.base.Source.sessions`; sessions that failed at first come last.
         """
         self.problems = []
         wanted = list(self.find(Selection()).eids if eids is None else dict.fromkeys(eids))
         failed: dict[str, SourceError] = {}
         yield from self._pass(wanted, failed, progress, len(wanted))
-        # What failed may have been the server's weak moment: once more, when all else is done.
+        # The failure may have been temporary, so these are requested once more at the end.
         again = [eid for eid, problem in failed.items() if not isinstance(problem, MissingDataset)]
         for eid in again:
             del failed[eid]
@@ -142,7 +126,7 @@ class AlyxSource(AlfLoader):
         progress: Callable[[int, int], None] | None,
         total: int,
     ) -> Iterator[SessionRecord]:
-        """Ask for sessions, and note those that cannot be had."""
+        """List sessions once, and add those that fail to `failed`."""
         failures = 0
         for start in range(0, len(eids), BATCH):
             rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -175,7 +159,7 @@ class AlyxSource(AlfLoader):
     def _listed(
         self, rows: dict[str, list[dict[str, Any]]], order: Sequence[str]
     ) -> list[SessionRecord]:
-        """Ask what belongs to sessions, write all into the cache, and describe it."""
+        """Request what belongs to sessions, write all into the cache, and return the records."""
         rows["alyx/subjects"] = self._subjects(rows["sessions"])
         rows["alyx/trajectories"] = self._trajectories(rows["sessions"], rows["insertions"])
         for track in listing.unlocated(
@@ -214,7 +198,7 @@ class AlyxSource(AlfLoader):
         return listing.trajectory_rows(found, insertions)
 
     def _keep(self, new: Tables) -> None:
-        """Merge tables into those of the cache, which other processes may do as well."""
+        """Merge tables into those of the cache; a lock keeps other processes from it."""
         with locked(self._cache / STATE / "tables.lock"):
             names = [*TABLES, *(f"alyx/{name}" for name in ALYX_TABLES)]
             there = all((self._cache / f"{name}.pqt").is_file() for name in TABLES)
@@ -225,7 +209,7 @@ class AlyxSource(AlfLoader):
 
     @contextlib.contextmanager
     def _files(self, datasets: Sequence[DatasetRecord]) -> Iterator[alf.Files]:
-        """Give files that are downloaded when they are asked for, and then in use."""
+        """Yield files that are downloaded when they are looked up, and locked until the end."""
         with contextlib.ExitStack() as held:
             lock = threading.Lock()
 
@@ -243,10 +227,9 @@ class AlyxSource(AlfLoader):
     def fetch(
         self, datasets: Sequence[DatasetRecord], progress: Callable[[int], None] | None = None
     ) -> tuple[Path, ...]:
-        """Make sure that files are in the cache, whole, and return where.
+        """Download files into the cache, and return their paths; see `Source.fetch`.
 
-        `progress` is called with the bytes that came in; less than zero for what has to come
-        again.
+        `progress` gets a negative number of bytes if a file must be downloaded again.
         """
         lock, stopped = threading.Lock(), threading.Event()
 
@@ -262,7 +245,7 @@ class AlyxSource(AlfLoader):
             try:
                 return tuple(each.result() for each in coming)
             except BaseException:
-                # Nobody waits for large files that are no longer wanted.
+                # Stop large downloads that are no longer wanted.
                 stopped.set()
                 for each in coming:
                     each.cancel()
@@ -274,21 +257,21 @@ class AlyxSource(AlfLoader):
         if not self._downloader.is_whole(path, record.md5):
             server = self._settings.data_server or place.server
             if record.dataset_id is None or server is None:
-                what = f"Nobody says where {record.path} is."
+                what = f"The server lists no address of {record.path}."
                 raise MissingDataset(what, f"{self._url}, session {record.eid}", _AGAIN)
             url = listing.file_url(server.rstrip("/"), place.folder, record.path, record.dataset_id)
             self._downloader.fetch(path, url, record.md5, record.file_size, progress)
         return path
 
     def _path(self, place: _Place, path: str) -> Path:
-        """Return the place of a file, which is in the cache whatever the server calls it."""
+        """Return the path of a file in the cache; refuse a name that leads out of it."""
         if not is_dataset_path(path):
             what = f"{path!r} does not lead into a session."
             raise SourceError(what, self._url, _REPORT)
         return self._cache / place.folder / path
 
     def _place(self, eid: str) -> _Place:
-        """Tell where a session is: from the tables of the cache, or else from the server."""
+        """Return the folders of a session, from the tables of the cache or else the server."""
         with self._lock:
             self._learn([eid])
             if eid not in self._places:
@@ -301,7 +284,7 @@ class AlyxSource(AlfLoader):
             return self._places[eid]
 
     def _learn(self, eids: Iterable[str]) -> None:
-        """Read where sessions are from the tables of the cache, if one of these is unknown."""
+        """Read the folders of sessions from the tables of the cache, if one is unknown."""
         if all(eid in self._places for eid in eids):
             return
         if (self._cache / "sessions.pqt").is_file():
@@ -310,10 +293,7 @@ class AlyxSource(AlfLoader):
     # --- the cache ------------------------------------------------------------------------------
 
     def places(self, files: Sequence[tuple[str, str]]) -> tuple[Path | None, ...]:
-        """Tell where the cache has files (eid, path below the session), or would have them.
-
-        None for sessions that its tables do not know: the server is not asked.
-        """
+        """Return the paths of files in the cache; see `schemas.sources.base.OnDisk.places`."""
         with self._lock:
             self._learn({eid for eid, _ in files})
         places = self._places
@@ -322,24 +302,11 @@ class AlyxSource(AlfLoader):
         )
 
     def cached_bytes(self) -> int:
-        """Return the size of all files of sessions that the cache holds (bytes)."""
+        """Return the size of all files in the cache (bytes)."""
         return cache.size(self._cache)
 
     def evict(self, keep_below: int, droppable: Collection[tuple[str, str]]) -> int:
-        """Drop files that were not used for longest, until the cache is small enough.
-
-        Parameters
-        ----------
-        keep_below : int
-            Size that the cache may have (bytes).
-        droppable : collection of (eid, dataset path)
-            Files that may be dropped. Those in use, by any process, stay.
-
-        Returns
-        -------
-        int
-            Bytes that were freed.
-        """
+        """Remove files that were not used lately; see `schemas.sources.base.Cached.evict`."""
         with self._lock:
             self._learn({eid for eid, _ in droppable})
         paths = [
@@ -349,7 +316,7 @@ class AlyxSource(AlfLoader):
 
 
 def _for_url(settings: AlyxSettings, url: str) -> AlyxSettings:
-    """Keep the login from all servers but the one that it is for."""
+    """Remove the login from the settings of another server than its own."""
     if settings.url is None or settings.url.rstrip("/") == url:
         return settings
     return settings.model_copy(update={"user": None, "password": None, "token": None})

@@ -26,10 +26,10 @@ _TREES = ("*/????-??-??/*", "*/Subjects/*/????-??-??/*")
 
 
 def session_id(lab: str | None, subject: str, day: date, number: int) -> str:
-    """Make the id of a session that has none.
+    """Return the id of a session without one.
 
-    The version 5 UUID, in `NAMESPACE`, of `lab/subject/yyyy-mm-dd/nnn` (no lab: an empty name),
-    in Unicode's composed form, since file systems differ in theirs.
+    The id is the version 5 UUID, in `NAMESPACE`, of `lab/subject/yyyy-mm-dd/nnn` (lab may be empty)
+    in Unicode's composed form, because file systems use different forms.
     """
     name = f"{lab or ''}/{subject}/{day.isoformat()}/{number:03d}"
     return str(uuid.uuid5(NAMESPACE, unicodedata.normalize("NFC", name)))
@@ -65,7 +65,7 @@ def _session_of(path: Path, folder: Path, known: Known) -> dict[str, Any]:
         made = session_id(lab, subject, held, int(number))
         eid = known.get((subject, held, int(number)), made)
     else:
-        # It will be refused, and must not take the id of a good one with it.
+        # This session will be refused, and must not share the id of a good one.
         eid = str(uuid.uuid5(NAMESPACE, str(path.relative_to(folder))))
     facts = {"lab": lab, "subject": subject, "date": held, "number": int(number)}
     return {"eid": eid, **facts, "folder": path}
@@ -77,7 +77,7 @@ def _files_of(session: Path, eid: str) -> Iterator[dict[str, Any]]:
         for name in sorted(filter(_is_dataset, names)):
             path = Path(parent, name)
             relative = path.relative_to(session).as_posix()
-            # A link whose target has not been fetched is listed, and missing when it is read.
+            # A link without its target is listed, and reading it raises an error.
             size = path.stat().st_size if path.exists() else None
             own = str(uuid.uuid5(uuid.UUID(eid), relative))
             yield {"id": own, "rel_path": relative, "file_size": size}

@@ -1,7 +1,4 @@
-"""Files of the cache in use, and those that may go.
-
-Who reads a file holds a shared lock on it; who drops it needs it for himself.
-"""
+"""Eviction from the cache: a reader holds a shared lock on its file, removal needs all of it."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from schemas.sources.one_api.limits import is_at
 
 
 def use(path: Path) -> IO[bytes] | None:
-    """Lock a file as one in use, until what is returned is closed; None if it has gone."""
+    """Lock a file for reading, until the returned handle is closed; None if it is missing."""
     try:
         handle = path.open("rb")
     except FileNotFoundError:
@@ -25,7 +22,7 @@ def use(path: Path) -> IO[bytes] | None:
     if not is_at(handle, path):
         handle.close()
         return None
-    # Few disks note when a file is read.
+    # Many file systems do not record when a file is read.
     os.utime(handle.fileno(), ns=(time.time_ns(), os.fstat(handle.fileno()).st_mtime_ns))
     return handle
 
@@ -51,7 +48,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def evict(folder: Path, keep_below: int, droppable: Iterable[Path]) -> int:
-    """Drop files, those first that were not used for longest; return the bytes freed."""
+    """Remove files, the least recently used first; return the removed bytes."""
     excess = size(folder) - keep_below
     if excess <= 0:
         return 0
@@ -65,7 +62,7 @@ def evict(folder: Path, keep_below: int, droppable: Iterable[Path]) -> int:
 
 
 def _drop(path: Path) -> int:
-    """Remove a file that nobody uses; return its size."""
+    """Remove a file unless it is in use; return its size (bytes), 0 if it stays."""
     try:
         handle = path.open("rb")
     except FileNotFoundError:

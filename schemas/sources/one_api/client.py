@@ -1,9 +1,8 @@
-"""REST requests to Alyx by ONE's client: under limits, retried where it helps, explained if not.
+"""REST requests to Alyx by ONE's client: limited, retried where that helps, errors explained.
 
-Each call of the client is one HTTP request here, so that all are counted: what the client would
-do by itself (ask again after 429, log in again, fetch its schema) is done here, one by one. The
-client has no time limit for a reply; a call that takes too long is left to its thread, and the
-client with it.
+Each call of the client is one HTTP request, so that all are counted; retries and logins are done
+here. The client has no time limit for a reply: a call that takes too long is left to its thread,
+and a new client is made.
 """
 
 from __future__ import annotations
@@ -37,22 +36,22 @@ LATER = "Run the command again later: it goes on where it stopped."
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a server is waited for.
+    """How often and how long to retry requests to a server.
 
     Attributes
     ----------
     attempts : int
-        How often a request is sent that fails as it might not the next time.
+        Attempts at a request that fails temporarily.
     attempts_at_500 : int
-        The same for status 500: Alyx answers so to questions that it does not understand.
+        Attempts at a request with status 500, by which Alyx also refuses wrong queries.
     pauses : int
-        How often the server may ask to wait.
+        How often the server may ask for a pause.
     first_wait : float
-        Seconds before the second attempt; doubled for each one after, and jittered.
+        Wait (s) before the second attempt; doubled for each further attempt, and jittered.
     reply : float
-        Seconds for a whole reply of the REST interface.
+        Time limit (s) of a reply of the REST interface.
     silence : float
-        Seconds without a byte of a file.
+        Time limit (s) without a byte of a file.
     """
 
     attempts: int = 5
@@ -63,7 +62,7 @@ class RetryPolicy:
     silence: float = 60.0
 
     def wait(self, failures: int) -> float:
-        """Seconds to wait after so many failures."""
+        """Return the time (s) to wait after so many failures."""
         return self.first_wait * 2 ** (failures - 1) * random.uniform(0.5, 1.5)
 
 
@@ -76,7 +75,7 @@ class NotLetIn(SourceError):
 
 
 class _Refused(Exception):
-    """The server does not accept the login."""
+    """The server refuses this request's login; a new login may help."""
 
 
 class UnstablePages(SourceError):
@@ -84,11 +83,11 @@ class UnstablePages(SourceError):
 
 
 class _Busy(Exception):
-    """The server wants to be asked later: after so many seconds."""
+    """The server asks for a pause of so many seconds."""
 
 
 class _Transient(Exception):
-    """A failure that may not happen again; `attempts` limits how often to try."""
+    """A temporary failure; `attempts` limits the retries."""
 
     def __init__(self, what: str, attempts: int) -> None:
         self.attempts = attempts
@@ -96,7 +95,7 @@ class _Transient(Exception):
 
 
 class Client:
-    """Asks the REST interface of one server, one request at a time in a process.
+    """Sends requests to the REST interface of one server, one at a time in a process.
 
     Parameters
     ----------
@@ -107,9 +106,9 @@ class Client:
     cache : Path
         Cache folder.
     limits : RateLimiter
-        What all processes may ask together.
+        Limits that all processes share.
     retry_policy : RetryPolicy
-        How long to wait, and how often to try again.
+        How often and how long to retry.
     """
 
     def __init__(
@@ -141,22 +140,22 @@ class Client:
     def rows(self, endpoint: str, key: str = "id", **filters: Any) -> list[dict[str, Any]]:
         """List all records that pass filters.
 
-        Lists of Alyx have no order that can be relied on, so that their pages may repeat rows and
-        miss others. A list is complete if it has as many different rows as the server counts.
+        Lists of Alyx have no fixed order, so that pages may repeat rows and miss others. A list is
+        complete if it has as many different rows as the server counts.
 
         Parameters
         ----------
         endpoint : str
             Name of the list.
         key : str
-            Field by which rows differ.
+            Field that identifies a row.
         **filters
             Query parameters of Alyx.
 
         Raises
         ------
         UnstablePages
-            The list was not complete, however often it was asked for.
+            The list was incomplete at every attempt.
         """
         query = urllib.parse.urlencode({**filters, "limit": self._settings.page_size})
         for _ in range(self._retry_policy.attempts):
@@ -207,14 +206,14 @@ class Client:
         return self._call(lambda client: client.get(path), path)
 
     def _call(self, call: Callable[[Any], T], path: str) -> T:
-        """Make a call of one request, as often as it takes; logged in before."""
+        """Make a call of one request, after a login, and repeat it once after a new login."""
         with self._lock:
             fresh = self._client is None
             try:
                 return self._persist(call, path)
             except _Refused:
                 self._client = None
-                # The login may have ended meanwhile: once more, with a new one.
+                # The login may have expired.
                 if fresh or not self._settings.password:
                     raise self._not_let_in() from None
             try:
@@ -246,7 +245,7 @@ class Client:
         with self._limits.request():
             try:
                 return self._in_time(call)
-            # Subclasses of ValueError, both: a body that was cut, or that never was JSON.
+            # A truncated body, or a body that is not JSON.
             except (requests.exceptions.JSONDecodeError, json.JSONDecodeError):
                 raise _Transient("its reply is no JSON", self._retry_policy.attempts) from None
             except requests.HTTPError as error:
@@ -277,7 +276,7 @@ class Client:
         return SourceError(what, self._url, "Check what was asked for.")
 
     def _in_time(self, call: Callable[[Any], T]) -> T:
-        """Call in a thread of its own, for as long as a reply may take."""
+        """Make a call in its own thread, with a time limit."""
         done: list[Any] = []
         client = self._client
 
@@ -302,14 +301,14 @@ class Client:
     # --- login --------------------------------------------------------------------------------
 
     def _log_in(self) -> Any:
-        """Make ONE's client. Neither password nor token are written to disk."""
+        """Create ONE's client and log in, without writing password or token to disk."""
         from one.webclient import AlyxClient
 
         with self.parameters() as known:
             client = AlyxClient(
                 base_url=self._url, cache_dir=self._cache, silent=True, cache_rest=None
             )
-        client.max_retry_attempts = 0  # each would be a request that nobody counts
+        client.max_retry_attempts = 0  # these requests would not be counted
         user, password, token = self._login()
         if token is None and password is None and not _is_kept(known, user):
             raise _Refused
@@ -333,7 +332,7 @@ class Client:
 
     @contextlib.contextmanager
     def parameters(self) -> Iterator[Any]:
-        """Give ONE's parameters for this server, which one process at a time may change."""
+        """Yield ONE's parameters for this server, under a lock."""
         import one.params
         from iblutil.io import params
 
@@ -345,13 +344,13 @@ class Client:
             except KeyError:
                 known = False
             if not known:
-                # Told where the cache is, ONE makes no folder of its own for it.
+                # With the folder of the cache given, ONE creates no other one.
                 one.params.setup(self._url, silent=True, make_default=False, cache_dir=self._cache)
             yield one.params.get(self._url, silent=True)
 
     @contextlib.contextmanager
     def _read_whole(self) -> Iterator[None]:
-        """Tell of parameters that cannot be read: else that is taken for a reply of the server."""
+        """Report unreadable parameters, which would look like an invalid reply of the server."""
         try:
             yield
         except json.JSONDecodeError as error:
@@ -359,7 +358,7 @@ class Client:
             raise SourceError(what, self._url, "Remove that file; it is made anew.") from None
 
     def data_login(self, url: str) -> tuple[str, str] | None:
-        """Return the login of the data server, where ONE has one for this very server."""
+        """Return the login of the data server, if ONE has one for this server."""
         with self.parameters() as known:
             server = getattr(known, "HTTP_DATA_SERVER", None)
             user = getattr(known, "HTTP_DATA_SERVER_LOGIN", None)
@@ -376,7 +375,7 @@ class Client:
 
 @contextlib.contextmanager
 def _written_whole(params: Any) -> Iterator[None]:
-    """Let a file of ONE's parameters be whole or as it was: killed, ONE leaves half of one."""
+    """Replace ONE's parameter files in one step: a killed process would truncate the file."""
     write = params.write
 
     def replace(name: str, values: Any) -> None:
@@ -391,14 +390,14 @@ def _written_whole(params: Any) -> Iterator[None]:
 
 
 def _is_kept(known: Any, user: str | None) -> bool:
-    """Whether ONE itself has kept a login for this server, from its own setup."""
+    """Whether ONE's own setup has stored a login for this server."""
     name = user or getattr(known, "ALYX_LOGIN", None)
     kept = getattr(known, "TOKEN", None) or {}
     return name in kept or bool(name and getattr(known, "ALYX_PWD", None))
 
 
 def retry_after(response: requests.Response) -> float:
-    """Return how long a server wants us to wait (s); 5 where it does not say so in seconds."""
+    """Return the pause (s) that a server asks for; 5 if it gives none in seconds."""
     said = response.headers.get("Retry-After", "")
     return float(said) if re.fullmatch(r"\d+(\.\d+)?", said) else 5.0
 
@@ -408,7 +407,7 @@ def _short(path: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Say what failed, without the address that libraries put into it."""
+    """Describe a network failure, without the address that libraries put into it."""
     if isinstance(error, (requests.Timeout, TimeoutError)):
         return str(error) if isinstance(error, TimeoutError) else "no reply in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
@@ -418,7 +417,7 @@ def reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what ONE says to itself: it logs tokens, and asks people to log in by its own means."""
+    """Silence ONE's log and warnings: ONE logs tokens and asks for a login by other means."""
     log = logging.getLogger("one.webclient")
     if log.getEffectiveLevel() < logging.INFO:
         log.setLevel(logging.INFO)

@@ -1,11 +1,10 @@
 """Files from a data server: each downloaded once, whole, by one process at a time.
 
-A file comes in below `.bwm/partial/` of the cache, under a name that ends with the length that
-the server announced: it is whole when it is as long as its name says, also if whoever downloaded
-it was killed. It moves to its place in one step, when its hash is the listed one.
+A file is downloaded into `.bwm/partial/` of the cache, under a name that ends with its announced
+length. It is complete when it has that length, also after a crash, and moves to its place in one
+step when its hash is the listed one.
 
-ONE's own download has no time limit, tells nobody how long the file should be, and leaves a cut
-one as if it were whole; so files are asked for by `requests`, which ONE uses for all else.
+ONE's own download has no time limit and keeps a truncated file as if it were complete.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _LOG_IN = "Store HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD for it by ONE.s
 
 
 class _Again(Exception):
-    """The file did not come in, and may the next time; after so many seconds, if given."""
+    """A download failed and may be retried, after `wait` seconds if given."""
 
     def __init__(self, what: str, wait: float | None = None) -> None:
         self.wait = wait
@@ -43,22 +42,22 @@ class _Again(Exception):
 
 
 class _LoginWanted(Exception):
-    """The data server does not give the file to everybody."""
+    """The data server wants a login."""
 
 
 class Downloader:
-    """Brings files into a cache folder.
+    """Downloads files into a cache folder.
 
     Parameters
     ----------
     cache : Path
         Cache folder.
     limits : RateLimiter
-        What all processes may ask together.
+        Limits that all processes share.
     retry_policy : RetryPolicy
-        How long to wait, and how often to try again.
+        How often and how long to retry.
     login : callable
-        Returns user and password for a URL, or None; asked when the server wants them.
+        Returns user and password for a URL, or None; called when the server wants a login.
     """
 
     def __init__(
@@ -71,10 +70,7 @@ class Downloader:
         self._clean()
 
     def is_whole(self, path: Path, md5: str | None) -> bool:
-        """Tell whether a file is in its place, with the listed hash where there is one.
-
-        What has come to its place was whole; a hash that differs is that of another version.
-        """
+        """Whether a file is in its place, and has the listed hash if there is one."""
         try:
             stat = path.stat()
             if md5 is None:
@@ -95,29 +91,29 @@ class Downloader:
         file_size: int | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Make sure that a file is in its place.
+        """Download a file unless it is in its place.
 
         Parameters
         ----------
         path : Path
-            Its place in the cache.
+            Place of the file in the cache.
         url : str
-            Where it is.
+            Address of the file.
         md5 : str, optional
-            Its hash, as listed; without, what the server sends whole is accepted.
+            Listed hash. Without it, any complete file is accepted.
         file_size : int, optional
-            Its size, as listed; counts for nothing but a file left behind that has no hash.
+            Listed size (bytes); checks a partial file of an earlier process that has no hash.
         progress : callable, optional
-            Called with the bytes that came in; less than zero for what has to come again.
+            Called with the received bytes; with a negative number if these are discarded.
 
         Raises
         ------
         MissingDataset
-            The server does not have it.
+            The server does not have the file.
         DamagedFile
-            It came in twice with another hash than the listed one.
+            The file has another hash than the listed one, twice.
         SourceError
-            It does not come in.
+            The download fails.
         """
         if self.is_whole(path, md5):
             return
@@ -125,7 +121,7 @@ class Downloader:
         key = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
         lock = self._partial / f"{key}.lock"
         with locked(lock):
-            # Another process may have brought it meanwhile.
+            # Another process may have downloaded the file in the meantime.
             if not self.is_whole(path, md5):
                 body = self._verified(key, url, md5, file_size, progress or _ignore)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,14 +129,9 @@ class Downloader:
             lock.unlink()
 
     def _verified(
-        self,
-        key: str,
-        url: str,
-        md5: str | None,
-        file_size: int | None,
-        progress: Progress,
+        self, key: str, url: str, md5: str | None, file_size: int | None, progress: Progress
     ) -> Path:
-        """Return a whole file with the listed hash: one left behind, or else a new one."""
+        """Return a complete file with the listed hash: an earlier download, or else a new one."""
         md5, found = md5 and md5.lower(), ""
         for body in self._left_behind(key):
             if _is_complete(body) and (_md5(body) == md5 if md5 else _fits(body, file_size)):
@@ -153,7 +144,7 @@ class Downloader:
                 return body
             progress(-body.stat().st_size)
             body.unlink()
-        what = f"It came with md5 {found} twice, and {md5} is listed."
+        what = f"It was downloaded twice with md5 {found}, but {md5} is listed."
         raise DamagedFile(what, url, _REPORT)
 
     def _left_behind(self, key: str) -> list[Path]:
@@ -170,7 +161,7 @@ class Downloader:
                 failures += again.wait is None
                 pauses += again.wait is not None
                 if failures >= self._retry_policy.attempts or pauses > self._retry_policy.pauses:
-                    what = f"It did not come in {failures + pauses} times: {again}."
+                    what = f"Its download failed {failures + pauses} times: {again}."
                     raise SourceError(what, url, LATER) from None
                 time.sleep(self._retry_policy.wait(failures) if again.wait is None else again.wait)
             except _LoginWanted:
@@ -212,7 +203,7 @@ class Downloader:
         return body
 
     def _length(self, reply: requests.Response, url: str) -> int:
-        """Read the length of what is coming, or say why nothing is."""
+        """Return the announced length (bytes) of a reply, or raise the error that it means."""
         status = reply.status_code
         if status == 404:
             raise MissingDataset(
@@ -236,7 +227,7 @@ class Downloader:
         return int(announced)
 
     def _clean(self) -> None:
-        """Remove what killed processes have left behind, but for files that are whole."""
+        """Remove incomplete files of killed processes."""
         for key in {path.stem for path in self._partial.glob("*.*")}:
             lock = self._partial / f"{key}.lock"
             with locked(lock, wait=False) as free:
@@ -249,7 +240,7 @@ class Downloader:
 
 
 def _is_complete(body: Path) -> bool:
-    """Tell whether a file is as long as its name says."""
+    """Whether a file is as long as its name says."""
     return body.stat().st_size == int(body.suffix[1:])
 
 
@@ -266,4 +257,4 @@ def _md5(path: Path) -> str:
 
 
 def _ignore(_: int) -> None:
-    """Tell nobody."""
+    """Show no progress."""

@@ -1,7 +1,6 @@
 """A folder of ONE: cache tables with the files that they list, or a bare tree of files.
 
-It is opened in ONE's local mode, with no login, no network and no shared instance. Nothing is
-ever written into it.
+ONE opens the folder in its local mode: no login, no network. Nothing is written into the folder.
 """
 
 from __future__ import annotations
@@ -46,19 +45,14 @@ class OneSource(AlfLoader):
     known : mapping, optional
         Ids that bare sessions have elsewhere, e.g. in a release list.
 
-    Attributes
-    ----------
-    problems : list of SourceError
-        What `sessions` left out, and why.
-
     Raises
     ------
     SourceError
-        The folder is not there, has neither tables nor sessions, or its tables cannot be read.
+        The folder is missing, has neither tables nor sessions, or has unreadable tables.
     """
 
     def __init__(self, folder: str | Path, home: str | Path, known: Known | None = None) -> None:
-        # Links stay links: they are how a folder keeps its name when the disk behind it changes.
+        # Links are kept: a folder keeps its name when the disk behind the link changes.
         self._folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
         self._known = known or {}
         self.problems: list[SourceError] = []
@@ -81,19 +75,13 @@ class OneSource(AlfLoader):
         return str(self._folder)
 
     def find(self, selection: Selection) -> Found:
-        """Tell which sessions and insertions a selection names, as far as the tables tell."""
+        """Return the sessions and insertions that a selection names, by the cache tables."""
         return select(self.sessions(), selection, self._folder)
 
     def sessions(
-        self,
-        eids: Sequence[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        self, eids: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
     ) -> list[SessionRecord]:
-        """List sessions (default: every one) with what they have.
-
-        They come in order of subject, date, number, or in the order of `eids`. What cannot be
-        used is left out, and told in `problems`.
-        """
+        """List sessions; see `schemas.sources.base.Source.sessions`."""
         records, self.problems = session_records(
             self._list(), self._folder, from_alyx=self._has_tables
         )
@@ -106,7 +94,7 @@ class OneSource(AlfLoader):
     def fetch(
         self, datasets: Sequence[DatasetRecord], progress: Callable[[int], None] | None = None
     ) -> tuple[Path, ...]:
-        """Make sure that files are there, and return where: in the order asked for."""
+        """Return the paths of files, in order; raise an error if one is missing."""
         with self._files(datasets) as files:
             paths = tuple(files[record] for record in datasets)
         for record, path in zip(datasets, paths, strict=True):
@@ -116,7 +104,7 @@ class OneSource(AlfLoader):
         return paths
 
     def places(self, files: Sequence[tuple[str, str]]) -> tuple[Path | None, ...]:
-        """Tell where files (eid, path below the session) must be; None for unknown sessions."""
+        """Return the paths of files; see `schemas.sources.base.OnDisk.places`."""
         folders: dict[str, Path] = {}
         for eid in {eid for eid, _ in files}:
             with contextlib.suppress(MissingDataset):
@@ -145,16 +133,15 @@ class OneSource(AlfLoader):
 
     @contextlib.contextmanager
     def _files(self, datasets: Sequence[DatasetRecord]) -> Iterator[alf.Files]:
-        """Tell where ONE has each dataset, without loading or changing anything.
+        """Return the path of each dataset: the session folder and the path in the tables.
 
-        By session folder and the path that the tables list: exact, whichever revision is the
-        default by now, and whatever quality was set since.
+        ONE is not asked for datasets: it would choose revisions and filter by quality.
         """
         folders = {eid: self._session_folder(eid) for eid in {d.eid for d in datasets}}
         yield {d: self._path(folders[d.eid], d.path) for d in datasets}
 
     def _path(self, folder: Path, path: str) -> Path:
-        """Return the place of a file, which is in its session whatever it is called."""
+        """Return the path of a file; refuse a name that leads out of the session folder."""
         if not is_dataset_path(path):
             what = f"{path!r} does not lead into a session."
             raise SourceError(what, self._folder, "Register the folder again.")
@@ -165,7 +152,7 @@ class OneSource(AlfLoader):
 
         session = self._details(eid)
         if session is None and not self._has_tables:
-            # The tree may have got sessions since its tables were written, by another process.
+            # The tree may have new sessions since another process wrote its tables.
             self._list()
             session = self._details(eid)
         if session is None:
@@ -174,7 +161,7 @@ class OneSource(AlfLoader):
         return Path(session_record2path(session, self._folder))
 
     def _details(self, eid: str) -> dict[str, Any] | None:
-        """Ask ONE for a session, by `get_details`: `eid2path` refuses version 5 UUIDs."""
+        """Ask ONE for a session by `get_details`, because `eid2path` refuses version 5 UUIDs."""
         from one.alf.exceptions import ALFObjectNotFound
 
         try:
@@ -189,7 +176,7 @@ class OneSource(AlfLoader):
         }
 
     def _open(self) -> Any:
-        """Open ONE on first use, an instance of our own: its shared one is not for this folder."""
+        """Open ONE on first use: an own instance, because ONE's shared one has another folder."""
         if self._one is None:
             if not (self._has_tables or (self._tables / "sessions.pqt").is_file()):
                 self._list()

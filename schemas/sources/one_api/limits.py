@@ -1,8 +1,8 @@
-"""How much a server is asked: by all processes of a machine together, across kill and restart.
+"""Limits on the requests of all processes of a machine together, also after a crash.
 
-The state is in files of the cache folder, kept by locks that end with their process. Times are
-those of `time.monotonic`, which all processes of a machine share and which nobody sets back; it
-begins again when the machine does, and then what was asked before counts as asked just now.
+The state is in files of the cache folder, under locks that end with their process. Times are those
+of `time.monotonic`, which all processes share. That clock restarts with the machine; requests from
+before then count as sent just now.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from schemas.errors import SourceError
 
 MINUTE = 60.0
 LONGEST_PAUSE = 300.0
-"""Seconds that a server can make us wait; if it wants more, somebody has to know."""
+"""Longest pause (s) that a server may ask for; a longer one is an error."""
 
 POLLS = (0.02, 0.25)
-"""Seconds between two looks for a free place: at first, and in the long run."""
+"""Shortest and longest time (s) between two searches for a free place."""
 
 
 @contextlib.contextmanager
 def locked(path: Path, shared: bool = False, wait: bool = True) -> Iterator[IO[bytes] | None]:
-    """Hold a lock on a file, which is made; None where it is not free and `wait` is false.
+    """Lock a file, which is created; yield None if it is locked and `wait` is false.
 
-    A file that its last holder removed is another one by now, and locked anew.
+    If the last holder removed the file, the new file of that name is locked.
     """
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     while True:
@@ -48,7 +48,7 @@ def locked(path: Path, shared: bool = False, wait: bool = True) -> Iterator[IO[b
 
 
 def is_at(handle: IO[bytes], path: Path) -> bool:
-    """Tell whether an open file is the one that a path leads to."""
+    """Whether an open file is still the file at a path."""
     try:
         there = path.stat()
     except FileNotFoundError:
@@ -58,10 +58,10 @@ def is_at(handle: IO[bytes], path: Path) -> bool:
 
 @dataclass
 class _State:
-    """What was asked in the last minute, by the time at which it was done.
+    """End times of the requests of the last minute.
 
-    `flying` are requests that are under way, by their place. `pause` ends when the server wants
-    to be asked again.
+    `flying` holds the start times of running requests by place; `pause` the end of a pause that
+    the server asked for.
     """
 
     done: list[float]
@@ -70,14 +70,14 @@ class _State:
 
 
 class RateLimiter:
-    """Places for requests, and their number in any minute.
+    """Limits how many requests run at once, and how many are sent in any minute.
 
     Parameters
     ----------
     folder : Path
-        Where the state is kept; all that share it share the limits.
+        Folder of the state; all processes with this folder share the limits.
     at_once : int
-        Requests that may be under way, to the REST interface and for files.
+        Requests that may run at once, to the REST interface and for files.
     per_minute : int
         Requests to the REST interface in any 60 seconds.
     clock, sleep : callable
@@ -100,8 +100,7 @@ class RateLimiter:
     def request(self) -> Iterator[None]:
         """Wait until one request may be sent to the REST interface, and count it.
 
-        It counts until a minute after its end: whenever the server saw it, no minute of the
-        server's has more than allowed.
+        It counts until a minute after its end, because the server may count it at any time before.
         """
         place, handle = self._take(counted=True)
         try:
@@ -114,7 +113,7 @@ class RateLimiter:
 
     @contextlib.contextmanager
     def file(self) -> Iterator[None]:
-        """Wait until one file may be asked for."""
+        """Wait until one file may be downloaded."""
         _, handle = self._take(counted=False)
         try:
             yield
@@ -122,12 +121,12 @@ class RateLimiter:
             handle.close()
 
     def count(self) -> None:
-        """Count a request that somebody else has sent."""
+        """Count a request that ONE sent by itself."""
         with self._state() as state:
             state.done.append(self._clock())
 
     def pause(self, seconds: float) -> None:
-        """Let nobody ask the REST interface for a time, since the server said so."""
+        """Send no request to the REST interface for a time (s), as the server asked."""
         with self._state() as state:
             state.pause = max(state.pause, self._clock() + seconds)
 
@@ -148,7 +147,7 @@ class RateLimiter:
             poll = min(poll * 1.5, longest)
 
     def _wait(self, state: _State) -> float:
-        """Seconds until the next request may be sent, as far as the minute goes."""
+        """Return the time (s) until the limits of the minute allow the next request."""
         now = self._clock()
         self._land(state)
         if len(state.done) + len(state.flying) < self._per_minute:
@@ -158,7 +157,7 @@ class RateLimiter:
         return max(min(state.done) + MINUTE - now, state.pause - now)
 
     def _land(self, state: _State) -> None:
-        """Count requests of killed processes as done now: their place is free."""
+        """Count requests of killed processes, whose places are free, as done now."""
         for place in list(state.flying):
             with locked(self._place(place), wait=False) as handle:
                 if handle is not None:
@@ -181,7 +180,7 @@ class RateLimiter:
 
     @contextlib.contextmanager
     def _state(self) -> Iterator[_State]:
-        """Read the state, and write it back, while no other process does."""
+        """Read the state and write it back, under a lock."""
         path = self._folder / "requests.json"
         try:
             with locked(self._folder / "requests.lock"):
@@ -204,12 +203,12 @@ class RateLimiter:
         now = self._clock()
         try:
             done, flying, pause = json.loads(held)
-            # What lies ahead was asked before the machine began anew, or is no time at all.
+            # Times in the future are from before a restart of the machine.
             return _State(
                 [min(float(t), now) for t in done if now - float(t) < MINUTE],
                 {int(place): float(t) for place, t in flying.items()},
                 float(pause) if pause - now < LONGEST_PAUSE else 0.0,
             )
         except (ValueError, TypeError, AttributeError):
-            # Nobody knows what was asked: as much as is allowed, and just now.
+            # The count is lost: assume that the limit was just reached.
             return _State([now] * self._per_minute, {}, 0.0)

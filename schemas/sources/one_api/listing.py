@@ -12,9 +12,9 @@ import pandas as pd
 
 from schemas.errors import SourceError
 from schemas.sources import alf
-from schemas.sources.one_api.records import PLACE, insertion_level
+from schemas.sources.one_api.records import insertion_level
 from schemas.sources.one_api.tables import ALYX_TABLES, Tables, empty_tables
-from schemas.sources.records import PROVENANCES
+from schemas.sources.records import PLACE, PROVENANCES
 
 Reply = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""What every source of ONE loads: the files of a kind, as `schemas.sources.alf` reads them."""
+"""Loading of the files of a kind by its reader in `schemas.sources.alf`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.sources.records import DatasetRecord
 
 
 class LazyFiles(Mapping[DatasetRecord, Path]):
-    """Files of datasets, each looked for when it is first asked for; threads may ask at once."""
+    """Paths of datasets; each file is found or downloaded when it is first looked up."""
 
     def __init__(
         self, datasets: Sequence[DatasetRecord], find: Callable[[DatasetRecord], Path]
@@ -39,14 +39,13 @@ class LazyFiles(Mapping[DatasetRecord, Path]):
 
 
 class AlfLoader:
-    """Loading of data, for sources that know where their files are.
+    """Base class of sources with ALF files.
 
-    A file is looked for, or downloaded, when its reader opens it and not before: a reader needs
-    only some of the files that are listed for a kind of data.
+    A file is downloaded when its reader opens it, because a reader needs only some of the files.
     """
 
     def _files(self, datasets: Sequence[DatasetRecord]) -> AbstractContextManager[alf.Files]:
-        """Return the files of datasets, which are not evicted as long as the context lasts."""
+        """Return the files of datasets, which are kept in the cache during the context."""
         raise NotImplementedError
 
     def load(self, kind: str, datasets: Sequence[DatasetRecord], **options: Any) -> Any:

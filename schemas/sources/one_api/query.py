@@ -1,7 +1,7 @@
-"""A selection as questions to Alyx, and its answers checked.
+"""Queries to Alyx for a selection.
 
-Alyx matches tags and projects by parts of their names and regardless of case, so that names are
-looked up first, and exact conditions used, or what comes back is looked at again.
+Alyx matches tags and projects by parts of their names, ignoring case. Names are therefore looked up
+first, and replies are filtered again.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from schemas.sources.records import Found, Selection
 Reply = Mapping[str, Any]
 
 BATCH = 50
-"""Ids in a question: addresses may have no more than 4,000 characters."""
+"""Number of ids in a request: addresses may have at most 4,000 characters."""
 
 CRITICAL = 50
-"""Number of that outcome in conditions of Alyx."""
+"""Number of the outcome CRITICAL in filters of Alyx."""
 
 TAGGED = {"sessions": "data_dataset_session_related", "insertions": "datasets"}
-"""Where the datasets of a record are in conditions of Alyx."""
+"""Name of the datasets of a record in filters of Alyx."""
 
 
 def find(client: Client, selection: Selection, where: str) -> Found:
-    """Ask which sessions and insertions a selection names.
+    """Return the sessions and insertions that a selection names.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def find(client: Client, selection: Selection, where: str) -> Found:
 
 
 def django(terms: Mapping[str, Any]) -> dict[str, str]:
-    """Write conditions as Alyx's filter `django` wants them; lists are for terms with `__in`."""
+    """Write conditions for Alyx's filter `django`; lists are for terms with `__in`."""
     words = [f"{term},{value}" for term, value in terms.items()]
     return {"django": ",".join(words)} if words else {}
 
@@ -66,7 +66,7 @@ def _order(info: Reply) -> tuple[Any, ...]:
 
 
 def _check_names(client: Client, selection: Selection, where: str) -> None:
-    """Refuse names that the server does not know, which it would answer with an empty list."""
+    """Refuse unknown names, for which the server would return an empty list."""
     known = (("tag", "tags"), ("lab", "labs"), ("project", "projects"), ("subject", "subjects"))
     for kind, endpoint in known:
         name = getattr(selection, kind)
@@ -99,7 +99,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _region_id(acronym: str) -> int:
-    """Return the id of a region: acronyms that differ by case alone are one to the server."""
+    """Return the id of a region; the server does not tell acronyms apart by case."""
     regions = ontology.load_ontology()
     ids = dict(zip(regions["region_acronym"], regions["region_id"], strict=True))
     if acronym not in ids:
@@ -118,7 +118,7 @@ def _check_ids(kind: str, selection: Selection, there: Mapping[str, Any], where:
     raise unknown(kind, missing[0], (), where)
 
 
-# --- questions ----------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------
 
 
 def _insertions(client: Client, selection: Selection, where: str) -> dict[str, Reply]:
@@ -153,7 +153,7 @@ def _sessions(client: Client, selection: Selection) -> dict[str, Reply]:
 
 
 def _named(endpoint: str, selection: Selection) -> Iterator[dict[str, Any]]:
-    """Yield conditions for the sessions and insertions that are named, some at a time."""
+    """Yield conditions for the named sessions and insertions, in batches."""
     own = "id__in"
     sessions = "session__in" if endpoint == "insertions" else own
     for start in range(0, len(selection.eids), BATCH):
@@ -177,7 +177,7 @@ def _terms(endpoint: str, selection: Selection) -> dict[str, Any]:
 
 
 def _is_meant(info: Reply, selection: Selection) -> bool:
-    """Look at what came back: the server matches projects by parts of their names."""
+    """Whether a reply matches exactly: the server matches projects by parts of their names."""
     return (
         selection.subject in (None, info["subject"])
         and selection.lab in (None, info["lab"])
@@ -189,7 +189,7 @@ def _is_meant(info: Reply, selection: Selection) -> bool:
 
 
 def _bwm_terms() -> list[dict[str, Any]]:
-    """Return the two sets of conditions of the rule: by the checks of the task, or by a word."""
+    """Return the two sets of conditions of the rule: task checks, or the experimenter's PASS."""
     both = {
         "session__projects__name": BWM_PROJECT,
         "session__qc__lt": CRITICAL,
@@ -202,10 +202,10 @@ def _bwm_terms() -> list[dict[str, Any]]:
 
 
 def _may_follow_bwm_rule(insertion: Reply) -> bool:
-    """Check the rule as far as the list of insertions tells.
+    """Check the rule by the fields in the list of insertions.
 
-    That the insertion is not CRITICAL is checked here alone: of insertions without a quality,
-    the server's own exclusion keeps some and drops others.
+    Only this function excludes CRITICAL insertions: the server's own filter drops some insertions
+    that have no quality.
     """
     facts = insertion["json"] or {}
     checks = facts.get("extended_qc") or {}

@@ -1,4 +1,4 @@
-"""Tables become records: the one way for all sources, with what is wrong told by session."""
+"""Records of cache tables, and errors of the sessions that cannot be used."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from schemas.sources.names import is_dataset_path, is_probe_name, is_subject_nam
 from schemas.sources.one_api.tables import Tables
 from schemas.sources.ontology import region_ids
 from schemas.sources.records import (
+    PLACE,
     PROVENANCES,
     QC_OUTCOMES,
     CheckRecord,
@@ -33,7 +34,6 @@ from schemas.sources.records import (
 )
 
 SEXES = ("M", "F", "U")
-PLACE = ("x", "y", "z", "depth", "theta", "phi", "roll")
 
 _RENAME = "Rename it and register the folder again; the other sessions are not affected."
 _CORRECT = "Correct the cache tables and register the folder again."
@@ -42,22 +42,22 @@ _CORRECT = "Correct the cache tables and register the folder again."
 def session_records(
     tables: Tables, where: Path, *, from_alyx: bool
 ) -> tuple[list[SessionRecord], list[SourceError]]:
-    """Describe the sessions of tables, in order of subject, date, number.
+    """Return the sessions of tables, in order of subject, date, number.
 
     Parameters
     ----------
     tables : dict of DataFrame
         As `schemas.sources.one_api.tables.read_tables` returns them.
     where : Path
-        Folder that the tables are of.
+        Folder of the tables.
     from_alyx : bool
-        Whether the ids are those of Alyx, and not made here.
+        Whether the ids are those of Alyx.
 
     Returns
     -------
     records : list of SessionRecord
     problems : list of SourceError
-        What is wrong with the sessions that were left out, one error each.
+        One error for each session that was left out.
     """
     sessions = tables["sessions"]
     refused = {
@@ -82,11 +82,11 @@ class _Unusable(ValueError):
     """A value that Alyx released is not what it should be."""
 
 
-# --- what is wrong with a session ---------------------------------------------------------------
+# --- errors of sessions -------------------------------------------------------------------------
 
 
 def _session_problems(sessions: pd.DataFrame, folder: Path) -> dict[str, SourceError]:
-    """Tell by eid which sessions cannot be used, and why."""
+    """Return the errors of sessions by eid."""
     refused: dict[str, SourceError] = {}
     repeated = sessions["eid"].duplicated(keep=False)
     for row, twice in zip(_rows(sessions), repeated, strict=True):
@@ -134,8 +134,8 @@ def _is_uuid(text: str) -> bool:
 def _dataset_problems(
     datasets: pd.DataFrame, sessions: pd.DataFrame, folder: Path
 ) -> dict[str, SourceError]:
-    """Tell by eid which sessions list files that cannot be theirs."""
-    # Checked once each: sessions have much the same files.
+    """Return errors by eid of sessions that list invalid files."""
+    # Sessions have mostly the same paths, so each path is checked once.
     paths = [path for path in datasets["rel_path"].unique() if isinstance(path, str)]
     good = [path for path in paths if is_dataset_path(path)]
     faults = {
@@ -147,7 +147,7 @@ def _dataset_problems(
 
 
 def _insertion_problems(insertions: pd.DataFrame, folder: Path) -> dict[str, SourceError]:
-    """Tell by eid which sessions have probes that cannot be told apart, or named in a store."""
+    """Return errors by eid of sessions whose probes have repeated or invalid names."""
     names = [name for name in insertions["name"].unique() if _text(name)]
     usable = [name for name in names if is_probe_name(name)]
     faults = {
@@ -170,7 +170,7 @@ def _row_problems(
 
 
 def _stray_problems(tables: Tables, folder: Path) -> dict[str, SourceError]:
-    """Tell by eid which rows of our own tables have no session."""
+    """Return errors by eid of rows in the `alyx` tables that have no session."""
     refused: dict[str, SourceError] = {}
     for name in ("alyx/sessions", "alyx/trajectories"):
         stray = ~tables[name]["eid"].isin(tables["sessions"]["eid"])
@@ -183,7 +183,7 @@ def _stray_problems(tables: Tables, folder: Path) -> dict[str, SourceError]:
 
 
 def _dataset_records(table: pd.DataFrame, from_alyx: bool) -> dict[str, list[DatasetRecord]]:
-    """Describe all datasets, by eid, in order of their paths."""
+    """Return all datasets by eid, in order of their paths."""
     table = table.sort_values(["eid", "rel_path"])
     ids = table["id"].tolist() if from_alyx else [None] * len(table)
     sizes = _optional(table, "file_size", int)
@@ -203,7 +203,7 @@ def _dataset_records(table: pd.DataFrame, from_alyx: bool) -> dict[str, list[Dat
 
 
 def _optional(table: pd.DataFrame, column: str, convert: Any) -> list[Any]:
-    """Give the values of a column that may be missing, or have missing values."""
+    """Return the converted values of a column, None where column or value is missing."""
     if column not in table:
         return [None] * len(table)
     values = table[column].astype(object)
@@ -213,7 +213,7 @@ def _optional(table: pd.DataFrame, column: str, convert: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the tables hold besides sessions, by what it belongs to."""
+    """Rows of the tables other than sessions, by their owner."""
 
     datasets: Mapping[str, list[DatasetRecord]]
     insertions: Mapping[str, list[dict[str, Any]]]
@@ -271,7 +271,7 @@ def _insertions(
     eid: str, datasets: Iterable[DatasetRecord], facts: _Facts
 ) -> tuple[InsertionRecord, ...]:
     found = {row["name"]: _insertion(row) for row in facts.insertions.get(eid, [])}
-    # Files of a probe that no table knows are data of an insertion all the same.
+    # Files of a probe that is in no table belong to an insertion, too.
     for name in {d.probe_name for d in datasets if d.probe_name} - set(found):
         found[name] = InsertionRecord(eid, name)
     tracks = defaultdict(list)
@@ -302,7 +302,7 @@ def _insertion(row: dict[str, Any]) -> InsertionRecord:
 
 
 def insertion_level(checks: Mapping[str, Any]) -> str:
-    """Tell how far the location of a probe is settled, from what Alyx says of its alignment."""
+    """Return the level of a probe's location (one of `LEVELS`) by its checks in Alyx."""
     if checks.get("alignment_resolved") is True:
         return "resolved"
     count = checks.get("alignment_count")
@@ -312,7 +312,7 @@ def insertion_level(checks: Mapping[str, Any]) -> str:
 
 
 def _facts(released: Any) -> dict[str, Any] | None:
-    """Take the free-form facts of Alyx as a dict: tables hold them as text or as a structure."""
+    """Return the JSON of an insertion, stored as text or as a structure; None if invalid."""
     if isinstance(released, str):
         try:
             released = json.loads(released)

@@ -1,4 +1,4 @@
-"""Which sessions and insertions a selection names, among records; and the releases' own rule."""
+"""Selection of sessions and insertions among records; the rule of the releases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def select(records: Sequence[SessionRecord], selection: Selection, where: Path) 
     Raises
     ------
     QueryError
-        Nothing is called as the selection says, or cache tables cannot tell.
+        No record has a name of the selection, or cache tables lack its criterion.
     """
     if selection.tag or selection.region:
         what = "tags" if selection.tag else "the regions of insertions"
@@ -58,7 +58,7 @@ def _check_names(records: Iterable[SessionRecord], selection: Selection, where: 
 
 
 def unknown(kind: str, name: str, names: Iterable[str], where: object) -> QueryError:
-    """Tell that nothing has a name, and which name is near."""
+    """Return the error of an unknown name, with the nearest known name."""
     near = difflib.get_close_matches(name, sorted(names), 1)
     remedy = f"Did you mean {near[0]!r}?" if near else "Check how it is written."
     return QueryError(f"There is no {kind} {name!r}.", where, remedy)
@@ -87,12 +87,11 @@ def _is_chosen(insertion: InsertionRecord, session: SessionRecord, selection: Se
 
 
 def follows_bwm_rule(session: SessionRecord, insertion: InsertionRecord) -> bool:
-    """Tell whether the rule of the Brain-Wide Map's releases selects an insertion.
+    """Whether the rule of the Brain-Wide Map's releases selects an insertion.
 
-    Project and quality of the session (below CRITICAL), behaviour criterion met, each check of
-    the task passed on 90 % of trials or by an experimenter's word; the insertion not CRITICAL,
-    its track traced and its alignment resolved. Mock sessions, which the rule leaves out too, are
-    not known to cache tables.
+    Session: project, quality below CRITICAL, behaviour criterion met, and each task check passed on
+    90 % of trials or the task passed by the experimenter. Insertion: quality below CRITICAL,
+    traced, alignment resolved. Mock sessions are excluded, too, but cache tables do not mark them.
     """
     checks = {check.name: check for check in session.checks}
     probe = {check.name: check.value for check in insertion.checks}

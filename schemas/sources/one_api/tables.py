@@ -1,7 +1,7 @@
-"""Cache tables: read, merged and written in ONE's own form, with tables of ours beside them.
+"""Cache tables: read, merged and written in ONE's form.
 
-ONE knows sessions, datasets and insertions. What Alyx knows besides (`ALYX_TABLES`) is in the
-folder `alyx/` below, as plain Parquet, so that ONE does not take it for its own.
+ONE has tables of sessions, datasets and insertions. Further tables of Alyx (`ALYX_TABLES`) are
+plain Parquet files in the folder `alyx/`, which ONE does not read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import SourceError
-from schemas.sources.records import QC_OUTCOMES
+from schemas.sources.records import PLACE, QC_OUTCOMES, SUBJECT
 
 Tables = dict[str, pd.DataFrame]
 """Tables by name; ids are columns of text, and missing values are null."""
@@ -33,35 +33,14 @@ COLUMNS = {
     "insertions": ("name",),
 }
 ALYX_TABLES = {
-    "subjects": (
-        "nickname",
-        "lab",
-        "sex",
-        "birth_date",
-        "death_date",
-        "strain",
-        "line",
-        "species",
-    ),
+    "subjects": SUBJECT,
     "sessions": ("eid", "start_time", "qc", "extended_qc"),
-    "trajectories": (
-        "id",
-        "eid",
-        "probe_name",
-        "provenance",
-        "x",
-        "y",
-        "z",
-        "depth",
-        "theta",
-        "phi",
-        "roll",
-    ),
+    "trajectories": ("id", "eid", "probe_name", "provenance", *PLACE),
     "channels": ("trajectory_id", "axial", "lateral", "x", "y", "z", "brain_region"),
 }
 """Columns of the tables in `alyx/`; they are `alyx/subjects` and so on among `Tables`."""
 
-_NUMBERS = frozenset(["x", "y", "z", "depth", "theta", "phi", "roll", "axial", "lateral"])
+_NUMBERS = frozenset([*PLACE, "axial", "lateral"])
 
 FLAGS = ("exists", "default_revision")
 FLAG_TEXTS: dict[str, bool | None] = {
@@ -84,7 +63,7 @@ def empty_tables() -> Tables:
 
 
 def has_tables(folder: Path) -> bool:
-    """Tell whether a folder has cache tables, which then must be readable."""
+    """Whether a folder has cache tables; raise an error if they are unreadable."""
     there = [table for table in TABLES if (folder / f"{table}.pqt").is_file()]
     for table in there:
         with explained(folder / f"{table}.pqt"):
@@ -97,15 +76,7 @@ def has_tables(folder: Path) -> bool:
 
 
 def read_tables(folder: Path, only: Collection[str] | None = None) -> Tables:
-    """Read the tables of a folder, or some of them; those that it may lack are empty.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder with cache tables.
-    only : collection of str, optional
-        Names of the tables to read, `sessions` and others; the rest are empty then.
-    """
+    """Read the tables of a folder, or only some; optional tables that are missing are empty."""
     tables = empty_tables()
     for name in TABLES:
         path = folder / f"{name}.pqt"
@@ -191,9 +162,9 @@ def _mice(subjects: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
 
 
 def write_tables(tables: Tables, target: Path, origin: str, names: Collection[str]) -> None:
-    """Write tables in ONE's form, each at once: whoever reads sees the old one or the new one.
+    """Write tables in ONE's form, replacing each table in one step.
 
-    Sessions come last: what is listed in part, after a kill, is of sessions that are not listed.
+    Sessions come last: after a crash, incomplete tables list only rows of unlisted sessions.
     """
     from iblutil.io import parquet
 
@@ -216,7 +187,7 @@ def write_tables(tables: Tables, target: Path, origin: str, names: Collection[st
 
 
 def _in_form(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Give a table the columns, types and index that ONE expects."""
+    """Return a table with the columns, types and index that ONE expects."""
     form = {"sessions": _sessions_form, "datasets": _datasets_form}.get(name)
     table = form(table) if form else table.astype(object)
     index = ["id"] if name == "sessions" else list(KEYS[name])
@@ -260,7 +231,7 @@ def _texts(table: pd.DataFrame, name: str) -> list[str]:
 
 
 def _plain(table: pd.DataFrame, columns: Collection[str]) -> pa.Table:
-    """Give a table of ours the same types, whatever rows it has; other columns are text too."""
+    """Return an `alyx` table with fixed types, whatever its rows; extra columns are text."""
     names = [*columns, *(name for name in table if name not in columns)]
     types = {name: pa.float64() if name in _NUMBERS else pa.string() for name in names}
     types |= {"brain_region": pa.int64()} if "brain_region" in names else {}
@@ -268,12 +239,12 @@ def _plain(table: pd.DataFrame, columns: Collection[str]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names=names)
 
 
-# --- what ONE says meanwhile --------------------------------------------------------------------
+# --- messages of ONE ----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what ONE says of tables: not its own ones, large ones, how it reads them."""
+    """Silence ONE's messages about tables."""
     log = logging.getLogger("one.alf.cache")
     was = log.disabled
     log.disabled = True
@@ -290,10 +261,9 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(where: Path) -> Iterator[None]:
-    """Turn the ways in which tables fail to be read into one."""
+    """Raise one error for all failures to read a table, for which ONE has no error of its own."""
     try:
         yield
-    # The client takes keys and types for granted: it has no error of its own for a bad table.
     except (
         pa.ArrowException,
         OSError,

@@ -1,9 +1,8 @@
-"""A seeded simulator that writes a release as a real ONE cache, and knows what is true of it.
+"""A seeded simulator of releases, written as ONE caches, with the planted truth.
 
-`simulate` writes the tables of the cache, the metadata of Alyx, ALF files at their places and a
-release list; the `Truth` it returns says what was planted, so that tests and demonstrations have
-an answer to compare with. Rates, spike trains, amplitudes and choices are drawn from the planted
-values; all metrics in the files are computed from the spikes in the files.
+`simulate` writes cache tables, metadata of Alyx, ALF files and a release list, and returns the
+planted `Truth`, with which tests and demonstrations compare results. Rates, spikes, amplitudes and
+choices are drawn from planted values; metrics are computed from the spikes.
 """
 
 from schemas.sources.simulator.ephys import STIMULUS_WINDOW

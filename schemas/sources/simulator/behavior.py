@@ -23,13 +23,7 @@ CONTRASTS, CONTRAST_WEIGHTS = (0.0, 0.0625, 0.125, 0.25, 1.0), (1 / 9, 2 / 9, 2 
 UNBIASED = 90
 # Turn of the wheel that answers (35 degrees at 4 degrees/mm), and a step of the encoder, radians.
 THRESHOLD, WHEEL_STEP = 0.28, 2 * np.pi / 4096
-EVENTS = (
-    "stimOn_times",
-    "goCue_times",
-    "firstMovement_times",
-    "response_times",
-    "feedback_times",
-)
+EVENTS = ("stimOn_times", "goCue_times", "firstMovement_times", "response_times", "feedback_times")
 COLUMNS = (
     "intervals_0",
     "intervals_1",

@@ -100,10 +100,7 @@ def _more_noise(pattern: bytes) -> bytes:
 CHANGES: dict[str, tuple[str, Callable]] = {
     "wheel_lengths": ("alf/_ibl_wheel.position.npy", _shorter(1)),
     "trials_extra_length": ("alf/_ibl_trials.stimOff_times.npy", _shorter(2)),
-    "unknown_region": (
-        "channels.brainLocationIds_ccf_2017.npy",
-        _with_value(200, UNKNOWN_REGION),
-    ),
+    "unknown_region": ("channels.brainLocationIds_ccf_2017.npy", _with_value(200, UNKNOWN_REGION)),
     "cluster_beyond_table": ("spikes.clusters.npy", _beyond_table),
     "unsorted_spike_times": ("spikes.times.npy", _unsorted),
     "nan_spike_time": ("spikes.times.npy", _with_value(150, np.nan)),

@@ -1,6 +1,6 @@
-"""What a database of metadata says of a release: subjects, quality control, where probes went.
+"""Metadata of a simulated release, as Alyx has it: subjects, quality control, trajectories.
 
-The tables are those that a source writes beside the files: plain Parquet in the folder `alyx`.
+The tables are plain Parquet files in the folder `alyx`, as `one_api` writes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.maths.quality import BWM_TASK_CHECKS
-from schemas.sources.records import PROVENANCES
+from schemas.sources.records import PLACE, PROVENANCES, SUBJECT
 from schemas.sources.simulator import ephys
 from schemas.sources.simulator.plan import (
     FIRST_DATE,
@@ -39,25 +39,11 @@ UNKNOWN_MOUSE = 2
 
 TEXT, NUMBER = pa.string(), pa.float64()
 SCHEMAS = {
-    "subjects": pa.schema(
-        [
-            (name, TEXT)
-            for name in (
-                "nickname",
-                "lab",
-                "sex",
-                "birth_date",
-                "death_date",
-                "strain",
-                "line",
-                "species",
-            )
-        ]
-    ),
+    "subjects": pa.schema([(name, TEXT) for name in SUBJECT]),
     "sessions": pa.schema([(name, TEXT) for name in ("eid", "start_time", "qc", "extended_qc")]),
     "trajectories": pa.schema(
         [(name, TEXT) for name in ("id", "eid", "probe_name", "provenance")]
-        + [(name, NUMBER) for name in ("x", "y", "z", "depth", "theta", "phi", "roll")]
+        + [(name, NUMBER) for name in PLACE]
     ),
     "channels": pa.schema(
         [("trajectory_id", TEXT)]
@@ -107,14 +93,14 @@ class Metadata:
 
 
 def gather_metadata(sessions: Iterable[SimulatedSession], edge_cases: bool) -> Metadata:
-    """Say of the sessions of a release what a database would.
+    """Gather the metadata of the sessions of a release.
 
     Parameters
     ----------
     sessions : iterable of SimulatedSession
         In order of their index.
     edge_cases : bool
-        Whether there is a mouse of which nothing is known.
+        Whether there is a mouse without metadata.
     """
     found = Metadata()
     mice: dict[str, dict[str, Any]] = {}
@@ -146,11 +132,9 @@ def gather_metadata(sessions: Iterable[SimulatedSession], edge_cases: bool) -> M
 def satisfies_bwm_rule(
     plan: Session, checks: Mapping[str, Any] | None, content: Mapping[str, Any] | None
 ) -> bool:
-    """Whether an insertion is within the rule by which the Brain-Wide Map was released.
+    """Whether the rule of the Brain-Wide Map's releases selects an insertion.
 
-    The session is of its project, its quality not critical and its behaviour good; ten checks of
-    the task reach 0.9 each, or the experimenter passed the task; the insertion is not critical,
-    it was traced, and its alignment is resolved.
+    It is written independently of `one_api.selection.follows_bwm_rule`, which it checks.
     """
     if checks is None or content is None or plan.role.project != PROJECT:
         return False
@@ -167,14 +151,14 @@ def satisfies_bwm_rule(
 
 
 def level(content: Mapping[str, Any] | None) -> str | None:
-    """How far the location of an insertion is settled by its JSON."""
+    """Return the level of an insertion's location by its JSON."""
     if content is None:
         return None
     return "resolved" if content["extended_qc"]["alignment_resolved"] else "aligned"
 
 
 def _subject(made: SimulatedSession, edge_cases: bool) -> dict[str, Any]:
-    """Row of the mouse of a session; it follows from the seed and its number alone."""
+    """Return the row of the mouse of a session; it depends only on the seed and its number."""
     plan, mouse = made.plan, made.plan.index % made.size.n_subjects
     if edge_cases and mouse == UNKNOWN_MOUSE:
         made.odd("unknown_subject")
@@ -196,13 +180,13 @@ def _subject(made: SimulatedSession, edge_cases: bool) -> dict[str, Any]:
 
 
 def _start(made: SimulatedSession) -> datetime:
-    """When a session began, on its day."""
+    """Return the start of a session."""
     begin = datetime.combine(made.plan.date, time(9))
     return begin + timedelta(microseconds=int(made.rng(8, 1).integers(8 * 3600 * 10**6)))
 
 
 def session_checks(made: SimulatedSession) -> dict[str, Any] | None:
-    """Judge a session: outcomes, shares of trials, lists and nulls; None where nobody did."""
+    """Return the quality checks of a session; None for a session without extended QC."""
     role, rng = made.plan.role, made.rng(8)
     if not role.extended:
         made.odd("no_extended_qc")
@@ -264,7 +248,7 @@ def insertion_content(made: SimulatedSession, probe: Probe) -> dict[str, Any] | 
 
 
 def _units(made: SimulatedSession, probe: Probe) -> dict[str, Any]:
-    """Tell how many units the last sort of a probe has, and how fast they fire (Hz)."""
+    """Return number and rates (Hz) of the units of the last spike sorting of a probe."""
     (units,) = (u for u in made.units[::-1] if _is_last_sort(u, probe))
     rates = units["n_spikes"] / made.size.duration
     return {

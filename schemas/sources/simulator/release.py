@@ -1,8 +1,8 @@
-"""Simulate a release: every session from random numbers of its own, then the tables over all."""
+"""Simulate a release: each session with its own random numbers, then the tables of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,9 @@ from schemas.sources.simulator.session import CAMERA_COLUMNS, SimulatedSession, 
 from schemas.sources.simulator.truth import Fault, Truth
 
 RELEASE_NAME = "simulated_bwm_release.csv"
-# Less leaves no room for what is planted.
-LEAST = {
-    "n_subjects": 1,
-    "n_labs": 1,
-    "n_sessions": 1,
-    "n_units": 16,
-    "n_trials": 30,
-    "duration": 300,
-}
+# Least values with which all edge cases can be planted.
+LEAST = {"n_subjects": 1, "n_labs": 1, "n_sessions": 1}
+LEAST |= {"n_units": 16, "n_trials": 30, "duration": 300}
 FAULT_UNITS, FAULT_TRIALS, FAULT_DURATION = 12, 30, 200.0
 
 
@@ -40,26 +34,25 @@ def simulate(
     progress: Callable[[int, int], None] | None = None,
     **changes: Any,
 ) -> Truth:
-    """Write a simulated release as a ONE cache, and tell what is in it.
+    """Write a simulated release as a ONE cache, and return what was planted in it.
 
-    The same arguments write the same bytes. A session follows from the seed and its place alone:
-    neither the number of sessions nor faults change it. Use a folder of its own for each seed:
-    files that are there already stay.
+    The same arguments write the same bytes. A session depends only on the seed and its index. Use
+    one folder for each seed, because existing files are kept.
 
     Parameters
     ----------
     folder : str or Path
-        Made where it is not there.
+        Folder of the cache, created if missing.
     size : str or Size
         `'tiny'` (tests), `'small'` (demonstration), `'full'` (one insertion of real size).
     seed : int
-        Not negative.
+        Seed of all random numbers, 0 or more.
     edge_cases : bool
-        Whether what is unusual in real data occurs; all of it can be imported.
+        Whether unusual data occur that must be imported.
     faults : bool
         Whether to add sessions with one fault each, on which imports must fail.
     progress : callable, optional
-        Called with the number of sessions written and of all sessions.
+        Called with the number of written sessions and of all sessions.
     **changes
         Fields of `Size` to change, e.g. ``n_units=20``.
 
@@ -70,13 +63,7 @@ def simulate(
     Raises
     ------
     SettingsError
-        For an unknown size, one that is too small, or a folder that holds another ONE cache.
-
-    Examples
-    --------
-    >>> truth = simulate("release", "tiny", seed=1)  # doctest: +SKIP
-    >>> truth.counts["insertions"]  # doctest: +SKIP
-    8
+        The size is unknown or too small, or the folder holds another ONE cache.
     """
     chosen = _size(size, changes)
     if seed < 0:
@@ -90,14 +77,13 @@ def simulate(
         parts.append(_write(folder, plan, chosen, seed))
         if progress is not None:
             progress(done, len(plans))
-    made = [p[0] for p in parts]
+    made, found, listed = zip(*parts, strict=True)
     said = gather_metadata(made, edge_cases)
     said.write(folder)
     texts = [said.insertion_text(pid) for pid in said.insertions]
-    datasets = writing.write_tables(folder, plans, [p[2] for p in parts], texts)
+    datasets = writing.write_tables(folder, plans, listed, texts)
     writing.write_release(folder / RELEASE_NAME, plans)
-    found = [p[1] for p in parts if p[1] is not None]
-    return _truth(folder, made, said, found, datasets)
+    return _truth(folder, made, said, tuple(filter(None, found)), datasets)
 
 
 def _size(size: str | Size, changes: dict[str, Any]) -> Size:
@@ -118,7 +104,7 @@ def _size(size: str | Size, changes: dict[str, Any]) -> Size:
 def _write(
     folder: Path, plan: Session, size: Size, seed: int
 ) -> tuple[SimulatedSession, Fault | None, pd.DataFrame]:
-    """Simulate and write a session; forget its arrays."""
+    """Simulate and write a session, and release its arrays."""
     if plan.fault:
         size = replace(size, n_units=FAULT_UNITS, n_trials=FAULT_TRIALS, duration=FAULT_DURATION)
     made = make_session(plan, size, seed)
@@ -130,12 +116,12 @@ def _write(
 
 def _truth(
     folder: Path,
-    made: list[SimulatedSession],
+    made: Sequence[SimulatedSession],
     said: Metadata,
-    found: list[Fault],
+    found: tuple[Fault, ...],
     datasets: pd.DataFrame,
 ) -> Truth:
-    """Gather what is true of all sessions."""
+    """Gather the truth of all sessions."""
     units = pd.concat([u for m in made for u in m.units], ignore_index=True)
     return Truth(
         folder=folder,
@@ -154,7 +140,7 @@ def _truth(
         reaction_time=behavior.reaction_time_truth(),
         psychometric=behavior.PSYCHOMETRIC,
         edge_cases=tuple(o for m in made for o in m.edge_cases),
-        faults=tuple(found),
+        faults=found,
         datasets=datasets,
     )
 

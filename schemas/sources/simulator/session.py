@@ -381,12 +381,7 @@ def _sort_truth(
     missing: list[int],
 ) -> None:
     """Note what is true of a sort and of its units."""
-    sort = {
-        "eid": made.plan.eid,
-        "pid": probe.pid,
-        "probe_name": probe.name,
-        "revision": revision,
-    }
+    sort = {"eid": made.plan.eid, "pid": probe.pid, "probe_name": probe.name, "revision": revision}
     counts = {
         "is_default": revision == probe.revisions[-1],
         "n_clusters": len(units),

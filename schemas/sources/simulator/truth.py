@@ -1,4 +1,4 @@
-"""What a simulated release was made from: what a reader of its files should find."""
+"""The truth of a simulated release: what a reader of its files must find."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class EdgeCase:
-    """Something unusual that must be imported all the same.
+    """Something unusual that must be imported.
 
     Attributes
     ----------
     kind : str
-        What it is, e.g. `'silent_cluster'`.
+        Name, e.g. `'silent_cluster'`.
     eid : str
         Session.
-    probe_name : str or None
-        Probe, where it concerns one.
-    revision : str or None
-        Sort, where it concerns one.
-    path : str or None
-        File below the session folder, where one is concerned.
+    probe_name, revision, path : str or None
+        Probe, revision of the spike sorting, and path below the session folder, if concerned.
     rows : tuple of int
-        Rows concerned: cluster ids, trial numbers or spike numbers.
+        Cluster ids, trial numbers or spike numbers.
     """
 
     kind: str
@@ -39,7 +35,7 @@ class EdgeCase:
 
 @dataclass(frozen=True)
 class Fault:
-    """The one fault of a session: importing `fails` must end in an error that tells it.
+    """The fault of a session, for which importing the kind `fails` must raise an error.
 
     Attributes
     ----------
@@ -48,13 +44,11 @@ class Fault:
     eid : str
         Session.
     probe_name : str or None
-        Probe, where it concerns one.
+        Probe, if concerned.
     fails : str
-        Which import fails: a key of `alf.KINDS`.
-    path : str
-        The file at fault, below the session folder.
-    detail : str
-        What is wrong with it.
+        Kind of data whose import fails: a key of `alf.KINDS`.
+    path, detail : str
+        Path of the damaged file below the session folder, and the damage.
     """
 
     kind: str

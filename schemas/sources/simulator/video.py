@@ -74,11 +74,7 @@ def frame_times(rng: np.random.Generator, rate: float, duration: float) -> np.nd
 
 
 def simulate_pose(
-    rng: np.random.Generator,
-    scene: Scene,
-    times: np.ndarray,
-    camera: str,
-    points: tuple[str, ...],
+    rng: np.random.Generator, scene: Scene, times: np.ndarray, camera: str, points: tuple[str, ...]
 ) -> pd.DataFrame:
     """Track the points on the frames of a camera.
 
