@@ -32,7 +32,8 @@ WHEEL = ("alf/_ibl_wheel.position.npy", "alf/_ibl_wheel.timestamps.npy")
 def write(folder, *paths, value=0.0):
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        np.save(folder / path, np.full(3, value))
+        # Steps of one count of the encoder, in radians.
+        np.save(folder / path, value + 2 * np.pi / 4096 * np.arange(3))
 
 
 def snapshot(folder):
