@@ -154,7 +154,7 @@ def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndar
 
 
 def _extra_column(released: str, values: Any, path: Path) -> pd.Series:
-    """Return a column without a name in `TRIAL_COLUMNS` as numbers, texts or lists, which JSON can hold."""
+    """Return a column that is not in `TRIAL_COLUMNS` as values that JSON can hold."""
     column = pd.Series(values)
     if column.dtype.kind not in "OMmc":
         return column
