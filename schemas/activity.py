@@ -11,7 +11,6 @@ import pandas as pd
 from schemas import atlas, behavior, ephys, rows, storage
 from schemas.errors import InconsistentData
 from schemas.maths import activity as maths
-from schemas.maths import behavior as trial_maths
 from schemas.maths import psth as psth_maths
 
 schema = dj.Schema()
@@ -330,7 +329,8 @@ class Psth(dj.Computed):
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the definition, the trials, the units' slices and where the spikes are."""
         definition = (PsthDefinition * TrialSplit & key).fetch1()
-        needed = {column for name in _split_by(definition) for column in SPLIT_COLUMNS[name]}
+        split = psth_maths.SPLIT_COLUMNS
+        needed = {column for name in _split_by(definition) for column in split[name]}
         columns = sorted({definition["trial_event"], *needed})
         trials = _fetch_trials(key, definition["trial_mask"], *columns)
         slices = _fetch_slices(key, definition["criterion"])
@@ -346,7 +346,7 @@ class Psth(dj.Computed):
     ) -> tuple:
         """Average the rates."""
         edges = _edges(definition)
-        factors = {name: _factor(name, trials) for name in _split_by(definition)}
+        factors = {name: psth_maths.compute_factor(name, trials) for name in _split_by(definition)}
         whole = {"all": np.zeros(len(trials["is_used"]))}
         condition, levels = psth_maths.split_trials(factors or whole)
         used = np.where(trials["is_used"], condition, -1)
@@ -381,16 +381,6 @@ class Psth(dj.Computed):
         rows.insert(self.Unit(), pd.DataFrame(units), key)
 
 
-SPLIT_COLUMNS = {
-    "side": ("contrast_left", "contrast_right"),
-    "contrast": ("contrast_left", "contrast_right"),
-    "choice": ("choice",),
-    "outcome": ("choice", "feedback_type"),
-    "block": ("probability_left",),
-}
-"""Columns of trials that each part of a split is told by."""
-
-
 def _sources(definition: dict[str, Any]) -> dict[str, Any]:
     """Return what refers to the trials and units that a row is computed from."""
     return {name: definition[name] for name in ("trial_mask", "criterion")}
@@ -408,41 +398,16 @@ def _edges(definition: dict[str, Any]) -> np.ndarray:
 
 
 def _split_by(definition: dict[str, Any]) -> list[str]:
-    return [name for name in SPLIT_COLUMNS if definition[f"by_{name}"]]
-
-
-def _factor(name: str, trials: dict[str, np.ndarray]) -> np.ndarray:
-    """Return what a part of a split tells apart, as a number by trial; NaN where unknown."""
-    columns = [trials[column] for column in SPLIT_COLUMNS[name]]
-    if name in ("side", "contrast"):
-        side, contrast = trial_maths.compute_stimulus(*columns)
-        contrast = trial_maths.round_levels(contrast)
-        return contrast if name == "contrast" else np.where(side < 0, np.nan, side)
-    if name == "outcome":
-        outcome = trial_maths.compute_outcome(*columns)
-        return np.where(outcome < 0, np.nan, outcome)
-    return -columns[0] if name == "choice" else trial_maths.round_levels(columns[0])
-
-
-LEVELS: dict[str, dict[float, str]] = {
-    "side": dict(enumerate(trial_maths.SIDES)),
-    # Turning the wheel clockwise, a choice of +1 as released, chooses the left.
-    "choice": {-1: "left", 0: "no_go", 1: "right"},
-    "outcome": dict(enumerate(trial_maths.OUTCOMES)),
-}
-"""Names of what is a number in the computation."""
+    return [name for name in psth_maths.SPLIT_COLUMNS if definition[f"by_{name}"]]
 
 
 def _condition_rows(
     levels: dict[str, np.ndarray], n_conditions: int, found: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    told = {
-        name: [LEVELS[name][level] for level in values] if name in LEVELS else values.tolist()
-        for name, values in levels.items()
-        if name in SPLIT_COLUMNS
-    }
-    labels = [" ".join(map(_label, row)) for row in zip(*told.values(), strict=True)]
-    names = {name: "prior" if name == "block" else name for name in SPLIT_COLUMNS}
+    levels = {name: values for name, values in levels.items() if name in psth_maths.SPLIT_COLUMNS}
+    told = {name: psth_maths.name_levels(name, values) for name, values in levels.items()}
+    labels = [" ".join(map(psth_maths.name_level, row)) for row in zip(*told.values(), strict=True)]
+    names = {name: "prior" if name == "block" else name for name in psth_maths.SPLIT_COLUMNS}
     return pd.DataFrame(
         {
             "condition_number": np.arange(n_conditions),
@@ -452,10 +417,6 @@ def _condition_rows(
             "n_psth_dropped": found["n_dropped"],
         }
     )
-
-
-def _label(level: Any) -> str:
-    return level if isinstance(level, str) else f"{level:g}"
 
 
 def _pack(

@@ -1,4 +1,4 @@
-"""Spikes around events, units along a probe, rates of regions.
+"""Spikes around events, units along a probe; the rates of regions are those of `regions`.
 
 Every function draws into the Axes it is given, best those of a figure with
 `layout="constrained"`, which keeps room for labels beside the Axes. Many small marks are drawn as
@@ -17,10 +17,14 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from schemas.figures.regions import plot_region_rates as plot_region_rates
+from schemas.figures.regions import plot_region_summary as plot_region_summary
+from schemas.figures.regions import region_summary_size as region_summary_size
 from schemas.figures.style import (
     choose_colours,
     floats,
     head,
+    height,
     left_out,
     name_condition,
     say_empty,
@@ -60,69 +64,29 @@ def plot_raster(
     spikes : (S,) float array
         Spike times of the unit (s), ascending.
     events : (n,) float array
-        Time of each trial's event (s); a trial whose event is NaN is left out and counted.
+        Time of each trial's event (s).
     conditions : (n,) sequence, optional
-        Condition of each trial, as text or number; a trial whose condition is missing (None or
-        NaN) is left out and counted.
+        Condition of each trial. Trials whose event or condition is missing are left out, counted.
     window : (float, float)
-        From when to when, relative to the event (s), the ends included.
+        Start and end from the event (s), both included.
     event_name : str
         What happens at 0 s, e.g. `stimulus onset`.
     marks : mapping of str to (n,) float array, optional
         Other events of the trials (s, of the same clock as `events`), by name; NaN is not drawn.
     colours : mapping, optional
-        Colour of each condition, in the order from top to bottom; default numbers by size and
-        names by the alphabet, see `choose_colours`.
+        Colour of each condition from top to bottom; ValueError if one lacks. Default:
+        `choose_colours`.
     title : str, optional
-
-    Returns
-    -------
-    Axes
-        Without trials an empty one, with its labels.
-
-    Raises
-    ------
-    ValueError
-        `colours` lacks a condition.
     """
-    trials = pd.DataFrame({"event": to_floats(events)})
-    trials["condition"] = "" if conditions is None else np.asarray(conditions, dtype=object)
-    for name, times in (marks or {}).items():
-        trials[f"mark {name}"] = to_floats(times) - trials.event
+    trials = _raster_trials(events, conditions, marks or {})
     shown = trials.dropna(subset=["event", "condition"])
     palette = choose_colours(shown.condition, colours)
     rank = shown.condition.map({condition: i for i, condition in enumerate(palette)})
-    keys = ["rank", f"mark {next(iter(marks))}"] if marks else ["rank"]
+    keys = ["rank", *(f"mark {name}" for name in [*(marks or ())][:1])]
     shown = shown.assign(rank=rank.astype(float)).sort_values(keys, kind="stable")
-    time, row = _align(np.asarray(spikes, float), shown.event.to_numpy(), window)
-    # Thin rows overlap, so that a spike among hundreds of trials is still a pixel high.
-    half = max(0.45, len(shown) / 400)
-    spike_condition = shown.condition.to_numpy()[row]
-    for condition, colour in palette.items():
-        of = spike_condition == condition
-        ax.vlines(
-            time[of],
-            row[of] - half,
-            row[of] + half,
-            color=colour,
-            linewidth=0.8,
-            rasterized=True,
-            label=f"_{condition}",
-        )
-    for (name, _), marker in zip((marks or {}).items(), MARKS * len(marks or {}), strict=False):
-        latency = shown[f"mark {name}"].to_numpy()
-        inside = (latency >= window[0]) & (latency <= window[1])
-        ax.plot(
-            latency[inside],
-            np.flatnonzero(inside),
-            marker,
-            color="0.15",
-            markersize=1.8,
-            markeredgewidth=0,
-            linestyle="none",
-            rasterized=True,
-            label=name if inside.any() else None,
-        )
+    _draw_spikes(ax, spikes, shown, window, palette)
+    for name, marker in zip(marks or (), MARKS * len(marks or ()), strict=False):
+        _draw_mark(ax, shown[f"mark {name}"].to_numpy(), window, marker, name)
     ax.set(xlim=window, ylim=(max(len(shown), 1) - 0.5, -0.5))
     ax.set_xlabel(f"time from {event_name} (s)")
     ax.set_ylabel("trial" if conditions is None else "trials by condition (n)")
@@ -133,6 +97,59 @@ def plot_raster(
     if not len(shown):
         say_empty(ax, "no trials")
     return ax
+
+
+def _raster_trials(
+    events: np.ndarray, conditions: Any, marks: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Return one row per trial: event, condition, and each mark from the event (s)."""
+    trials = pd.DataFrame({"event": to_floats(events)})
+    trials["condition"] = "" if conditions is None else np.asarray(conditions, dtype=object)
+    for name, times in marks.items():
+        trials[f"mark {name}"] = to_floats(times) - trials.event
+    return trials
+
+
+def _draw_spikes(
+    ax: Axes,
+    spikes: np.ndarray,
+    trials: pd.DataFrame,
+    window: tuple[float, float],
+    palette: Mapping[Any, str],
+) -> None:
+    """Draw the spikes of each trial in its row, in the colour of its condition."""
+    time, row = _align(np.asarray(spikes, float), trials.event.to_numpy(), window)
+    # Thin rows overlap, so that a spike among hundreds of trials is still a pixel high.
+    half = max(0.45, len(trials) / 400)
+    condition = trials.condition.to_numpy()[row]
+    for name, colour in palette.items():
+        of = condition == name
+        low, high = row[of] - half, row[of] + half
+        style: dict[str, Any] = {
+            "color": colour,
+            "linewidth": 0.8,
+            "rasterized": True,
+            "label": f"_{name}",
+        }
+        ax.vlines(time[of], low, high, **style)
+
+
+def _draw_mark(
+    ax: Axes, latency: np.ndarray, window: tuple[float, float], marker: str, name: str
+) -> None:
+    """Draw an event of each trial in its row, where it is inside of the window."""
+    inside = (latency >= window[0]) & (latency <= window[1])
+    ax.plot(
+        latency[inside],
+        np.flatnonzero(inside),
+        marker,
+        color="0.15",
+        markersize=1.8,
+        markeredgewidth=0,
+        linestyle="none",
+        rasterized=True,
+        label=name if inside.any() else None,
+    )
 
 
 def plot_psth(
@@ -315,26 +332,7 @@ def plot_amplitude_by_depth(
     known = ~np.isnan(depth) & ~np.isnan(volt)
     if colour_by == "firing_rate":
         known &= floats(units, "firing_rate") > 0
-        rate = floats(units, "firing_rate")[known]
-        scale = LogNorm(*_reach(rate))
-        drawn = ax.scatter(
-            1e6 * volt[known],
-            depth[known],
-            c=rate,
-            norm=scale,
-            cmap="cividis",
-            s=14,
-            edgecolors="0.3",
-            linewidths=0.3,
-            rasterized=True,
-        )
-        plain = FuncFormatter(_plain)
-        bar = ax.figure.colorbar(drawn, ax=ax, label="firing rate (Hz)", format=plain, aspect=30)
-        if rate.max(initial=1) < 100 * rate.min(initial=1):  # few powers of ten to label
-            bar.ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-            bar.ax.yaxis.set_minor_formatter(plain)
-        else:
-            bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        _scatter_by_rate(ax, 1e6 * volt[known], depth[known], floats(units, "firing_rate")[known])
     else:
         _scatter_labelled(ax, 1e6 * volt[known], depth[known], _labels(units, known))
     ax.set_xlim(0, None if known.any() else 300)
@@ -343,103 +341,6 @@ def plot_amplitude_by_depth(
     ax.set_xlabel("spike amplitude (µV), median")
     ax.set_ylabel("distance from the tip (µm)")
     _finish_units(ax, known, title)
-    return ax
-
-
-def plot_region_summary(
-    ax: Axes,
-    summary: pd.DataFrame,
-    *,
-    spread: str = "sem",
-    label: str = "firing rate (Hz)",
-    title: str = "",
-) -> Axes:
-    """Draw the mean of each region with its spread, and how many units and sessions it is over.
-
-    Acronyms shrink to the height there is; `region_summary_size` gives a figure in which they
-    can be read.
-
-    Parameters
-    ----------
-    ax : Axes
-        Where to draw.
-    summary : DataFrame
-        Indexed by acronym in the order of the atlas, which runs from top to bottom: `mean`, the
-        column named by `spread` (same unit; NaN draws none), `n_units`, `n_sessions`, `rgb`
-        (#rrggbb, of the Allen atlas). A region whose mean is NaN keeps its row, without a point.
-    spread : str
-        Column of the spread, e.g. `sem` or `sd`.
-    label : str
-        What the values are, with their unit.
-    title : str, optional
-
-    Returns
-    -------
-    Axes
-        Without regions an empty one, with its labels.
-    """
-    row, step = np.arange(len(summary)), _height(ax) / max(len(summary), 1)
-    mean, width = (floats(summary, name) for name in ("mean", spread))
-    ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=1)
-    area = min(22.0, (0.8 * step) ** 2)
-    ax.scatter(
-        mean, row, s=area, c=list(summary["rgb"]), edgecolors="0.25", linewidths=0.6, zorder=3
-    )
-    size = min(8.0, 0.85 * step)
-    if not (mean - np.nan_to_num(width) < 0).any():
-        ax.set_xlim(0, None if np.isfinite(mean).any() else 1)
-    ax.set_yticks(row, list(summary.index), fontsize=size)
-    ax.set_ylim(max(len(summary), 1) - 0.4, -0.6)
-    ax.set(xlabel=f"{label}, mean ± {spread}", ylabel="region")
-    counts = ax.secondary_yaxis("right")
-    numbers = zip(summary["n_units"], summary["n_sessions"], strict=True)
-    counts.set_yticks(row, [f"{units} / {sessions}" for units, sessions in numbers], fontsize=size)
-    counts.tick_params(length=0, labelcolor="0.3")
-    counts.set_ylabel("units / sessions")
-    counts.spines["right"].set_visible(False)
-    ax.grid(axis="y", color="0.92", linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(axis="y", length=0)
-    head(ax, title)
-    if not len(summary):
-        say_empty(ax, "no regions")
-    return ax
-
-
-def region_summary_size(n_regions: int) -> tuple[float, float]:
-    """Return width and height (inch) of a figure in which `n_regions` rows can be read."""
-    return 6.4, max(2.5, 1.2 + 0.14 * n_regions)
-
-
-def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
-    """Draw the mean rate of each region in its colour of the Allen atlas.
-
-    Parameters
-    ----------
-    ax : Axes
-        Where to draw.
-    rates : DataFrame
-        Indexed by acronym, top to bottom: `unit_mean` (Hz), `n_units`, `rgb`.
-    title : str, optional
-    """
-    shown = rates[::-1]
-    ax.barh(shown.index, shown.unit_mean, color=shown.rgb, edgecolor="0.4", linewidth=0.6)
-    for position, (mean, n) in enumerate(zip(shown.unit_mean, shown.n_units, strict=True)):
-        ax.annotate(
-            f"n = {n}",
-            (mean, position),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-            color="0.3",
-        )
-    ax.margins(x=0.15)
-    ax.set(xlabel="firing rate (Hz), mean of good units", ylabel="region", title=title)
-    ax.spines[["top", "right"]].set_visible(False)
-    if not len(shown):
-        ax.set(xlim=(0, 1), yticks=[])
-        say_empty(ax, "no units")
     return ax
 
 
@@ -515,6 +416,19 @@ def _draw_regions(ax: Axes, sites: pd.DataFrame, depth: np.ndarray) -> None:
         )
 
 
+def _scatter_by_rate(ax: Axes, x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> None:
+    """Draw units in the colour of their rate (Hz), with a logarithmic colour bar."""
+    style: dict[str, Any] = {"s": 14, "edgecolors": "0.3", "linewidths": 0.3, "rasterized": True}
+    drawn = ax.scatter(x, y, c=rate, norm=LogNorm(*_reach(rate)), cmap="cividis", **style)
+    plain = FuncFormatter(_plain)
+    bar = ax.figure.colorbar(drawn, ax=ax, label="firing rate (Hz)", format=plain, aspect=30)
+    if rate.max(initial=1) < 100 * rate.min(initial=1):  # few powers of ten to label
+        bar.ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        bar.ax.yaxis.set_minor_formatter(plain)
+    else:
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _labels(units: pd.DataFrame, known: np.ndarray) -> np.ndarray | None:
     """Return whether each known unit is good, or nothing where the frame does not say."""
     if "is_good" not in units:
@@ -564,11 +478,6 @@ def _plain(value: float, _: float) -> str:
     return f"{value:g}"
 
 
-def _height(ax: Axes) -> float:
-    """Return the height of the Axes in points, as it is before the layout is final."""
-    return 72 * ax.get_window_extent().height / ax.figure.dpi
-
-
 def _spread(ax: Axes, centres: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float]:
     """Move ascending places of labels as little as it takes for them not to overlap.
 
@@ -581,8 +490,8 @@ def _spread(ax: Axes, centres: np.ndarray, low: float, high: float) -> tuple[np.
     """
     n = len(centres)
     line = 1.35  # of the size of the font; the layout may still take height from the Axes
-    size = min(8.0, 0.85 * _height(ax) / (line * max(n, 1)))
-    gap = min(line * size / (0.85 * _height(ax)), 1 / max(n, 1)) * (high - low)
+    size = min(8.0, 0.85 * height(ax) / (line * max(n, 1)))
+    gap = min(line * size / (0.85 * height(ax)), 1 / max(n, 1)) * (high - low)
     # Pools of labels that touch stand around the mean of where they ought to be.
     pools: list[tuple[float, int]] = []
     for centre in centres - gap * np.arange(n):

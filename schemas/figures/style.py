@@ -120,3 +120,8 @@ def say_empty(ax: Axes, what: str) -> None:
 def left_out(n: int, what: str) -> str:
     """Say how much is not shown, for the legend; nothing where all is."""
     return f"not shown: {n} {what}" if n else ""
+
+
+def height(ax: Axes) -> float:
+    """Return the height of the Axes in points, as it is before the layout is final."""
+    return 72 * ax.get_window_extent().height / ax.figure.dpi

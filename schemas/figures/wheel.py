@@ -42,9 +42,8 @@ def plot_wheel(
     ax : Axes
         Where to draw, best of a figure with `layout="constrained"`.
     traces : (n, T) float array
-        Position (rad), best from the position at the event, or velocity (rad/s) of each trial.
-        NaN is a gap; the mean at a time is over the trials that have a value there. A trial of
-        NaN alone is left out and counted.
+        Position (rad, from that at the event) or velocity (rad/s) of each trial. NaN is a gap,
+        over which the mean skips the trial; a trial of NaN alone is left out and counted.
     time : (T,) float array
         Time of the samples from the event (s), ascending.
     conditions : (n,) sequence, optional
@@ -53,19 +52,12 @@ def plot_wheel(
     quantity : {"position", "velocity"}
         What the traces are.
     onsets : (n,) float array, optional
-        Start of a movement of each trial (s from the event), marked on its trace; NaN or outside
-        of `time` is not drawn.
+        Start of a movement of each trial (s from the event), marked on its trace inside of `time`.
     event_name : str
         What happens at 0 s, e.g. `go cue`.
     colours : mapping, optional
         Colour of each condition in the order of the legend; default see `style.choose_colours`.
     title : str, optional
-
-    Returns
-    -------
-    Axes
-        The single trials are drawn as pixels also in a vector file. Without trials an empty one,
-        with its labels.
 
     Raises
     ------
@@ -75,28 +67,31 @@ def plot_wheel(
         `colours` lacks a condition.
     """
     traces, time = np.asarray(traces, float).reshape(-1, max(len(time), 1)), np.asarray(time, float)
-    condition = np.full(len(traces), "", object)
-    if conditions is not None:
-        condition = np.array(conditions, dtype=object)
+    given = np.full(len(traces), "") if conditions is None else conditions
+    condition = np.array(given, dtype=object)
     shown = ~np.isnan(traces).all(axis=1) & ~pd.isna(condition)
     condition[~shown] = None
     for name, colour in choose_colours(condition[shown], colours).items():
         of = shown & (condition == name)
-        _draw_condition(
-            ax, traces[of], time, colour, f"{name_condition(name) or 'mean'} (n = {of.sum()})"
-        )
+        label = f"{name_condition(name) or 'mean'} (n = {of.sum()})"
+        _draw_condition(ax, traces[of], time, colour, label)
     if onsets is not None:
         _mark_onsets(ax, traces[shown], time, to_floats(onsets)[shown])
-    ax.set_xlabel(f"time from {event_name} (s)")
-    ax.set_ylabel(QUANTITIES[quantity])
-    if len(time):
-        ax.set_xlim(time[0], time[-1])
-    ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
-    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    _label_axes(ax, time, event_name, QUANTITIES[quantity])
     head(ax, title, left_out(int((~shown).sum()), "trials"))
     if not shown.any():
         say_empty(ax, "no trials")
     return ax
+
+
+def _label_axes(ax: Axes, time: np.ndarray, event_name: str, quantity: str) -> None:
+    """Label both axes, and mark the event and zero."""
+    ax.set_xlabel(f"time from {event_name} (s)")
+    ax.set_ylabel(quantity)
+    if len(time):
+        ax.set_xlim(time[0], time[-1])
+    ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
 
 
 def _draw_condition(ax: Axes, traces: np.ndarray, time: np.ndarray, colour: str, name: str) -> None:

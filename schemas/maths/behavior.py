@@ -302,6 +302,13 @@ def compute_truncation(
     return int(n[met][-1]) if met.any() else None
 
 
+def _truncate(trials: Mapping[str, np.ndarray], rule: Mapping[str, Any]) -> int | None:
+    """Return how many first trials meet the criterion of a rule; None if no number does."""
+    signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
+    limits = rule["truncation_min_trials"], rule["truncation_min_performance"]
+    return compute_truncation(signed, trials["feedback_type"], *limits)
+
+
 def compute_trial_mask(
     trials: Mapping[str, np.ndarray],
     reaction: Mapping[str, np.ndarray] | None,
@@ -334,12 +341,8 @@ def compute_trial_mask(
     A comparison with NaN excludes nothing: only `drops_incomplete` does. Truncation looks at all
     trials, before any other is excluded.
     """
-    n = len(trials["choice"])
-    kept: int | None = n
-    if (min_trials := rule["truncation_min_trials"]) is not None:
-        signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
-        least = rule["truncation_min_performance"]
-        kept = compute_truncation(signed, trials["feedback_type"], min_trials, least)
+    n, min_trials = len(trials["choice"]), rule["truncation_min_trials"]
+    kept = n if min_trials is None else _truncate(trials, rule)
     length = trials["feedback_time"] - trials["go_cue_time"]
     none = np.zeros(n, bool)
     shortest, longest = rule["shortest_trial"], rule["longest_trial"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from schemas.maths import behavior
 from schemas.maths.activity import search_units
 
 
@@ -138,19 +140,19 @@ def compute_psth(
         for power in (n_spikes, n_spikes * n_spikes)
     )
     n_events = np.bincount(condition, minlength=n_conditions)
-    n = n_events[:, None].astype(float)
-    width = np.diff(edges)
-    mean = np.divide(total, n * width, out=np.full(shape, np.nan), where=n > 0)
+    rates = _average(total, squares, n_events[:, None].astype(float), np.diff(edges))
+    counted = {"n_events": n_events, "n_dropped": dropped, "n_spikes": total.astype(np.int64)}
+    return counted | rates
+
+
+def _average(
+    total: np.ndarray, squares: np.ndarray, n: np.ndarray, width: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return `mean` and `sem` (Hz) from sums of counts and of their squares over n events."""
+    mean = np.divide(total, n * width, out=np.full(total.shape, np.nan), where=n > 0)
     # Whole numbers, so that the difference is exact, and never negative.
     variance = (n * squares - total**2) / np.where(n > 1, n * (n - 1), np.nan)
-    sem = np.sqrt(variance / np.maximum(n, 1)) / width
-    return {
-        "n_events": n_events,
-        "n_dropped": dropped,
-        "n_spikes": total.astype(np.int64),
-        "mean": mean,
-        "sem": sem,
-    }
+    return {"mean": mean, "sem": np.sqrt(variance / np.maximum(n, 1)) / width}
 
 
 def _count_cells(
@@ -179,3 +181,46 @@ def _count_cells(
     np.not_equal(cell[1:], cell[:-1], out=is_first[1:])
     start = np.flatnonzero(is_first)
     return cell[start], np.diff(start, append=len(cell))
+
+
+SPLIT_COLUMNS = {
+    "side": ("contrast_left", "contrast_right"),
+    "contrast": ("contrast_left", "contrast_right"),
+    "choice": ("choice",),
+    "outcome": ("choice", "feedback_type"),
+    "block": ("probability_left",),
+}
+"""Columns of trials by which each part of a split divides them."""
+
+
+def compute_factor(name: str, trials: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the level of a part of a split in each trial, as a number; NaN where unknown."""
+    columns = [trials[column] for column in SPLIT_COLUMNS[name]]
+    if name in ("side", "contrast"):
+        side, contrast = behavior.compute_stimulus(*columns)
+        contrast = behavior.round_levels(contrast)
+        return contrast if name == "contrast" else np.where(side < 0, np.nan, side)
+    if name == "outcome":
+        outcome = behavior.compute_outcome(*columns)
+        return np.where(outcome < 0, np.nan, outcome)
+    return -columns[0] if name == "choice" else behavior.round_levels(columns[0])
+
+
+LEVELS: dict[str, dict[float, str]] = {
+    "side": dict(enumerate(behavior.SIDES)),
+    # Turning the wheel clockwise, a choice of +1 as released, chooses the left.
+    "choice": {-1: "left", 0: "no_go", 1: "right"},
+    "outcome": dict(enumerate(behavior.OUTCOMES)),
+}
+"""Names of the levels that are numbers in the computation."""
+
+
+def name_levels(name: str, values: np.ndarray) -> list[Any]:
+    """Return the names of the levels of a part of a split; contrasts and priors are numbers."""
+    names = LEVELS.get(name)
+    return values.tolist() if names is None else [names[level] for level in values]
+
+
+def name_level(level: Any) -> str:
+    """Name a level of a split in the name of a condition."""
+    return level if isinstance(level, str) else f"{level:g}"

@@ -383,34 +383,23 @@ def compute_moves(
 
     Parameters
     ----------
-    time, position
-        As in `interpolate`.
-    moves_rate : float
-        Samples a second (Hz) of the trace in which movements are looked for.
-    moving_threshold, onset_threshold : float
-        Counts of the encoder, whose resolution is inferred; see `find_moves`.
-    moving_window, min_move_gap, min_move_duration : float
-        s; see `find_moves`.
-    smoothing_points, smoothing_sd
-        See `find_peak_velocity`.
-    filter_corner, filter_order
-        Of the velocity whose sign gives the direction; see `compute_velocity`.
+    time, position, moves_rate
+        As in `interpolate`, which evens the trace out.
+    moving_threshold, onset_threshold, moving_window, min_move_gap, min_move_duration : float
+        As in `find_moves`; the thresholds in counts of the encoder, whose resolution is inferred.
+    smoothing_points, smoothing_sd, filter_corner, filter_order
+        As in `find_peak_velocity` and `compute_velocity`.
 
     Returns
     -------
     dict
-        `encoder_resolution`, counts a revolution; (m,) arrays `move_onset`, `move_offset`,
+        `encoder_resolution`, counts per revolution; (m,) arrays `move_onset`, `move_offset`,
         `peak_velocity_time` (s), `peak_amplitude` (rad), `n_direction_changes`.
-
-    Raises
-    ------
-    ValueError
-        As `interpolate`.
 
     Notes
     -----
-    Where the samples agree with the reference, times do to 1e-7 s and amplitudes to 1e-8 rad:
-    what the rounded steps of its times make of them. Numbers of changes are equal.
+    Agrees with the reference: times to 1e-7 s and amplitudes to 1e-8 rad, which the reference
+    loses by adding up rounded steps; numbers of changes are equal.
     """
     even, position_even = interpolate(time, position, moves_rate)
     resolution = infer_resolution(position)

@@ -62,19 +62,16 @@ def sessions(
 ) -> dj.expression.QueryExpression:
     """Return sessions, as rows of `session.Session` to restrict and join further.
 
-    A session whose measure equals the bound is kept. A session whose measure is not known, for
-    instance because it has no trials, is left out where that measure has a bound.
+    Bounds are inclusive; a session without the measure, e.g. without trials, is then left out.
 
     Parameters
     ----------
     release_name : str, optional
         Only sessions with an insertion of that release.
-    lab, subject : str, optional
-        Only of that laboratory or mouse.
+    lab, subject, project : str, optional
+        Only sessions of that laboratory, mouse or project.
     protocol : str, optional
         Only sessions whose protocol contains this text, e.g. `ephysChoiceWorld`.
-    project : str, optional
-        Only sessions of that project; they may belong to other projects too.
     min_trials : int, optional
         Least number of trials.
     min_performance, min_easy_performance : float, optional

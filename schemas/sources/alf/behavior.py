@@ -135,7 +135,7 @@ def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndar
         allowed = TRIAL_CHOICES.get(ours)
         if allowed:
             wrong = ~np.isnan(numbers) & ~np.isin(numbers, allowed)
-            refuse(wrong, numbers, f"none of {', '.join(map(str, allowed))}", path, released)
+            refuse(wrong, numbers, f"not one of {', '.join(map(str, allowed))}", path, released)
         return whole
     if ours in TRIAL_BOUNDS:
         refuse(np.isinf(numbers), numbers, "not a number", path, released)
