@@ -269,7 +269,7 @@ def test_a_region_without_units_is_no_error(bwm):
     [
         ("units --region nowhere", "QueryError: no region 'nowhere'. Use an acronym"),
         ("units --region th", "QueryError: no region 'th'. Did you mean TH?"),
-        ("units --region TH --criterion good", "There are: ibl_2022, ibl_2024."),
+        ("units --region TH --criterion good", "There are: ibl_2022, ibl_2022_10, ibl_2024."),
         ("populate --only Trails", "QueryError: no table 'Trails'. Tables: "),
         ("retry --only Trails", "QueryError: no table 'Trails'. Tables: "),
         ("register --one /no/such/folder", "/no/such/folder"),

@@ -260,7 +260,7 @@ def test_units_by_region_criterion_and_release(units, populated, truth):
     [
         ({"region": "th"}, "Did you mean TH"),
         ({"region": "nowhere"}, "acronym of the Allen atlas"),
-        ({"criterion": "good"}, "ibl_2022, ibl_2024"),
+        ({"criterion": "good"}, "ibl_2022, ibl_2022_10, ibl_2024"),
         ({"release_name": "2099"}, "There are: "),
         ({"sorting": "kilosort9"}, "pykilosort"),
     ],
