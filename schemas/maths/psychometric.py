@@ -155,7 +155,7 @@ def fit_psychometric(answers: Answers, rule: Mapping[str, Any]) -> dict[str, flo
     The model, its bounds and the searches (Nelder-Mead, 1e7 outside the bounds) are those of
     `psychofit` as `brainbox.behavior.training.compute_psychometric` calls it. The searches stop
     earlier; each is then carried to its maximum by Newton steps within the bounds. Where the
-    reference reaches the same maximum (log-likelihood within 1e-3, 300 trials or more) bias and
+    reference reaches the same maximum (log-likelihood within 1e-6, 300 trials or more) bias and
     threshold agree within 0.01 percent, lapses within 1e-4. With the bounds of plots the
     log-likelihood is never lower than the reference's by more than 1e-9. With those of training,
     which let the curve be a step, fits of few trials have several maxima, and the unseeded
