@@ -1,12 +1,16 @@
 """Real data and the results of the reference, where they are beside the project."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from populate.registration import releases
 from schemas import activity, ephys
-from schemas.maths import inclusion, metrics, wheel
+from schemas.maths import behavior, inclusion, metrics, wheel
 from schemas.maths.ephys import compute_passes
+from schemas.sources import alf, ontology
 
 RELEASED_NAMES = {
     "amp_std_dB": "amp_std_db",
@@ -79,3 +83,47 @@ def test_the_steps_of_the_inclusion_chain_have_the_published_names(real):
     (rule,) = (r for r in activity.InclusionRule.contents if r["inclusion_rule"] == "bwm")
     names = [name.format(**rule) for name in inclusion.STEPS.values()]
     assert names == published.index.unique().tolist()
+
+
+def test_trials_of_eleven_real_sessions_give_the_results_of_the_reference(real):
+    expected = json.loads((real / "reference" / "training_ibllib410.json").read_text())
+    tables = sorted(real.glob("ONE*/**/_ibl_trials.table.pqt"))
+    sessions = {path.parents[2].name: path for path in tables}
+    n_trials = 0
+    for date, path in sessions.items():
+        record = alf.dataset_record("e" * 36, "alf/_ibl_trials.table.pqt")
+        trials = alf.behavior.read_trials({record: path}).frame
+        numbers = {name: trials[name].to_numpy(float, na_value=np.nan) for name in trials}
+        performance = behavior.compute_performance(numbers)["performance_easy"]
+        seconds = numbers["response_time"] - numbers["stim_on_time"]
+        n_trials += len(trials)
+        assert len(trials) == expected[date]["n"]
+        assert performance == pytest.approx(expected[date]["perf_easy"], rel=1e-12)
+        assert np.nanmedian(seconds) == pytest.approx(expected[date]["rt_median_all"], abs=1e-9)
+    assert len(sessions) == 11
+    assert n_trials == 7844
+
+
+@pytest.mark.parametrize(
+    ("name", "insertions", "sessions", "mice"),
+    [
+        ("2022_10_bwm_release.csv", 547, 354, 115),
+        ("freezes/2022_10_initial.csv", 552, 350, 116),
+        ("freezes/2022_10_update.csv", 557, 355, 116),
+        ("freezes/2023_12_bwm_release.csv", 699, 459, 139),
+    ],
+)
+def test_real_release_lists_are_read_whole(real, name, insertions, sessions, mice):
+    table, problems = releases._read_list(real / name)
+    assert not problems
+    assert (len(table), table.eid.nunique(), table.subject.nunique()) == (
+        insertions,
+        sessions,
+        mice,
+    )
+
+
+def test_regions_of_real_sites_are_in_the_ontology(real):
+    sites = pd.read_parquet(real / "channels_real_479.pqt")
+    assert len(sites) == 183_876
+    assert set(sites.atlas_id.abs()) <= ontology.region_ids()
