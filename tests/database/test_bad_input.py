@@ -418,7 +418,7 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
             failure.error
         )
     assert len(behavior.Trials()) == 1
-    assert len(ephys.GoodUnits()) == 2 * n_sorts
+    assert len(ephys.GoodUnits()) == len(ephys.UnitCriterion.contents) * n_sorts
     for name in n_objects:
         for table in (TABLES[name], *parts_of(TABLES[name])):
             assert len(table()) == 0

@@ -177,7 +177,8 @@ def test_in_the_end_everything_is_done(bwm):
     assert found["wheel.Wheel"]["absent"] == without_wheel
     assert done["probe.Channels"] == counts["insertions"]
     assert done["ephys.SpikeSorting"] == done["ephys.Spikes"] == counts["sortings"]
-    assert done["ephys.GoodUnits"] == 2 * counts["sortings"]
+    n_criteria = len(ephys.UnitCriterion.contents)
+    assert done["ephys.GoodUnits"] == n_criteria * counts["sortings"]
     shown = {name: row[:-2] for name, *row in table_of(bwm("status").stdout, "table")}
     assert shown == {
         name: [f"{row[n]:,}" for n in ("total", "done", "pending", "running", "failed", "absent")]

@@ -125,7 +125,7 @@ def test_a_view_finds_nothing_or_says_so(asked, k, function, name):
 
 def test_every_view_that_takes_text_is_tried():
     named = {function.__name__ for function, _ in PAIRS}
-    assert {f.__name__ for f in VIEWS} - named == {"bwm_candidates", "unit_table"}
+    assert {f.__name__ for f in VIEWS} - named == {"bwm_candidates", "fetch_units"}
 
 
 @pytest.mark.parametrize("text", HOSTILE[:-1], ids=lambda text: ascii(text)[:24])

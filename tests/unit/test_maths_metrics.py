@@ -53,13 +53,15 @@ def poisson_train(rng, rate, seconds, dead=0.0):
 
 @pytest.fixture(scope="module")
 def population():
-    """Units of many kinds: silent, of one, two, 500 and 501 spikes, clean, contaminated, cut."""
+    """Units of many kinds: silent, of 1, 2, 500 and 501 spikes, clean, contaminated, cut, rare."""
     rng = np.random.default_rng(4)
     times, amplitudes, depths = [], [], []
     for k in range(40):
         train = poisson_train(rng, rng.uniform(2, 30), 400.0, 0.003 * (k % 2))
         if k < 5:
             train = np.sort(rng.choice(np.linspace(1, 399, 40_000), [0, 1, 2, 500, 501][k], False))
+        if k == 39:  # rare and regular: no contamination can be excluded, so it is forced
+            train = np.arange(0.5, 100.0, 1.0)
         if k % 5 == 0 and len(train) > 50:
             train = np.sort(np.r_[train, train[:20] + 5e-5, train[:3]])
         level = rng.lognormal(np.log(rng.uniform(3e-5, 2e-4)), 0.25, len(train))
@@ -316,8 +318,8 @@ def test_missed_spikes_equal_a_loop_over_units(population, kind):
     found = metrics.estimate_missed_spikes(values.astype(kind), counts, 10, 50, 4.0)
     expected = [missed_of_one_unit(unit.astype(kind)) for unit in population[1]]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert np.isnan(found[:4]).all()
-    assert not np.isnan(found[4:]).any()
+    assert np.isnan(found[[0, 1, 2, 3, -1]]).all()  # too few spikes
+    assert not np.isnan(found[4:-1]).any()
 
 
 def test_missed_spikes_of_a_normal_distribution_are_those_cut_off():
