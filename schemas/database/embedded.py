@@ -31,7 +31,6 @@ from urllib.parse import quote
 import psutil
 
 from schemas.database import postgres_programs
-from schemas.database.postgres_programs import SYSTEM_FOLDER
 from schemas.errors import ServerAway, ServerError
 
 PORT = 5432
@@ -204,7 +203,7 @@ def folder(home: Path) -> Path:
     near = home / "server" / "data"
     if os.geteuid() != 0:
         return near
-    far = SYSTEM_FOLDER / _digest(home) / "data"
+    far = postgres_programs.SYSTEM_FOLDER / _digest(home) / "data"
     if far.exists():
         return far
     if _may_enter(near.parent, _account(near)):

@@ -11,7 +11,7 @@ import pytest
 from populate import catalog
 from populate.workers import worker
 from schemas import connection
-from schemas.database import embedded
+from schemas.database import embedded, postgres_programs
 from schemas.sources import simulator
 from tests.support import databases
 from tests.support.databases import Database, Release
@@ -32,7 +32,7 @@ def release(tmp_path_factory):
 @pytest.fixture(scope="module")
 def path(backend):
     """PATH with the clients of the server: those of PostgreSQL come with it."""
-    programs = embedded._packaged().POSTGRES_VERSIONS[embedded.PREFERRED_VERSION]
+    programs = postgres_programs.packaged().POSTGRES_VERSIONS[embedded.PREFERRED_VERSION]
     found = f"{programs}:{os.environ['PATH']}"
     missing = [name for name in CLIENTS[backend.name] if not shutil.which(name, path=found)]
     if missing:

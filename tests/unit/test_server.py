@@ -12,7 +12,7 @@ import psutil
 import psycopg2
 import pytest
 
-from schemas.database import embedded
+from schemas.database import embedded, postgres_programs
 from schemas.errors import ServerError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ as_root = pytest.mark.skipif(
 START = """
 import sys
 from pathlib import Path
-from schemas.database import embedded
+from schemas.database import embedded, postgres_programs
 print(embedded.start(Path(sys.argv[1])))
 """
 
@@ -43,7 +43,7 @@ def short_folder():
 def system_folder(short_folder, monkeypatch):
     """Keep the tests of root out of the real /var/lib."""
     path = short_folder / "var" / "lib"
-    monkeypatch.setattr(embedded, "SYSTEM_FOLDER", path)
+    monkeypatch.setattr(postgres_programs, "SYSTEM_FOLDER", path)
     return path
 
 
@@ -390,12 +390,12 @@ def test_root_copies_programs_that_nobody_can_reach(home, short_folder, system_f
     programs = embedded._programs(Path("/nonexistent"), embedded._account(home))
     site = short_folder / "private"
     site.mkdir(mode=0o700)
-    for part in embedded._parts(programs):
+    for part in postgres_programs._parts(programs):
         target = site / part.relative_to(programs.parents[2])
         shutil.copytree(part, target, ignore=shutil.ignore_patterns("*.a"))
     private = site / programs.relative_to(programs.parents[2])
     before = modes(private)
-    monkeypatch.setattr(embedded, "_packaged", lambda: FakePackage({18: private}))
+    monkeypatch.setattr(postgres_programs, "packaged", lambda: FakePackage({18: private}))
     embedded.start(home)
     assert ask(home, "SELECT 1") == 1
     assert psutil.Process(postmaster(home)).exe().startswith(str(system_folder))
