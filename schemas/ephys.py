@@ -120,12 +120,12 @@ class SpikeSorting(imported.ImportedFromFiles, dj.Imported):
 
     @property
     def key_source(self) -> dj.expression.QueryExpression:
-        """Every sort that is offered."""
+        """Return every listed sort."""
         return OfferedSorting.proj()
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
-        """Datasets on offer for each sort, older revisions included."""
+        """Listed datasets of each sort, older revisions included."""
         return _listed_sorts(*self.kinds)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
@@ -239,7 +239,7 @@ class Spikes(imported.ImportedFromFiles, dj.Imported):
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
-        """Datasets on offer for each sort, older revisions included."""
+        """Listed datasets of each sort, older revisions included."""
         return _listed_sorts(*self.kinds)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:

@@ -162,7 +162,7 @@ def fetch_sites(key: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def locate(sites: list[dict[str, Any]]) -> pd.DataFrame | None:
-    """Make of what `fetch_sites` returns what the loaders of a source take."""
+    """Turn the rows of `fetch_sites` into the table that `Source.load` takes as `located`."""
     if not sites:
         return None
     table = pd.DataFrame(sites)[list(SITE_COLUMNS)].rename(columns=SITE_COLUMNS)
@@ -170,13 +170,13 @@ def locate(sites: list[dict[str, Any]]) -> pd.DataFrame | None:
 
 
 class FromProbeFiles(imported.ImportedFromFiles):
-    """What the tables have in common that are read from the files of a probe."""
+    """Shared by the tables that are read from the files of a probe."""
 
     candidates: Any = ProbeInsertion
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
-        """Datasets on offer for each key, every revision of them."""
+        """Listed datasets of each key, every revision included."""
         return imported.listed(*self.kinds) * ProbeInsertion.Dataset
 
 

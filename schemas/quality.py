@@ -44,7 +44,7 @@ class InsertionQC(dj.Manual):
 
 
 class FromRawFiles(probe.FromProbeFiles):
-    """What the tables have in common that are read from the quality of a raw recording."""
+    """Shared by the tables that are read from the quality files of a raw recording."""
 
     candidates: Any = imported.KeyProduct(probe.ProbeInsertion, probe.Band)
 

@@ -340,6 +340,12 @@ def find_file(start: Path | None = None) -> Path | None:
     return None
 
 
+def _is_service_link(variable: str, environment: Mapping[str, str]) -> bool:
+    """Whether Kubernetes or Docker set a variable for a service; its port is a URL."""
+    is_port = variable.endswith("_PORT") and "://" in environment[variable]
+    return is_port or SERVICE_LINK.fullmatch(variable) is not None
+
+
 def _is_of_datajoint(path: Path) -> bool:
     """Whether DataJoint saved a file, with settings that are not ours; warn if so."""
     try:
@@ -375,10 +381,8 @@ def load(start: Path | None = None, environment: Mapping[str, str] | None = None
     origin = dict.fromkeys(values, str(path))
     known = (*ENVIRONMENT, *STORE_KEYS, *(f"{name}_FILE" for name in SECRETS))
     for variable in environment:
-        linked = SERVICE_LINK.fullmatch(variable) or (
-            variable.endswith("_PORT") and "://" in environment[variable]
-        )
-        if variable.startswith("BWM_") and variable not in known and not linked:
+        ours = variable.startswith("BWM_") and not _is_service_link(variable, environment)
+        if ours and variable not in known:
             _refuse_unknown(variable, known, "the environment", ("BWM_TEST_",))
     secrets = _read_secrets(environment)
     for variable, key in ENVIRONMENT.items():

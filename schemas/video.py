@@ -52,13 +52,13 @@ class CameraDataset(dj.Manual):
 
 
 class FromCameraFiles(imported.ImportedFromFiles):
-    """What the tables have in common that are read from the files of a camera."""
+    """Shared by the tables that are read from the files of a camera."""
 
     candidates: Any = imported.KeyProduct(session.Session, Camera)
 
     @property
     def listed(self) -> dj.expression.QueryExpression:
-        """Datasets on offer for each key, every revision of them."""
+        """Listed datasets of each key, every revision included."""
         of_camera = CameraDataset.proj("camera", dataset_tracker="tracker")
         return imported.listed(*self.kinds) * of_camera
 

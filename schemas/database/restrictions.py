@@ -12,7 +12,7 @@ import functools
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -50,7 +50,7 @@ def _names_of(condition: Any) -> set[str]:
     """Return the column names in a dict or a record, and none for other restrictions."""
     while isinstance(condition, dj.Not):
         condition = condition.restriction
-    if isinstance(condition, dict):
+    if isinstance(condition, Mapping):
         return {str(name).split(".", 1)[0] for name in condition}
     if isinstance(condition, np.void) and condition.dtype.names:
         return set(condition.dtype.names) - {INDEX}
@@ -63,9 +63,8 @@ def _warn(query: Any, unmatched: set[str]) -> None:
         return
     for name in sorted(unmatched - set(_declared_names())):
         near = difflib.get_close_matches(name, query.heading.names, 1, 0.5)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(query.heading.names)}."
-        )
+        known = ", ".join(query.heading.names)
+        hint = f"did you mean {near[0]!r}?" if near else f"columns: {known}."
         warnings.warn(
             f"no column is called {name!r}, so DataJoint ignores it and selects more rows: {hint}",
             UserWarning,

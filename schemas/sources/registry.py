@@ -59,7 +59,7 @@ TYPES = [
 
 def type_of(location: str) -> SourceType:
     """Return the type of a location, without opening it."""
-    return next(of for of in TYPES if location.startswith(of.prefixes))
+    return next(kind for kind in TYPES if location.startswith(kind.prefixes))
 
 
 def open_source(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from schemas import activity, atlas, behavior, ephys, rows
 from schemas.maths import inclusion as maths
-from schemas.views import ephys as choose
+from schemas.views import ephys as unit_views
 from schemas.views.session import require
 
 UNIT = ["eid", "probe_name", "sorting_name", "cluster_id"]
@@ -40,7 +40,7 @@ def fetch_psth(units: dj.expression.QueryExpression | str, psth_definition: str)
     """
     require(activity.PsthDefinition, "psth_definition", psth_definition)
     if isinstance(units, str):
-        units = choose.units(recording=units)
+        units = unit_views.units(recording=units)
     chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
     of_definition = {"psth_definition": psth_definition}
     slices = rows.frame(activity.Psth.Unit & of_definition & chosen)
@@ -105,7 +105,7 @@ def responses(
         A name is not known; the error lists those that are.
     """
     require(activity.ResponseDefinition, "response_definition", response_definition)
-    chosen = choose.units(region, criterion, release_name, sorting).proj()
+    chosen = unit_views.units(region, criterion, release_name, sorting).proj()
     of_units = activity.UnitResponse.Unit & {"response_definition": response_definition} & chosen
     trials = activity.UnitResponse.proj("n_response_trials", "n_incomparable")
     return of_units * trials * ephys.SpikeSorting.Cluster.proj("region_id")
@@ -190,7 +190,7 @@ def _apply_chain(
     """Fetch all units with their regions, and which of them each published step leaves."""
     require(ephys.UnitCriterion, "criterion", criterion)
     limits = require(activity.InclusionRule, "inclusion_rule", rule)
-    chosen = choose.sorts(sorting, release_name).proj()
+    chosen = unit_views.sorts(sorting, release_name).proj()
     table = _locate(ephys.SpikeSorting.Cluster & chosen, limits["mapping"])
     good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
     good = rows.frame((good & chosen).proj())[UNIT].assign(is_good=True)
@@ -255,7 +255,7 @@ def fetch_region_summary(
     """
     require(activity.Window, "window_name", window)
     require(atlas.Mapping, "mapping", mapping)
-    units = choose.units(None, criterion, release_name, sorting)
+    units = unit_views.units(None, criterion, release_name, sorting)
     table = _locate(units, mapping)
     table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
     rates = activity.UnitRate.Unit & {"window_name": window} & units.proj()

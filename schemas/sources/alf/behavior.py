@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.maths.behavior import round_levels
 from schemas.maths.wheel import UNITS, infer_unit
 from schemas.sources.alf.kinds import TASK, names_of, reads
 from schemas.sources.alf.names import (
@@ -24,7 +25,6 @@ from schemas.sources.alf.names import (
     WHEEL_FILES,
 )
 from schemas.sources.alf.reading import (
-    LATEST,
     REPORT,
     Files,
     Reader,
@@ -36,6 +36,7 @@ from schemas.sources.alf.reading import (
     need,
     read_times,
     refuse,
+    refuse_late,
     refuse_outside,
     split_columns,
     vector,
@@ -56,8 +57,7 @@ TRIAL_BOUNDS = {
 """Least and greatest value of a column: fractions, microlitres, seconds."""
 
 LEVELS = ("contrast_left", "contrast_right", "probability_left")
-DECIMALS = 6
-"""Decimals to which levels are rounded, so that 0.1 and the float32 0.1 are one level."""
+"""Columns that are rounded, so that 0.1 and the float32 0.1 are one level."""
 
 
 @reads(
@@ -131,7 +131,7 @@ def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndar
     ours = TRIAL_COLUMNS[released]
     numbers = floats(values, path, released)
     if ours in INTEGER_TRIAL_COLUMNS:
-        whole = integers(values, path, released)
+        whole = integers(numbers, path, released)
         allowed = TRIAL_CHOICES.get(ours)
         if allowed:
             wrong = ~np.isnan(numbers) & ~np.isin(numbers, allowed)
@@ -141,15 +141,14 @@ def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndar
         refuse(np.isinf(numbers), numbers, "not a number", path, released)
         refuse_outside(numbers, *TRIAL_BOUNDS[ours], path, released)
     if ours in LEVELS:
-        return np.round(numbers, DECIMALS)
+        return round_levels(numbers)
     if ours == "trial_included":
         refuse(~np.isin(numbers, (0, 1)), numbers, "neither true nor false", path, released)
         return numbers.astype(bool)
     # The clock of the Bpod has an origin of its own; that of the session starts at 0.
     if ours.endswith("_time") and not ours.startswith("bpod_"):
         refuse((numbers < 0) | np.isinf(numbers), numbers, "not a time", path, released)
-        late = f"after {LATEST:,.0f} s: no time of a session"
-        refuse(numbers > LATEST, numbers, late, path, released)
+        refuse_late(numbers, path, released)
     return numbers
 
 
@@ -160,7 +159,13 @@ def _extra_column(released: str, values: Any, path: Path) -> pd.Series:
         return column
     plain = [_plain(value) for value in column]
     wrong = [not isinstance(value, (str, bool, int, float, list, type(None))) for value in plain]
-    refuse(np.array(wrong, bool), np.array(plain, object), "no number or text", path, released)
+    refuse(
+        np.array(wrong, bool),
+        np.array(plain, object),
+        "neither a number nor a text",
+        path,
+        released,
+    )
     return pd.Series(plain, column.index, object)
 
 

@@ -319,9 +319,9 @@ def read_spikes(files: Files) -> Spikes:
             raise InconsistentData(f"Values of type {arrays[k].dtype}.", paths[k], REPORT)
     times = arrays[0].astype(np.float64, copy=False)
     check_times(times, paths[0])
-    measured(arrays[2], paths[2], "Amplitude", least=0.0)
-    measured(arrays[3], paths[3], "Depth", -LONGEST_PROBE, LONGEST_PROBE)
-    return Spikes(times, _cluster_numbers(arrays[1], paths[1]), arrays[2], arrays[3], reader.files)
+    amplitudes = measured(arrays[2], paths[2], "Amplitude", least=0.0)
+    depths = measured(arrays[3], paths[3], "Depth", -LONGEST_PROBE, LONGEST_PROBE)
+    return Spikes(times, _cluster_numbers(arrays[1], paths[1]), amplitudes, depths, reader.files)
 
 
 def _cluster_numbers(values: np.ndarray, path: Path) -> np.ndarray:

@@ -102,7 +102,7 @@ def sorter_rank(sorter: str) -> tuple[int, int, str]:
 
 
 def sortings(datasets: Iterable[DatasetRecord]) -> tuple[SortingRecord, ...]:
-    """Tell which spike sorts a session offers, one of each probe being the default.
+    """Return the listed spike sorts of a session; one of each probe is the default.
 
     Parameters
     ----------

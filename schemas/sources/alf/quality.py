@@ -6,7 +6,7 @@ import numpy as np
 
 from schemas.errors import InconsistentData
 from schemas.sources.alf.kinds import RAW_QUALITY, reads
-from schemas.sources.alf.reading import REPORT, Files, Reader, by_name, need, read_times
+from schemas.sources.alf.reading import LATEST, REPORT, Files, Reader, by_name, need, read_times
 from schemas.sources.data import RawQuality
 from schemas.sources.records import DatasetRecord
 
@@ -63,15 +63,17 @@ def read_spectral_density(files: Files) -> RawQuality:
     InconsistentData
         As in `read_rms`.
     """
-    return _read_quality(files, "spectral_density", "power", "freqs", "Frequency")
+    return _read_quality(files, "spectral_density", "power", "freqs", "Frequency", np.inf)
 
 
-def _read_quality(files: Files, kind: str, values: str, at: str, name: str) -> RawQuality:
+def _read_quality(
+    files: Files, kind: str, values: str, at: str, name: str, latest: float = LATEST
+) -> RawQuality:
     reader = Reader(files)
     records = _choose(reader, kind, (values, at))
     reader.read_ahead(records)
     array, path = reader.array(records[0]), reader.path(records[0])
-    rows = read_times(reader, records[1], name)
+    rows = read_times(reader, records[1], name, latest)
     if array.ndim != 2 or len(array) != len(rows):
         what = f"An array of {array.shape} instead of {len(rows)} x channels"
         where = f"there are {len(rows)} rows in {reader.path(records[1])}"

@@ -22,7 +22,10 @@ from schemas.sources.alf.paths import place
 from schemas.sources.records import DatasetRecord, FileRead
 
 Files = Mapping[DatasetRecord, Path]
-"""Datasets on offer, and where each is: told, and if need be downloaded, when it is asked for."""
+"""Paths of listed datasets; reading a path downloads the file if it is missing."""
+
+LATEST = 86_400.0
+"""(s) Latest time in a session: one day."""
 
 AGAIN = "Download it again, or remove it and register the folder again."
 GET_IT = "Download it, or register the folder again as it is now."
@@ -53,7 +56,7 @@ class Reader:
 
     @property
     def files(self) -> tuple[FileRead, ...]:
-        """The files that were read, in that order, then the others that were on offer."""
+        """The files that were read, in that order, then the other listed files."""
         read = {file.path for file in self._read}
         others = sorted((d.path, d.revision) for d in self.offered if d.path not in read)
         return (*self._read, *(FileRead(*other, md5=None, file_size=None) for other in others))
@@ -238,14 +241,13 @@ def refuse(
         raise InconsistentData(what, path, REPORT)
 
 
-def check_times(times: np.ndarray, path: Path, name: str = "Time") -> None:
+def check_times(times: np.ndarray, path: Path, name: str = "Time", latest: float = LATEST) -> None:
     """Make sure that times (or frequencies) are finite, not negative, and ascend.
 
-    Equal ones may follow each other. Times of a session end within `LATEST`: milliseconds, and
-    the time of day as seconds since 1970, are beyond.
+    Neighbours may be equal. Times of a session end within `LATEST`: milliseconds, and seconds
+    since 1970, are later.
     """
     # NaN fails every comparison, so that one pass over the pairs finds it too.
-    latest = LATEST if name == "Time" else np.inf
     if not len(times) or (
         times[0] >= 0
         and np.isfinite(times[-1])
@@ -256,24 +258,27 @@ def check_times(times: np.ndarray, path: Path, name: str = "Time") -> None:
     unreal = ~np.isfinite(times) | (times < 0)
     back = np.r_[False, times[1:] < times[:-1]]
     if not (unreal | back).any():
-        refuse(times > latest, times, f"after {latest:,.0f} s: no time of a session", path, name)
+        refuse_late(times, path, name, latest)
     row = np.flatnonzero(unreal | back)[0]
     before = "" if unreal[row] else f", after {times[row - 1]}"
     fault = f"not a {name.lower()}" if unreal[row] else "less than the one before it"
     raise InconsistentData(f"{name} {row} is {times[row]}{before}: {fault}.", path, REPORT)
 
 
-LATEST = 86_400.0
-"""(s) Latest time in a session: one day."""
+def refuse_late(times: np.ndarray, path: Path, name: str, latest: float = LATEST) -> None:
+    """Raise an error for times after the end of any session; NaN is missing."""
+    refuse(times > latest, times, f"after {latest:,.0f} s: no time of a session", path, name)
 
 
-def read_times(reader: Reader, record: DatasetRecord, name: str = "Time") -> np.ndarray:
+def read_times(
+    reader: Reader, record: DatasetRecord, name: str = "Time", latest: float = LATEST
+) -> np.ndarray:
     """Read a vector of ascending times (or frequencies)."""
     array, path = reader.array(record), reader.path(record)
     if array.dtype.kind == "b":
         raise InconsistentData(f"{name} is true or false, not a number.", path, REPORT)
     times = floats(vector(array, path), path, name)
-    check_times(times, path, name)
+    check_times(times, path, name, latest)
     return times
 
 

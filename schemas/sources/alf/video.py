@@ -87,12 +87,10 @@ def read_pose(files: Files) -> Frames:
     times = _times_of(reader, record)
     reader.read_ahead([record, times])
     table, path = reader.table(record), reader.path(record)
-    columns = {
-        name: measured(
-            table[name], path, name, *(LIKELIHOOD if name.endswith("likelihood") else ())
-        )
-        for name in _point_columns(table, path)
-    }
+    columns = {}
+    for name in _point_columns(table, path):
+        bounds = LIKELIHOOD if name.endswith("likelihood") else ()
+        columns[name] = measured(table[name], path, name, *bounds)
     return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
 
 

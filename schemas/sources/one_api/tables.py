@@ -114,12 +114,12 @@ def _read_one(path: Path, keys: tuple[str, ...], columns: tuple[str, ...]) -> pd
 
 
 def _flags(column: pd.Series) -> pd.Series:
-    """Read true and false, which tables hold as flags, as 0 and 1 or, from Alyx, as text."""
-    values = column.astype(object).where(column.notna(), None)
-    unknown = set(values.map(str)) - set(FLAG_TEXTS)
+    """Read flags of any type: tables hold true and false also as 0 and 1, and Alyx as text."""
+    texts = column.astype(object).where(column.notna(), None).map(str)
+    unknown = set(texts) - set(FLAG_TEXTS)
     if unknown:
         raise ValueError(f"{column.name} is neither true nor false: {min(unknown)!r}")
-    return values.map(str).map(FLAG_TEXTS).astype("boolean")
+    return texts.map(FLAG_TEXTS).astype("boolean")
 
 
 def _read_ours(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
