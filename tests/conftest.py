@@ -1,6 +1,6 @@
 """Servers, simulated releases and databases for tests.
 
-`tests/unit` needs none of the servers. A test that asks for `backend`, directly or through
+`tests/unit` needs none of the servers, and starts no process. A test that asks for `backend`, directly or through
 another fixture, runs once on each server and is marked `database`.
 """
 

@@ -1,9 +1,6 @@
 """Every command explains itself, at once and without a database."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -185,29 +182,6 @@ def test_the_address_of_a_server_that_does_not_run_is_one_error(run):
     result = run("server", "url")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("ServerError: ")
-
-
-def python(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-
-
-def test_the_module_is_the_command():
-    shown = python("-m", "populate", "--help")
-    assert "Usage: python -m populate [OPTIONS] COMMAND" in shown
-    for path in EVERY:
-        assert path[0] in shown
-
-
-def test_help_loads_nothing_that_is_slow_to_load():
-    code = f"import sys, populate.cli; print([m for m in {SLOW} if m in sys.modules])"
-    assert python("-c", code) == "[]\n"
 
 
 def test_the_version_is_printed(run):

@@ -1,44 +1,28 @@
 """The files of docker/ hold what they promise: no rights, no secrets, loopback, versions."""
 
 import ast
-import configparser
-import getpass
-import os
 import re
-import runpy
-import shutil
-import stat
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-import yaml
 from pydantic import ByteSize, TypeAdapter
 
 from schemas import settings
+from tests.support.docker_files import (
+    COMPOSE,
+    DOCKER,
+    DOCKERFILE,
+    JOB,
+    OURS,
+    ROOT,
+    SERVICES,
+    options,
+)
 
-ROOT = Path(__file__).parents[2]
-DOCKER = ROOT / "docker"
-SCRIPTS = sorted(DOCKER.glob("*.sh"))
 KNOWN = {*settings.ENVIRONMENT, *settings.STORE_KEYS}
 KNOWN |= {f"{name}_FILE" for name in settings.SECRETS}
 OF_DATAJOINT = {"DJ_IGNORE_CONFIG_FILE"}
 OF_SECRETS = re.compile("PASS|TOKEN|SECRET|_KEY|ROOT_USER")
-
-
-def filled_in(text):
-    """What compose makes of `${NAME:-default}` where nothing is set."""
-    return re.sub(r"\$\{\w+(?::?-([^}]*))?\}", lambda found: found[1] or "", text)
-
-
-COMPOSE = yaml.safe_load(filled_in((DOCKER / "compose.yaml").read_text()))
-SERVICES = COMPOSE["services"]
-OURS = {name: one for name, one in SERVICES.items() if one["image"].startswith("bwm-datajoint:")}
-DOCKERFILE = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
-JOB = yaml.safe_load((DOCKER / "kubernetes.yaml").read_text())
 
 
 # --- the image ----------------------------------------------------------------------------------
@@ -92,34 +76,6 @@ def test_only_what_the_image_needs_is_sent_to_the_engine():
 def test_each_program_of_the_image_is_copied_into_it(path):
     ast.parse(path.read_text())
     assert f"docker/{path.name}" in DOCKERFILE
-
-
-def test_a_worker_that_is_stopped_or_gone_is_not_healthy(tmp_path, monkeypatch):
-    health = runpy.run_path(str(DOCKER / "health.py"), run_name="health")
-    (tmp_path / "bwm").write_text("import time\ntime.sleep(60)\n")
-    process = psutil.Popen([sys.executable, tmp_path / "bwm", "populate"])
-    own = psutil.Process()
-
-    def looked_at(fields):
-        for one in (process, own):
-            if one.is_running():
-                one.info = one.as_dict(fields)
-                yield one
-
-    def states(wanted):
-        return any(health["works"]() is wanted for _ in range(100) if time.sleep(0.02) is None)
-
-    monkeypatch.setattr(psutil, "process_iter", looked_at)
-    try:
-        assert states(True)
-        process.suspend()
-        assert states(False)
-        process.resume()
-        assert states(True)
-    finally:
-        process.kill()
-        process.wait()
-    assert not health["works"]()  # this process is not the worker
 
 
 # --- compose ------------------------------------------------------------------------------------
@@ -212,66 +168,11 @@ def test_the_profile_of_a_bucket_gives_a_store_that_is_one():
 # --- secrets ------------------------------------------------------------------------------------
 
 
-def test_secrets_are_made_once_each_another_and_in_a_closed_folder(tmp_path):
-    script = tmp_path / "secrets.sh"
-    shutil.copy(DOCKER / "secrets.sh", script)
-    subprocess.run(["bash", script], check=True, capture_output=True)
-    folder = tmp_path / "secrets"
-    made = {path.name: path.read_text() for path in folder.iterdir()}
-    assert set(made) == set(COMPOSE["secrets"])
-    assert len(set(made.values())) == len(made)
-    assert all(re.fullmatch("[0-9a-f]{40}", secret) for secret in made.values())
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    (folder / "db_root").unlink()
-    again = subprocess.run(["bash", script], check=True, capture_output=True, text=True)
-    after = {path.name: path.read_text() for path in folder.iterdir()}
-    assert {name for name in made if made[name] != after[name]} == {"db_root"}
-    assert not any(secret in again.stdout for secret in after.values())
-
-
 def test_secrets_and_backups_are_never_committed():
     assert {"secrets/", "backup/", ".env"} <= set((DOCKER / ".gitignore").read_text().split())
 
 
-def test_passwords_are_quoted_for_the_server(tmp_path):
-    for name, text in (("db_bwm", 'it\'s \\ "so"\n'), ("db_reader", "plain")):
-        (tmp_path / name).write_text(text)
-    script = (DOCKER / "users.sh").read_text().replace("/run/secrets", str(tmp_path))
-    shown = subprocess.run(
-        ["bash", "-euc", f"docker_process_sql() {{ cat; }}\n{script}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert r"""CREATE USER bwm@'%' IDENTIFIED BY 'it''s \\ "so"';""" in shown
-    assert r"GRANT ALL ON `bwm\_%`.* TO bwm@'%';" in shown
-
-
 # --- the server ---------------------------------------------------------------------------------
-
-
-def options():
-    file = configparser.ConfigParser(allow_no_value=True)
-    file.read(DOCKER / "my.cnf")
-    assert file.sections() == ["mysqld"]
-    return dict(file["mysqld"])
-
-
-def test_the_server_knows_every_option(tmp_path):
-    program = shutil.which("mysqld")
-    if program is None:
-        pytest.skip("no mysqld on PATH")
-    command = [
-        program,
-        "--no-defaults",
-        "--validate-config",
-        "--secure-file-priv=",
-        f"--user={getpass.getuser()}",
-    ]
-    for name, value in options().items():
-        command.append(f"--{name}" if value is None else f"--{name}={value.strip(chr(39))}")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_server_takes_what_is_inserted_at_once():
@@ -284,47 +185,6 @@ def test_the_server_takes_what_is_inserted_at_once():
 
 
 # --- clusters -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("script", [*SCRIPTS, DOCKER / "trim"], ids=lambda path: path.name)
-def test_every_script_is_one(script):
-    subprocess.run(["bash", "-n", script], check=True)
-
-
-def run_slurm(folder, *arguments, **environment):
-    """Run the script with an `srun` that tells what it is to run, with what."""
-    fake = folder / "srun"
-    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "DJ_PASS_FILE=$DJ_PASS_FILE"\n')
-    fake.chmod(0o755)
-    return subprocess.run(
-        ["bash", DOCKER / "slurm.sh", *arguments],
-        env={"PATH": f"{folder}:{os.environ['PATH']}", "HOME": "/home/alice", "USER": "alice"}
-        | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_a_task_of_slurm_runs_as_many_workers_as_it_has_processors(tmp_path):
-    slurm = {"SLURM_CPUS_PER_TASK": "4", "SLURM_MEM_PER_NODE": "32768"}
-    where = {"DJ_HOST": "db.example.org", "BWM_STORE": "/data/store"}
-    done = run_slurm(tmp_path, "--only", "Spikes", **slurm, **where)
-    *command, password = done.stdout.splitlines()
-    assert command == [
-        *("bwm", "populate", "--workers", "4", "--memory", "7372MiB"),
-        *("--log-format", "json", "--only", "Spikes"),
-    ]
-    assert password == "DJ_PASS_FILE=/home/alice/.config/bwm/password"
-
-
-@pytest.mark.parametrize("missing", ["DJ_HOST", "BWM_STORE"])
-def test_a_task_of_slurm_asks_for_what_it_cannot_know(tmp_path, missing):
-    where = {"DJ_HOST": "db.example.org", "BWM_STORE": "/data/store", missing: ""}
-    done = run_slurm(tmp_path, **where)
-    assert done.returncode != 0
-    assert f"{missing}: name the " in done.stderr
-    assert done.stdout == ""
 
 
 def test_the_time_of_a_task_of_slurm_ends_gently():

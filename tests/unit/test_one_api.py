@@ -2,9 +2,6 @@
 
 import datetime
 import logging
-import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -16,7 +13,6 @@ from hypothesis import strategies as st
 from iblutil.io import parquet
 
 from schemas.errors import DamagedFile, MissingDataset, SourceError
-from schemas.sources import one_api
 from schemas.sources.base import select_revision
 from schemas.sources.one_api import OneSource, session_id
 from schemas.sources.one_api.tables import _flags
@@ -529,18 +525,6 @@ def test_a_relative_folder_is_told_as_an_absolute_one(tree, home, monkeypatch):
     monkeypatch.chdir("/")
     assert source.location == str(tree)
     assert len(source.sessions()) == 3
-
-
-def test_importing_the_module_does_not_import_one():
-    code = "import sys, schemas.sources.one_api; sys.exit('one' in sys.modules)"
-    root = Path(one_api.__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)},
-        check=False,
-    )
-    assert done.returncode == 0
 
 
 # --- real data ----------------------------------------------------------------------------------

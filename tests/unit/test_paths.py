@@ -14,29 +14,8 @@ from schemas.sources.alf.paths import place
 from schemas.sources.names import is_dataset_path, is_probe_name
 from schemas.sources.one_api import OneSource
 from schemas.sources.records import InsertionRecord
-from tests.support.alyx import AlyxServer
-from tests.support.online import source
+from tests.support.hostile import HOSTILE, outside
 
-HOSTILE = {
-    "up": "../../../../stolen.npy",
-    "up and down": "alf/../../../../stolen.npy",
-    "to the top": "/etc/stolen.npy",
-    "the folder above": "..",
-    "here": "alf/./stolen.npy",
-    "nowhere": "alf//stolen.npy",
-    "a folder": "alf/",
-    "nothing": "",
-    "a drive": "C:/stolen.npy",
-    "a drive's folder": "C:stolen.npy",
-    "backslashes": "..\\..\\stolen.npy",
-    "a stream": "alf/a.npy:stolen",
-    "NUL": "alf/stolen.npy\0.png",
-    "a new line": "alf/stolen.npy\n",
-    "an escape": "alf/\x1b[2Jstolen.npy",
-    "a lone surrogate": "alf/\ud800.npy",
-    "right to left": "alf/\u202eyn.npy",
-    "too long": "alf/" + "a" * 256,
-}
 FINE = ["alf/#2024-05-06#/spikes.times.npy", "alf/probe00/pykilosort/spikes.times.npy", "a b.é.npy"]
 PROBES = [
     "../../x",
@@ -100,12 +79,6 @@ def rewrite(folder, name, column, value):
     return eid
 
 
-def outside(folder):
-    """Everything above a folder that is not in it."""
-    top = folder.parents[1]
-    return sorted(p for p in top.rglob("*") if folder not in (p, *p.parents))
-
-
 @pytest.mark.parametrize("path", [p for p in HOSTILE.values() if p != HOSTILE["a lone surrogate"]])
 def test_tables_that_list_files_elsewhere_are_refused_by_name(listed, tmp_path, path):
     eid = rewrite(listed, "datasets", "rel_path", path)
@@ -153,54 +126,6 @@ def test_a_link_is_read_and_never_written(listed, tmp_path):
     place.symlink_to(target)
     assert opened.fetch([record]) == (place,)
     assert target.read_bytes() == b"as it was"
-
-
-# --- a server -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def alyx(release, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    (tmp_path / "user").mkdir()
-    with AlyxServer(release.folder) as server:
-        yield server
-
-
-@pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
-def test_a_server_that_lists_files_elsewhere_is_refused_by_name(alyx, tmp_path, monkeypatch, path):
-    cache = tmp_path / "some" / "where" / "cache"
-    truly = alyx.rest.data_url
-    victim = alyx.rest.records.datasets[0]
-    eid = victim["session"]["id"]
-
-    def data_url(dataset):
-        address = truly(dataset)
-        if dataset is not victim:
-            return address
-        session = address[: address.index(f"/{dataset['session']['number']:03d}/") + 5]
-        return session + path
-
-    monkeypatch.setattr(alyx.rest, "data_url", data_url)
-    opened = source(alyx, cache)
-    others = [row["id"] for row in alyx.rest.records.sessions if row["id"] != eid][:1]
-    records = list(opened.sessions([eid, *others]))
-    assert [record.eid for record in records] == others
-    (problem,) = opened.problems
-    assert isinstance(problem, SourceError)
-    assert eid in str(problem)
-    assert alyx.downloads() == {}
-    assert {p.name for p in tmp_path.iterdir()} <= {"some", "user"}
-    assert [p for p in outside(cache) if p.is_file()] == []
-
-
-@pytest.mark.parametrize("name", ["../../x", "/etc", "a\0b", "\ud800"])
-def test_a_server_with_probes_that_would_be_elsewhere_is_refused_by_name(alyx, tmp_path, name):
-    victim = alyx.rest.records.insertions[0]
-    victim["name"] = name
-    eid = victim["session"]["id"]
-    opened = source(alyx, tmp_path / "cache")
-    assert list(opened.sessions([eid])) == []
-    assert eid in str(opened.problems[0])
 
 
 # --- what is registered, and the store ----------------------------------------------------------

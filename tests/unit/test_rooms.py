@@ -242,25 +242,6 @@ def test_no_error_is_swallowed(name):
             assert node.type is not None, f"bare except at line {node.lineno}"
 
 
-def test_importing_the_tables_needs_no_server_and_starts_none(tmp_path):
-    import os
-    import subprocess
-    import sys
-
-    code = (
-        "import importlib, schemas\n"
-        "for name in schemas.MODULES: importlib.import_module(f'schemas.{name}')\n"
-        "from schemas import connection, views\n"
-        "print('fine')\n"
-    )
-    environment = {**os.environ, "BWM_HOME": str(tmp_path / "home"), "DJ_HOST": "256.0.0.1"}
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert run.stdout == "fine\n", run.stderr
-    assert not (tmp_path / "home").exists()
-
-
 # --- sizes ----------------------------------------------------------------------------------------
 
 

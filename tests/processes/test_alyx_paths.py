@@ -1,0 +1,53 @@
+"""A server that names files elsewhere writes nothing there."""
+
+import pytest
+
+from schemas.errors import SourceError
+from tests.support.alyx import AlyxServer
+from tests.support.hostile import HOSTILE, outside
+from tests.support.online import source
+
+
+@pytest.fixture
+def alyx(release, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    with AlyxServer(release.folder) as server:
+        yield server
+
+
+@pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
+def test_a_server_that_lists_files_elsewhere_is_refused_by_name(alyx, tmp_path, monkeypatch, path):
+    cache = tmp_path / "some" / "where" / "cache"
+    truly = alyx.rest.data_url
+    victim = alyx.rest.records.datasets[0]
+    eid = victim["session"]["id"]
+
+    def data_url(dataset):
+        address = truly(dataset)
+        if dataset is not victim:
+            return address
+        session = address[: address.index(f"/{dataset['session']['number']:03d}/") + 5]
+        return session + path
+
+    monkeypatch.setattr(alyx.rest, "data_url", data_url)
+    opened = source(alyx, cache)
+    others = [row["id"] for row in alyx.rest.records.sessions if row["id"] != eid][:1]
+    records = list(opened.sessions([eid, *others]))
+    assert [record.eid for record in records] == others
+    (problem,) = opened.problems
+    assert isinstance(problem, SourceError)
+    assert eid in str(problem)
+    assert alyx.downloads() == {}
+    assert {p.name for p in tmp_path.iterdir()} <= {"some", "user"}
+    assert [p for p in outside(cache) if p.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "a\0b", "\ud800"])
+def test_a_server_with_probes_that_would_be_elsewhere_is_refused_by_name(alyx, tmp_path, name):
+    victim = alyx.rest.records.insertions[0]
+    victim["name"] = name
+    eid = victim["session"]["id"]
+    opened = source(alyx, tmp_path / "cache")
+    assert list(opened.sessions([eid])) == []
+    assert eid in str(opened.problems[0])
