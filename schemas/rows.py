@@ -7,7 +7,7 @@ so `insert` is the only way into a table.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -199,45 +199,40 @@ def frame(
     sql = query.make_sql()
     if order:
         sql += " ORDER BY " + ", ".join(quote(name) for name in order)
-    values = query.connection.query(sql).fetchall()
-    fetched = pd.DataFrame.from_records(values, columns=heading.names)
-    for i, (name, attribute) in enumerate(heading.attributes.items()):
-        if attribute.type == COMPUTED:
-            fetched[name] = _computed([row[i] for row in values])
-        else:
-            fetched[name] = _typed(fetched[name], str(attribute.original_type or attribute.type))
-    return fetched
+    fetched = query.connection.query(sql).fetchall()
+    columns = zip(*fetched, strict=True) if fetched else [()] * len(heading.names)
+    types = [
+        COMPUTED if a.type == COMPUTED else str(a.original_type or a.type)
+        for a in heading.attributes.values()
+    ]
+    typed = [_typed(values, of) for values, of in zip(columns, types, strict=True)]
+    return pd.DataFrame(dict(zip(heading.names, typed, strict=True)))
 
 
-def _typed(column: pd.Series, sql_type: str) -> pd.Series:
+def _typed(values: tuple[Any, ...], sql_type: str) -> Any:
     """Give a fetched column the type that its attribute has, the same from both servers."""
-    kind = _kind(sql_type)
-    if kind == "bool":
-        return _nullable(column, "boolean", bool)
-    if kind == "int":
-        return _nullable(column, "Int64", np.int64)
+    kind = _kind(sql_type) if sql_type != COMPUTED else _kind_of_computed(values)
+    if kind in ("bool", "int"):
+        plain, nullable = (bool, "boolean") if kind == "bool" else (np.int64, "Int64")
+        if None not in values:
+            return np.array(values, dtype=plain)
+        return pd.array([v if v is None else plain(v) for v in values], dtype=nullable)
     if kind == "float" or kind.startswith(("decimal", "numeric")):
-        return column.astype(float)
+        return np.array(values, dtype=float)
     if kind.startswith(("datetime", "timestamp")):
-        return column.astype("datetime64[us]")
-    if kind.startswith(("varchar", "char", "enum")) and column.isna().all():
-        return column.astype(TEXT)
-    return column
+        return pd.Series(values, dtype="datetime64[us]")
+    if kind.startswith(("varchar", "char", "enum")) and all(v is None for v in values):
+        return pd.Series(values, dtype=TEXT)
+    return pd.Series(values, dtype=None if values else object)
 
 
-def _computed(values: list[Any]) -> pd.Series:
-    """Type a column of an expression by its values; MySQL adds up integers to whole decimals."""
+def _kind_of_computed(values: tuple[Any, ...]) -> str:
+    """Tell the type of an expression by its values; MySQL adds up integers to whole decimals."""
     kinds = {type(value) for value in values if value is not None}
     if not kinds or not kinds <= {int, Decimal}:
-        return pd.Series(values)
+        return COMPUTED
     decimals = (value for value in values if isinstance(value, Decimal))
-    if all(value.as_tuple().exponent == 0 for value in decimals):
-        return _nullable(pd.Series(values, dtype=object), "Int64", np.int64)
-    return pd.Series(values, dtype=float)
-
-
-def _nullable(column: pd.Series, nullable: str, plain: Callable[..., Any] | type) -> pd.Series:
-    return column.astype(nullable) if column.isna().any() else column.astype(plain)
+    return "int" if all(value.as_tuple().exponent == 0 for value in decimals) else "float"
 
 
 def as_date(value: date | datetime | str) -> date:

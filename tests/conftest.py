@@ -1,7 +1,7 @@
 """Servers, simulated releases and databases for tests.
 
-`tests/unit` needs none of the servers, and starts no process. A test that asks for `backend`, directly or through
-another fixture, runs once on each server and is marked `database`.
+`tests/unit` needs none of the servers, and starts no process. A test that asks for `backend`,
+directly or through another fixture, runs once on each server and is marked `database`.
 """
 
 import os

