@@ -146,23 +146,29 @@ class RegionRate(dj.Computed):
     def make(self, key: dict[str, Any]) -> None:
         """Summarise the good units' rates in every mapping."""
         n_good = (ephys.GoodUnits & key).fetch1("n_good")
-        # Three frames, merged here: PostgreSQL joins rows that it has no statistics of yet by
+        # Three frames, joined here: PostgreSQL joins rows that it has no statistics of yet by
         # comparing each with each.
-        rates = rows.frame((UnitRate.Unit & key).proj("rate"))
-        good = rows.frame((ephys.GoodUnits.Unit & key & {"is_good": True}).proj())
+        rates = rows.frame((UnitRate.Unit & key).proj("rate")).set_index("cluster_id").rate
+        good = rows.frame((ephys.GoodUnits.Unit & key & {"is_good": True}).proj()).cluster_id
         regions = atlas.BrainRegion.proj("beryl_id", "cosmos_id")
         located = rows.frame((ephys.SpikeSorting.Cluster & key).proj("region_id") * regions)
-        units = rates.merge(good[["cluster_id"]]).merge(located)
-        tables = [
-            pd.DataFrame(maths.summarise_regions(units.rate.to_numpy(), units[column].to_numpy()))
-            for column in atlas.REGION_COLUMN.values()
-        ]
-        table = pd.concat(tables, keys=atlas.REGION_COLUMN, names=["mapping"]).reset_index(0)
-        table = table.rename(columns=REGION_RATE_COLUMNS)
+        units = located[located.cluster_id.isin(good) & located.cluster_id.isin(rates.index)]
+        rate = rates.reindex(units.cluster_id).to_numpy()
+        table = _summarise(rate, units)
         table["is_outside"] = table.region_id.isin(atlas.OUTSIDE)
         counts = {"n_located_units": len(units), "n_unlocated_units": n_good - len(units)}
         rows.insert1(self, {**key, **counts})
         rows.insert(self.Region(), table, key)
+
+
+def _summarise(rate: np.ndarray, units: pd.DataFrame) -> pd.DataFrame:
+    """Summarise rates (Hz) by region in every mapping: one row per mapping and region."""
+    ids = [units[column].to_numpy() for column in atlas.REGION_COLUMN.values()]
+    summaries = [maths.summarise_regions(rate, region_id) for region_id in ids]
+    n_regions = [len(summary["region_id"]) for summary in summaries]
+    mapping = {"mapping": np.repeat(list(atlas.REGION_COLUMN), n_regions)}
+    table = {name: np.concatenate([one[name] for one in summaries]) for name in summaries[0]}
+    return pd.DataFrame(mapping | table).rename(columns=REGION_RATE_COLUMNS)
 
 
 REGION_RATE_COLUMNS = {

@@ -17,6 +17,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
+from schemas.database import bulk
 from schemas.errors import InconsistentData
 
 TEXT = pd.Series(["text"]).dtype
@@ -59,10 +60,9 @@ def clean(value: Any) -> Any:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Turn a frame into clean rows, column by column (the index is left out)."""
-    columns = [_clean_column(frame[name]) for name in frame.columns]
-    names = list(frame.columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    """Turn a frame into clean rows (the index is left out)."""
+    columns = _columns(frame)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _clean_column(column: pd.Series) -> list[Any]:
@@ -99,21 +99,35 @@ def insert(
     **options
         Passed to `datajoint.Table.insert`, e.g. `skip_duplicates`.
     """
+    table = table() if isinstance(table, type) else table
+    columns = _columns(rows)
+    n_rows = len(next(iter(columns.values()), ()))
+    if not n_rows:
+        return
+    columns = {name: [value] * n_rows for name, value in clean(key or {}).items()} | columns
+    kinds = {n: _kind(str(a.original_type or a.type)) for n, a in table.heading.attributes.items()}
+    columns = {name: _cast(name, values, kinds.get(name)) for name, values in columns.items()}
+    as_text = not options and bulk.takes(table, columns)
+    for chunk in _chunks(columns, n_rows):
+        if as_text:
+            bulk.insert(table, chunk)
+        else:
+            values = zip(*chunk.values(), strict=True)
+            table.insert([dict(zip(chunk, row, strict=True)) for row in values], **options)
+
+
+def _columns(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> dict[str, list[Any]]:
+    """Clean rows, column by column (the index of a frame is left out)."""
     if isinstance(rows, pd.DataFrame):
-        cleaned = records(rows)
-    else:
-        cleaned = [{name: clean(value) for name, value in row.items()} for row in rows]
-    if key:
-        shared = clean(key)
-        cleaned = [{**shared, **row} for row in cleaned]
-    if cleaned:
-        _cast(cleaned, table.heading)
-    for chunk in _chunks(cleaned):
-        table.insert(chunk, **options)
+        return {name: _clean_column(rows[name]) for name in rows.columns}
+    rows = list(rows)
+    if any(row.keys() != rows[0].keys() for row in rows):
+        raise InconsistentData("All rows that are inserted at once must have the same fields.")
+    return {name: [clean(row[name]) for row in rows] for name in (rows[0] if rows else ())}
 
 
-def _cast(rows: list[dict[str, Any]], heading: dj.heading.Heading) -> None:
-    """Make integers of whole floats, booleans of 0 and 1, and numbers of booleans, in place.
+def _cast(name: str, values: list[Any], kind: str | None) -> list[Any]:
+    """Make integers of whole floats, booleans of 0 and 1, and numbers of booleans.
 
     PostgreSQL takes no other.
 
@@ -122,25 +136,20 @@ def _cast(rows: list[dict[str, Any]], heading: dj.heading.Heading) -> None:
     InconsistentData
         A value of an integer column is not whole, or one of a boolean column not 0 or 1.
     """
-    kinds = {name: _kind(str(a.original_type or a.type)) for name, a in heading.attributes.items()}
-    for name in rows[0]:
-        kind = kinds.get(name)
-        if kind not in ("int", "bool", "float"):
-            continue
-        for row in rows:
-            value = row[name]
-            if value is None:
-                continue
-            if kind == "bool":
-                if value not in (0, 1):
-                    raise InconsistentData(f"{name} must be true or false, not {value!r}.")
-                row[name] = bool(value)
-            elif isinstance(value, bool):
-                row[name] = int(value)
-            elif kind == "int" and isinstance(value, float):
-                if not value.is_integer():
-                    raise InconsistentData(f"{name} must be a whole number, not {value}.")
-                row[name] = int(value)
+    types = set(map(type, values)) - {type(None)}
+    if kind == "bool" and types != {bool}:
+        wrong = next((v for v in values if v is not None and v not in (0, 1)), None)
+        if wrong is not None:
+            raise InconsistentData(f"{name} must be true or false, not {wrong!r}.")
+        return [None if value is None else bool(value) for value in values]
+    if kind == "int" and float in types:
+        wrong = next((v for v in values if isinstance(v, float) and not v.is_integer()), None)
+        if wrong is not None:
+            raise InconsistentData(f"{name} must be a whole number, not {wrong}.")
+        return [int(value) if isinstance(value, (float, bool)) else value for value in values]
+    if kind in ("int", "float") and bool in types:
+        return [int(value) if isinstance(value, bool) else value for value in values]
+    return values
 
 
 def _kind(sql_type: str) -> str:
@@ -158,14 +167,13 @@ def insert1(table: Any, row: Mapping[str, Any], **options: Any) -> None:
     insert(table, [row], **options)
 
 
-def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    if not rows:
-        return
-    sample = rows[:: max(1, len(rows) // 100)]
-    size = sum(len(str(value)) for row in sample for value in row.values()) / len(sample)
+def _chunks(columns: dict[str, list[Any]], n_rows: int) -> Iterator[dict[str, list[Any]]]:
+    every = max(1, n_rows // 100)
+    sample = [values[::every] for values in columns.values()]
+    size = sum(len(str(value)) for values in sample for value in values) / len(sample[0])
     step = max(1, int(CHUNK_BYTES / max(size, 1)))
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step]
+    for start in range(0, n_rows, step):
+        yield {name: values[start : start + step] for name, values in columns.items()}
 
 
 def frame(

@@ -304,3 +304,24 @@ def set_master(part: type[datajoint.Part], master: type[datajoint.Table]) -> Non
 def driver_connection(connection: datajoint.Connection) -> Any:
     """Return the connection of the driver, PyMySQL or psycopg2."""
     return connection._conn
+
+
+def literals(connection: datajoint.Connection) -> Callable[[Any], str]:
+    """Return the function with which the driver of a connection writes a value as SQL."""
+    driver = driver_connection(connection)
+    if connection.adapter.backend == "mysql":
+        return lambda value: driver.escape(value, driver.encoders)
+    import psycopg2.extensions
+
+    def literal(value: Any) -> str:
+        adapted = psycopg2.extensions.adapt(value)
+        if hasattr(adapted, "prepare"):
+            adapted.prepare(driver)
+        return adapted.getquoted().decode()
+
+    return literal
+
+
+def refuses_inserts(table: datajoint.Table) -> bool:
+    """Return whether rows come from `make` alone, or carry a record of their origin."""
+    return not getattr(table, "_allow_insert", True) or table._has_prov_attribute()

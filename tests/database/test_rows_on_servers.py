@@ -300,6 +300,47 @@ def test_many_rows_go_in_chunks_and_come_out_in_the_order_of_their_key(table, mo
     pd.testing.assert_frame_equal(found, frame.astype({"text": TEXT}), check_exact=True)
 
 
+def test_a_statement_written_by_column_stores_what_datajoint_stores(table, monkeypatch):
+    random = np.random.default_rng(1)
+    texts = [
+        "it's",
+        'say "it"',
+        "back\\slash",
+        "100 %",
+        "%s %%",
+        "a\nb\0c".replace("\0", ""),
+        "é",
+        "🐭",
+    ]
+    level = np.concatenate([random.normal(size=60), 10.0 ** np.arange(-300, 300, 30), [-0.0, NAN]])
+    level = np.concatenate([level, [0.1, 1 / 3, 2**53 + 1, 5e-324, 1.7976931348623157e308]])
+    n = len(level)
+    frame = pd.DataFrame(
+        {
+            "name": [f"{i:03}" for i in range(n)],
+            "tiny": random.integers(-128, 128, n),
+            "large": random.integers(-(2**63), 2**63 - 1, n),
+            "whole": np.where(np.arange(n) % 2, 3.0, NAN),
+            "level": level,
+            "flag": [(True, False, None)[i % 3] for i in range(n)],
+            "day": [NOON.date() if i % 5 else None for i in range(n)],
+            "time": [NOON + datetime.timedelta(i, microseconds=i) for i in range(n)],
+            "text": [texts[i % len(texts)] if i % 7 else None for i in range(n)],
+            "kind": [("x", "y", None)[i % 3] for i in range(n)],
+        }
+    )
+    stored = []
+    for by_column in (True, False):
+        if not by_column:
+            monkeypatch.setattr(rows.bulk, "takes", lambda *_: False)
+        rows.insert(table, frame)
+        stored.append(rows.frame(table))
+        table.delete(prompt=False)
+    assert len(stored[0]) == n
+    assert np.array_equal(stored[0].level, frame.level, equal_nan=True)
+    pd.testing.assert_frame_equal(*stored, check_exact=True)
+
+
 def test_rows_of_many_columns_and_the_set_size_of_a_chunk_fit_into_a_statement(schema):
     @schema
     class Wide(dj.Manual):

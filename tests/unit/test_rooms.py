@@ -62,7 +62,9 @@ MAY_IMPORT = {
     "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
     "schemas.database.restrictions": {"datajoint", "numpy"},
-    "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"},
+    "schemas.database.bulk": {"datajoint", "schemas.database.upstream"},
+    "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"}
+    | {"schemas.database.bulk"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.errors", "schemas.database.io_counters"},
     "schemas.connection": TABLE_ROOM
