@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit bench notebooks diagram constraints clean
+.PHONY: demo test lint unit bench notebooks diagram domains constraints clean
 
 demo: $(VENV)/installed
 	$(BIN)/bwm demo
@@ -35,6 +35,9 @@ notebooks: $(VENV)/installed-dev
 
 diagram: $(VENV)/installed-dev
 	$(BIN)/python -m populate diagram --write schemas/README.md
+
+domains: $(VENV)/installed-dev
+	$(BIN)/python -m tests.support.domains
 
 constraints:
 	.ci/pin

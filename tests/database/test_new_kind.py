@@ -8,7 +8,7 @@ from populate import status
 from populate.workers import worker
 from schemas import connection, imported, rows, session, storage
 from schemas.sources import alf, data
-from schemas.sources.alf import kinds, paths
+from schemas.sources.alf import domains, kinds, paths
 from schemas.sources.alf.reading import Reader, read_times
 
 PULSES = [0.5, 1.25, 7.0]
@@ -21,12 +21,13 @@ def kind(monkeypatch):
     for module in (alf, paths):
         monkeypatch.setattr(module, "KINDS", kinds.KINDS)
     paths.place.cache_clear()
+    monkeypatch.setitem(domains.DOMAINS, "pulses", {"times": domains.TIME})
 
     @kinds.reads("pulses", "times of pulses", (kinds.TASK, r"_toy_pulses\.times\.npy"))
     def read_pulses(files):
         reader = Reader(files)
         (record,) = reader.offered
-        return data.Times(read_times(reader, record), reader.files)
+        return data.Times(read_times(reader, record, "pulses"), reader.files)
 
     yield "pulses"
     paths.place.cache_clear()

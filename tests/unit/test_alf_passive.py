@@ -55,7 +55,7 @@ def test_a_period_that_was_not_shown_is_left_out(tmp_path, nothing):
 
 
 @on_any_folder
-@given(start=st.floats(0, 1e5), length=st.floats(0, 1e5))
+@given(start=st.floats(0, 4e4), length=st.floats(0, 4e4))
 def test_times_of_periods_are_read_to_the_last_bit(tmp_path_factory, start, length):
     stop = start + length
     table = text(",RFM", f"start,{start!r}", f"stop,{stop!r}")
@@ -77,8 +77,8 @@ def test_times_of_periods_are_read_to_the_last_bit(tmp_path_factory, start, leng
         ((HEAD, "start,1,1,3,4", ",2,2,4,5"), "instead of start and stop"),
         ((HEAD, "start,1,1,3,4", "stop,2,2,,5"), "RFM lasts from 3.0 s to nan s"),
         ((HEAD, "start,1,1,3,4", "stop,2,2,2.5,5"), "RFM lasts from 3.0 s to 2.5 s"),
-        ((HEAD, "start,1,1,-3,4", "stop,2,2,4,5"), "RFM lasts from -3.0 s"),
-        ((HEAD, "start,1,1,3,4", "stop,2,2,inf,5"), "RFM lasts from 3.0 s to inf s"),
+        ((HEAD, "start,1,1,-3,4", "stop,2,2,4,5"), "start in row 2 is -3.0"),
+        ((HEAD, "start,1,1,3,4", "stop,2,2,inf,5"), "stop in row 2 is inf"),
         ((HEAD, "start,1,1,soon,4", "stop,2,2,4,5"), "start is not numeric .*soon"),
     ],
 )
@@ -140,9 +140,9 @@ def test_a_numbered_table_is_read_as_well(tmp_path):
     ("changed", "fault"),
     [
         ({"toneOff": None}, "lacks the column toneOff"),
-        ({"toneOn": [20.0, 5.0, 40.0]}, "Tone onset 1 is 5.0, after 20.0"),
-        ({"toneOn": [5.0, np.inf, 40.0]}, "Tone onset 1 is inf: not a tone onset"),
-        ({"valveOn": [-10.0, 30.0, np.nan]}, "Valve onset 0 is -10.0"),
+        ({"toneOn": [20.0, 5.0, 40.0]}, "toneOn in row 1 is 5.0, less than 20.0"),
+        ({"toneOn": [5.0, np.inf, 40.0]}, "toneOn in row 1 is inf"),
+        ({"valveOn": [-10.0, 30.0, np.nan]}, "valveOn in row 0 is -10.0"),
         ({"valveOff": [10.1, 29.0, np.nan]}, "valve lasts from 30.0 s to 29.0 s"),
         ({"valveOff": [np.nan, 30.1, np.nan]}, "valve lasts from 10.0 s to nan s"),
         ({"noiseOn": [np.nan] * 3}, "noise lasts from nan s to 25.5 s"),
@@ -178,14 +178,14 @@ def test_patches_are_read_as_they_were_released(tmp_path):
     ("changed", "fault"),
     [
         ({"phase": None}, "lacks the column phase"),
-        ({"start": [1.0, np.nan, 3.0]}, "Gabor onset 1 is nan"),
-        ({"start": [2.0, 1.0, 3.0]}, "Gabor onset 1 is 1.0, after 2.0"),
+        ({"start": [1.0, np.nan, 3.0]}, "start in row 1 is nan"),
+        ({"start": [2.0, 1.0, 3.0]}, "start in row 1 is 1.0, less than 2.0"),
         ({"stop": [1.3, 1.9, 3.3]}, "Row 1 lasts from 2.0 s to 1.9 s"),
-        ({"stop": [1.3, np.nan, 3.3]}, "Row 1 lasts from 2.0 s to nan s"),
-        ({"contrast": [0.0, 6.25, 100.0]}, "contrast in row 1 is 6.25, not a fraction"),
-        ({"contrast": [0.0, -0.25, 1.0]}, "contrast in row 1 is -0.25, not a fraction"),
-        ({"position": [-35.0, 35.0, np.nan]}, "position in row 2 is nan, not a number"),
-        ({"phase": [np.inf, 0.0, 0.0]}, "phase in row 0 is inf, not a number"),
+        ({"stop": [1.3, np.nan, 3.3]}, "stop in row 1 is nan"),
+        ({"contrast": [0.0, 6.25, 100.0]}, "contrast in row 1 is 6.25, not within 0 to 1 fraction"),
+        ({"contrast": [0.0, -0.25, 1.0]}, "contrast in row 1 is -0.25, not within 0 to 1"),
+        ({"position": [-35.0, 35.0, np.nan]}, "position in row 2 is nan, not within"),
+        ({"phase": [np.inf, 0.0, 0.0]}, "phase in row 0 is inf, not within"),
         ({"position": ["left", "right", "left"]}, "position is not numeric"),
     ],
 )
@@ -241,7 +241,7 @@ def test_times_of_the_noise_are_needed(tmp_path):
         ({NOISE: bytes(675)}, NOISE, "3 frames, and 2 times in .*passiveRFM"),
         ({NOISE: bytes(449)}, NOISE, "449 bytes are not whole frames of 15 x 15"),
         ({NOISE: b""}, NOISE, "0 frames, and 2 times"),
-        ({NOISE_TIMES: [2.0, 1.0]}, NOISE_TIMES, "Time 1 is 1.0, after 2.0"),
+        ({NOISE_TIMES: [2.0, 1.0]}, NOISE_TIMES, "times in row 1 is 1.0, less than 2.0"),
     ],
 )
 def test_noise_that_contradicts_its_times_is_refused(tmp_path, contents, name, fault):

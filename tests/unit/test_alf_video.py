@@ -64,12 +64,12 @@ def test_licks_are_read_bit_by_bit(tmp_path):
 @pytest.mark.parametrize(
     ("times", "text"),
     [
-        ([0.0, 2.0, 1.0], "Time 2 is 1.0, after 2.0: less than the one before it"),
-        ([0.0, NAN, 1.0], "Time 1 is nan: not a time"),
-        ([0.0, np.inf], "Time 1 is inf"),
-        ([-1.0, 0.0], "Time 0 is -1.0"),
+        ([0.0, 2.0, 1.0], "times in row 2 is 1.0, less than 2.0 before it"),
+        ([0.0, NAN, 1.0], "times in row 1 is nan"),
+        ([0.0, np.inf], "times in row 1 is inf"),
+        ([-1.0, 0.0], "times in row 0 is -1.0"),
         ([[0.0, 1.0], [1.0, 2.0]], r"An array of \(2, 2\) instead of n\."),
-        (["a", "b"], "Time is not numeric"),
+        (["a", "b"], "times is not numeric"),
     ],
 )
 def test_times_that_are_none_are_refused(tmp_path, read, path, times, text):
@@ -129,7 +129,7 @@ def test_too_few_times_are_refused_with_both_lengths_and_a_remedy(tmp_path, read
 
 @measured
 def test_bad_times_are_refused_where_they_are_used(tmp_path, read, path, make):
-    with pytest.raises(InconsistentData, match="Time 0 is nan"):
+    with pytest.raises(InconsistentData, match="times in row 0 is nan"):
         read(write(tmp_path, {TIMES: [NAN, 2.0, 3.0], path: make(2)}))
 
 
@@ -215,7 +215,7 @@ def without(table, *names):
         (without(POINTS, "tongue_end_l_x"), "lacks the column tongue_end_l_x"),
         ({"frame": [0, 1, 2]}, "no column of a point"),
         (POINTS | {"nose_tip_x": ["a", "b", "c"]}, "nose_tip_x is not numeric"),
-        (POINTS | {"nose_tip_y": [0.0, np.inf, 1.0]}, "nose_tip_y in row 1 is inf, not a number"),
+        (POINTS | {"nose_tip_y": [0.0, np.inf, 1.0]}, "nose_tip_y in row 1 is inf, not within"),
     ],
 )
 def test_a_pose_that_contradicts_itself_is_refused(tmp_path, table, text):
@@ -275,13 +275,13 @@ def test_motion_energy_may_lack_its_region(tmp_path):
     [
         ({REGION: [1, 2, 3]}, r"position\.npy: An array of \(3,\) instead of 4"),
         ({REGION: [[1, 2, 3, 4]]}, r"An array of \(1, 4\) instead of 4"),
-        ({REGION: [0.5, 2, 3, 4]}, "region is 0.5 in row 0, not a whole number"),
-        ({REGION: [NAN, 2, 3, 4]}, r"Region \[nan, 2.0, 3.0, 4.0\] is not x, y, width, height"),
-        ({REGION: [-1, 2, 3, 4]}, r"Region \[-1, 2, 3, 4\] is not"),
-        ({REGION: [0, 0, 3, 0]}, r"Region \[0, 0, 3, 0\] is not"),
+        ({REGION: [0.5, 2, 3, 4]}, "position in row 0 is 0.5, not a whole number"),
+        ({REGION: [NAN, 2, 3, 4]}, "position in row 0 is nan"),
+        ({REGION: [-1, 2, 3, 4]}, "position in row 0 is -1"),
+        ({REGION: [0, 0, 3, 0]}, "position in row 3 is 0, not x, y, width, height"),
         ({ENERGY: [[1.0, 2.0]]}, r"ROIMotionEnergy\.npy: An array of \(1, 2\) instead of n"),
-        ({ENERGY: [np.inf]}, "energy in row 0 is inf"),
-        ({ENERGY: ["much"]}, "energy is not numeric"),
+        ({ENERGY: [np.inf]}, "ROIMotionEnergy in row 0 is inf"),
+        ({ENERGY: ["much"]}, "ROIMotionEnergy is not numeric"),
     ],
 )
 def test_motion_energy_that_contradicts_itself_is_refused(tmp_path, contents, text):

@@ -14,9 +14,9 @@ import pandas as pd
 from schemas.errors import InconsistentData
 from schemas.maths.behavior import round_levels
 from schemas.maths.wheel import UNITS, infer_unit
+from schemas.sources.alf.domains import DOMAINS
 from schemas.sources.alf.kinds import TASK, names_of, reads
 from schemas.sources.alf.names import (
-    INTEGER_TRIAL_COLUMNS,
     LICK_TIMES,
     TRIAL_COLUMNS,
     TRIAL_FILES,
@@ -30,33 +30,17 @@ from schemas.sources.alf.reading import (
     Reader,
     by_name,
     check_lengths,
-    check_times,
-    floats,
-    integers,
+    checked,
     need,
     read_times,
     refuse,
-    refuse_late,
-    refuse_outside,
     split_columns,
     vector,
 )
 from schemas.sources.data import Times, Trials, Wheel
 from schemas.sources.records import DatasetRecord
 
-TRIAL_CHOICES = {"choice": (-1, 0, 1), "feedback_type": (-1, 0, 1)}
-"""Values that a column may have."""
-
-TRIAL_BOUNDS = {
-    "contrast_left": (0.0, 1.0),
-    "contrast_right": (0.0, 1.0),
-    "probability_left": (0.0, 1.0),
-    "reward_volume": (0.0, 1000.0),
-    "quiescence_period": (0.0, 600.0),
-}
-"""Least and greatest value of a column: fractions, microlitres, seconds."""
-
-LEVELS = ("contrast_left", "contrast_right", "probability_left")
+LEVELS = ("contrastLeft", "contrastRight", "probabilityLeft")
 """Columns that are rounded, so that 0.1 and the float32 0.1 are one level."""
 
 
@@ -94,12 +78,6 @@ def read_trials(files: Files) -> Trials:
         for name, values in columns.items()
         if name not in TRIAL_COLUMNS
     }
-    start = "intervals_0"
-    if start in columns:
-        begun = known[TRIAL_COLUMNS[start]]
-        begun = begun[~np.isnan(begun)]
-        late = np.diff(begun, prepend=-np.inf) < 0
-        refuse(late, begun, "before the start of the trial before it", origin[start], start)
     rows = pd.RangeIndex(len(next(iter(columns.values()), ())))
     return Trials(pd.DataFrame(known, rows), pd.DataFrame(extra, rows), reader.files)
 
@@ -128,28 +106,14 @@ def _released_trials(
 
 
 def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndarray:
-    ours = TRIAL_COLUMNS[released]
-    numbers = floats(values, path, released)
-    if ours in INTEGER_TRIAL_COLUMNS:
-        whole = integers(numbers, path, released)
-        allowed = TRIAL_CHOICES.get(ours)
-        if allowed:
-            wrong = ~np.isnan(numbers) & ~np.isin(numbers, allowed)
-            refuse(wrong, numbers, f"not one of {', '.join(map(str, allowed))}", path, released)
-        return whole
-    if ours in TRIAL_BOUNDS:
-        refuse(np.isinf(numbers), numbers, "not a number", path, released)
-        refuse_outside(numbers, *TRIAL_BOUNDS[ours], path, released)
-    if ours in LEVELS:
-        return round_levels(numbers)
-    if ours == "trial_included":
-        refuse(~np.isin(numbers, (0, 1)), numbers, "neither true nor false", path, released)
+    numbers = checked(values, "trials", released, path)
+    domain = DOMAINS["trials"][released]
+    if domain.choices == (0, 1):
         return numbers.astype(bool)
-    # The clock of the Bpod has an origin of its own; that of the session starts at 0.
-    if ours.endswith("_time") and not ours.startswith("bpod_"):
-        refuse((numbers < 0) | np.isinf(numbers), numbers, "not a time", path, released)
-        refuse_late(numbers, path, released)
-    return numbers
+    if domain.choices or domain.whole:
+        return pd.Series(numbers).astype("Int64")
+    numbers = numbers.astype(np.float64, copy=False)
+    return round_levels(numbers) if released in LEVELS else numbers
 
 
 def _extra_column(released: str, values: Any, path: Path) -> pd.Series:
@@ -205,13 +169,13 @@ def read_wheel(files: Files) -> Wheel:
     reader.read_ahead(records)
     released, position = (reader.array(record) for record in records)
     times_path, position_path = (reader.path(record) for record in records)
-    position = floats(vector(position, position_path), position_path)
-    refuse(~np.isfinite(position), position, "not a position", position_path)
+    position = checked(vector(position, position_path), "wheel", "position", position_path)
+    position = position.astype(np.float64, copy=False)
     if released.ndim == 2:
         released = _interpolate(released, len(position), times_path)
-    times = floats(vector(released, times_path), times_path)
+    times = checked(vector(released, times_path), "wheel", "timestamps", times_path)
+    times = times.astype(np.float64, copy=False)
     check_lengths({times_path: len(times), position_path: len(position)})
-    check_times(times, times_path)
     if len(times) > 1 and times[0] == times[-1]:
         what = f"all {len(times)} times are {times[0]}."
         raise InconsistentData(what, times_path, REPORT)
@@ -227,14 +191,12 @@ def read_wheel(files: Files) -> Wheel:
 
 
 def _interpolate(points: np.ndarray, count: int, path: Path) -> np.ndarray:
-    vectors = split_columns(points, ("sample", "time"), path).values()
-    sample, time = (floats(values, path) for values in vectors)
+    columns = split_columns(points, ("sample", "timestamps"), path)
+    sample, time = (checked(values, "wheel", name, path) for name, values in columns.items())
     # Beyond the points, interpolation would repeat the first or the last time.
-    covered = len(sample) > 0 and sample[0] <= 0 and sample[-1] >= count - 1
-    if not (covered and (np.diff(sample) > 0).all()):
+    if not (len(sample) and sample[0] == 0 and count - 1 <= sample[-1] <= count):
         what = f"Its {len(sample)} points (sample, time) do not cover samples 0 to {count - 1}."
         raise InconsistentData(what, path, REPORT)
-    check_times(time, path)
     return np.interp(np.arange(count), sample, time)
 
 
@@ -253,4 +215,4 @@ def read_licks(files: Files) -> Times:
         Times are not finite, negative or not ascending.
     """
     reader, named = Reader(files), by_name(files)
-    return Times(read_times(reader, need(reader, named, LICK_TIMES)), reader.files)
+    return Times(read_times(reader, need(reader, named, LICK_TIMES), "licks"), reader.files)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.sources.alf.domains import DOMAINS
 from schemas.sources.alf.kinds import SORTING, names_of, reads
 from schemas.sources.alf.names import (
     CLUSTER_COLUMNS,
@@ -26,23 +27,16 @@ from schemas.sources.alf.reading import (
     Reader,
     by_name,
     check_lengths,
-    check_times,
-    floats,
-    integers,
-    measured,
+    checked,
+    checked_text,
     need,
     refuse,
-    refuse_outside,
     split_columns,
     vector,
 )
 from schemas.sources.data import Channels, Clusters, Spikes
 from schemas.sources.ontology import region_ids
 from schemas.sources.records import DatasetRecord
-
-_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-LONGEST_PROBE = 20_000.0
-"""(um) Bound of depths along a probe, in both directions from its tip."""
 
 _POSITION = ["axial_um", "lateral_um"]
 _LOCATION = ["x_um", "y_um", "z_um", "region_id"]
@@ -136,8 +130,8 @@ def _read_sites(
 
 def _locate(frame: pd.DataFrame, located: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Find the location of each site by its position on the probe, to the nanometre."""
-    places = pd.DataFrame({n: floats(located[n], path, n) for n in (*_POSITION, *_LOCATION[:3])})
-    places["region_id"] = _regions(located["region_id"].reset_index(drop=True), path)
+    columns = located.reset_index(drop=True)
+    places = pd.DataFrame({n: _site_column(n, columns[n], path) for n in (*_POSITION, *_LOCATION)})
     places[_POSITION] = places[_POSITION].round(3)
     places = places.dropna(subset=_POSITION).drop_duplicates()
     doubled = places[places.duplicated(_POSITION)]
@@ -148,23 +142,22 @@ def _locate(frame: pd.DataFrame, located: pd.DataFrame, path: Path) -> pd.DataFr
     return frame[_POSITION].round(3).merge(places, how="left", on=_POSITION)[_LOCATION]
 
 
-def _site_column(name: str, values: np.ndarray, path: Path) -> pd.Series | np.ndarray:
-    if name == "region_id":
-        return _regions(values, path)
-    if name in ("raw_index", "channel_label"):
-        return integers(values, path, name)
-    return floats(values, path, name)
+def _site_column(name: str, values: pd.Series | np.ndarray, path: Path) -> pd.Series | np.ndarray:
+    numbers, domain = checked(values, "channels", name, path), DOMAINS["channels"][name]
+    if not (domain.whole or domain.choices):
+        return numbers.astype(np.float64, copy=False)
+    whole = pd.Series(numbers).astype("Int64")
+    return _without_side(whole, path) if name == "region_id" else whole
 
 
-def _regions(values: pd.Series | np.ndarray, path: Path) -> pd.Series:
+def _without_side(ids: pd.Series, path: Path) -> pd.Series:
     """Give region ids without a side, and make sure that the ontology knows each of them."""
-    ids = integers(values, path, "region id").abs()
-    unknown = np.flatnonzero(ids.notna() & ~ids.isin(list(region_ids())))
+    unknown = np.flatnonzero(ids.notna() & ~ids.abs().isin(list(region_ids())))
     if len(unknown):
-        what = f"Row {unknown[0]}: region id {values[unknown[0]]} is not in the Allen ontology."
+        what = f"Row {unknown[0]}: region id {ids[unknown[0]]} is not in the Allen ontology"
         remedy = "Ask for the probe to be aligned again, or leave this file out and register again."
-        raise InconsistentData(what, path, remedy)
-    return ids
+        raise InconsistentData(f"{what} ({len(unknown)} such values).", path, remedy)
+    return ids.abs()
 
 
 @reads(
@@ -210,8 +203,7 @@ def _read_cluster_arrays(
     reader: Reader, named: Mapping[str, DatasetRecord], peak: DatasetRecord
 ) -> pd.DataFrame:
     array, path = reader.array(peak), reader.path(peak)
-    channel = integers(vector(array, path), path, "channel")
-    refuse(channel.isna().to_numpy(), channel.to_numpy(), "not a channel", path)
+    channel = checked(vector(array, path), "clusters", "channels", path)
     columns: dict[str, Any] = {"channel": channel.astype(np.int64)}
     lengths = {path: len(channel)}
     if "clusters.uuids.csv" in named:
@@ -222,7 +214,8 @@ def _read_cluster_arrays(
     for name, ours in CLUSTER_COLUMNS.items():
         if name in named:
             array, path = reader.array(named[name]), reader.path(named[name])
-            columns[ours] = floats(vector(array, path), path)
+            numbers = checked(vector(array, path), "clusters", name.split(".")[1], path)
+            columns[ours] = numbers.astype(np.float64, copy=False)
             lengths[path] = len(columns[ours])
     check_lengths(lengths)
     return pd.DataFrame(columns)
@@ -231,10 +224,7 @@ def _read_cluster_arrays(
 def _uuids(table: pd.DataFrame, path: Path) -> pd.Series:
     if "uuids" not in table:
         raise InconsistentData("It has no column uuids.", path, REPORT)
-    uuids = table["uuids"].str.lower()
-    wrong = ~uuids.str.fullmatch(_UUID).fillna(False).to_numpy(dtype=bool)
-    refuse(wrong, table["uuids"].to_numpy(), "not a UUID", path, "uuids")
-    return uuids
+    return checked_text(table["uuids"].str.lower(), "clusters", "uuids", path)
 
 
 def _at_peak(sites: pd.DataFrame, channel: pd.Series, path: Path) -> pd.DataFrame:
@@ -256,12 +246,10 @@ def _read_metrics(reader: Reader, record: DatasetRecord, count: int) -> dict[str
             continue
         if ours == "ks2_label":
             column = np.full(count, None, dtype=object)
-            column[rows] = table[released].to_numpy(dtype=object)
+            column[rows] = checked_text(table[released], "clusters", released, path)
         else:
             column = np.full(count, np.nan)
-            column[rows] = floats(table[released], path, released)
-            if ours == "spike_count":
-                refuse_outside(column, 0.0, np.inf, path, released)
+            column[rows] = checked(table[released], "clusters", released, path)
         metrics[ours] = column
     return metrics
 
@@ -273,16 +261,10 @@ def _metric_rows(table: pd.DataFrame, count: int, path: Path) -> np.ndarray:
             what = f"{len(table)} rows without cluster_id, and there are {count} clusters."
             raise InconsistentData(what, path, REPORT)
         return np.arange(count)
-    ids = integers(table["cluster_id"], path, "cluster_id")
-    for bad, fault in (
-        (ids.isna(), "missing"),
-        (ids.duplicated(), "repeated"),
-        ((ids < 0) | (ids >= count), f"not among the {count} clusters"),
-    ):
-        if bad.any():
-            named = ", ".join(map(str, ids[bad.fillna(True)].unique()[:10]))
-            raise InconsistentData(f"Metrics whose cluster_id is {fault}: {named}.", path, REPORT)
-    return ids.to_numpy(dtype=np.int64)
+    ids = checked(table["cluster_id"], "clusters", "cluster_id", path).astype(np.int64)
+    refuse(pd.Series(ids).duplicated().to_numpy(), ids, "repeated", path, "cluster_id")
+    refuse(ids >= count, ids, f"not among the {count} clusters", path, "cluster_id")
+    return ids
 
 
 @reads("spikes", "spikes of a spike sorting", (SORTING, names_of(*SPIKE_FILES)))
@@ -314,22 +296,11 @@ def read_spikes(files: Files) -> Spikes:
     paths = [reader.path(record) for record in records]
     arrays = [vector(array, path) for array, path in zip(read, paths, strict=True)]
     check_lengths({path: len(array) for path, array in zip(paths, arrays, strict=True)})
-    for k in (0, 2, 3):
-        if arrays[k].dtype.kind != "f":
-            raise InconsistentData(f"Values of type {arrays[k].dtype}.", paths[k], REPORT)
-    times = arrays[0].astype(np.float64, copy=False)
-    check_times(times, paths[0])
-    amplitudes = measured(arrays[2], paths[2], "Amplitude", least=0.0)
-    depths = measured(arrays[3], paths[3], "Depth", -LONGEST_PROBE, LONGEST_PROBE)
-    return Spikes(times, _cluster_numbers(arrays[1], paths[1]), amplitudes, depths, reader.files)
-
-
-def _cluster_numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.dtype.kind not in "iu":
-        raise InconsistentData(f"Cluster numbers of type {values.dtype}.", path, REPORT)
-    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-    if low < 0 or high > np.iinfo(np.uint32).max:
-        wrong = (values < 0) | (values > np.iinfo(np.uint32).max)
-        refuse(wrong, values, "not a cluster number", path)
-    small = np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32
-    return values.astype(small, copy=False)
+    times, clusters, amplitudes, depths = (
+        checked(array, "spikes", name, path)
+        for array, name, path in zip(arrays, DOMAINS["spikes"], paths, strict=True)
+    )
+    fits = not len(clusters) or clusters.max() <= np.iinfo(np.uint16).max
+    clusters = clusters.astype(np.uint16 if fits else np.uint32, copy=False)
+    times = times.astype(np.float64, copy=False)
+    return Spikes(times, clusters, amplitudes, depths, reader.files)

@@ -69,7 +69,6 @@ SITE_COLUMNS = {
 }
 PEAK_COLUMNS = ("axial_um", "lateral_um", "x_um", "y_um", "z_um", "region_id")
 
-INTEGER_TRIAL_COLUMNS = ("choice", "feedback_type", "rep_num")
 TRIALS_TABLE = "_ibl_trials.table.pqt"
 TRIAL_FILES = {
     f"_ibl_trials.{attribute}.npy": tuple(

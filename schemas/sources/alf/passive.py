@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
+from schemas.maths.behavior import round_levels
+from schemas.sources.alf.domains import DOMAINS
 from schemas.sources.alf.kinds import TASK, names_of, reads
 from schemas.sources.alf.names import (
     NOISE_FRAMES,
@@ -22,10 +24,9 @@ from schemas.sources.alf.reading import (
     Files,
     Reader,
     by_name,
-    check_times,
+    checked,
     need,
     read_times,
-    refuse,
 )
 from schemas.sources.data import Events, ReceptiveField
 
@@ -69,7 +70,9 @@ def read_passive_periods(files: Files) -> Events:
     frame = pd.DataFrame(
         {
             "period": periods.index.astype(str),
-            **{name: _numbers(periods, name, path) for name in ("start", "stop")},
+            **{
+                name: _numbers(periods, "passive_periods", name, path) for name in ("start", "stop")
+            },
         }
     ).dropna(subset=["start", "stop"], how="all")
     if not frame["period"].isin(PERIODS).any():
@@ -105,18 +108,17 @@ def read_passive_stimuli(files: Files) -> Events:
     reader, named = Reader(files), by_name(files)
     record = need(reader, named, PASSIVE_STIMULI)
     table, path = reader.csv(record), reader.path(record)
-    _check_columns(table, [f"{name}{edge}" for name in _STIMULI for edge in ("On", "Off")], path)
+    _check_columns(table, list(DOMAINS["passive_stimuli"]), path)
     frames = []
     for stimulus in _STIMULI:
         frame = pd.DataFrame(
             {
                 "stimulus": stimulus,
-                "start": _numbers(table, f"{stimulus}On", path),
-                "stop": _numbers(table, f"{stimulus}Off", path),
+                "start": _numbers(table, "passive_stimuli", f"{stimulus}On", path),
+                "stop": _numbers(table, "passive_stimuli", f"{stimulus}Off", path),
             }
-        ).dropna(subset=["start", "stop"], how="all")
-        check_times(frame["start"].dropna().to_numpy(), path, f"{stimulus.capitalize()} onset")
-        frames.append(frame)
+        )
+        frames.append(frame.dropna(subset=["start", "stop"], how="all"))
     return Events(_in_order(pd.concat(frames), "stimulus", path), reader.files)
 
 
@@ -148,15 +150,10 @@ def read_passive_gabors(files: Files) -> Events:
     reader, named = Reader(files), by_name(files)
     record = need(reader, named, PASSIVE_GABORS)
     table, path = reader.csv(record), reader.path(record)
-    names = ["start", "stop", "position", "contrast", "phase"]
+    names = list(DOMAINS["passive_gabors"])
     _check_columns(table, names, path)
-    frame = pd.DataFrame({name: _numbers(table, name, path) for name in names})
-    check_times(frame["start"].to_numpy(), path, "Gabor onset")
-    for name in names[2:]:
-        values = frame[name].to_numpy()
-        refuse(~np.isfinite(values), values, "not a number", path, name)
-    contrast = frame["contrast"].to_numpy()
-    refuse((contrast < 0) | (contrast > 1), contrast, "not a fraction", path, "contrast")
+    frame = pd.DataFrame({name: _numbers(table, "passive_gabors", name, path) for name in names})
+    frame["contrast"] = round_levels(frame["contrast"].to_numpy())
     return Events(_in_order(frame, None, path), reader.files)
 
 
@@ -188,7 +185,7 @@ def read_receptive_field(files: Files) -> ReceptiveField:
     reader, named = Reader(files), by_name(files)
     record = need(reader, named, NOISE_TIMES)
     reader.read_ahead([record, *(named[n] for n in (NOISE_FRAMES,) if n in named)])
-    time = read_times(reader, record)
+    time = read_times(reader, record, "receptive_field")
     if NOISE_FRAMES not in named:
         return ReceptiveField(time, None, reader.files)
     raw, path = reader.raw(named[NOISE_FRAMES]), reader.path(named[NOISE_FRAMES])
@@ -209,12 +206,13 @@ def _check_columns(table: pd.DataFrame, names: list[str], path: Path) -> None:
         raise InconsistentData(f"It lacks the column {missing[0]}.", path, REPORT)
 
 
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
+def _numbers(table: pd.DataFrame, kind: str, name: str, path: Path) -> np.ndarray:
     """Give a column of text as numbers, each as exact as Python reads it."""
     try:
-        return table[name].to_numpy(dtype=object, na_value=np.nan).astype(np.float64)
+        numbers = table[name].to_numpy(dtype=object, na_value=np.nan).astype(np.float64)
     except ValueError as error:
         raise InconsistentData(f"{name} is not numeric ({error}).", path, REPORT) from error
+    return checked(numbers, kind, name, path)
 
 
 def _in_order(frame: pd.DataFrame, label: str | None, path: Path) -> pd.DataFrame:

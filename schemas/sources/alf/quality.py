@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from schemas.errors import InconsistentData
 from schemas.sources.alf.kinds import RAW_QUALITY, reads
-from schemas.sources.alf.reading import LATEST, REPORT, Files, Reader, by_name, need, read_times
+from schemas.sources.alf.reading import REPORT, Files, Reader, by_name, checked, need, read_times
 from schemas.sources.data import RawQuality
 from schemas.sources.records import DatasetRecord
 
@@ -36,7 +34,7 @@ def read_rms(files: Files) -> RawQuality:
         The values are no table of windows and channels, negative, or not finite; or the times
         are not ascending.
     """
-    return _read_quality(files, "rms", "rms", "timestamps", "Time")
+    return _read_quality(files, "rms", "rms", "timestamps")
 
 
 @reads(
@@ -63,29 +61,20 @@ def read_spectral_density(files: Files) -> RawQuality:
     InconsistentData
         As in `read_rms`.
     """
-    return _read_quality(files, "spectral_density", "power", "freqs", "Frequency", np.inf)
+    return _read_quality(files, "spectral_density", "power", "freqs")
 
 
-def _read_quality(
-    files: Files, kind: str, values: str, at: str, name: str, latest: float = LATEST
-) -> RawQuality:
+def _read_quality(files: Files, kind: str, values: str, at: str) -> RawQuality:
     reader = Reader(files)
     records = _choose(reader, kind, (values, at))
     reader.read_ahead(records)
     array, path = reader.array(records[0]), reader.path(records[0])
-    rows = read_times(reader, records[1], name, latest)
+    rows = read_times(reader, records[1], kind, at)
     if array.ndim != 2 or len(array) != len(rows):
         what = f"An array of {array.shape} instead of {len(rows)} x channels"
         where = f"there are {len(rows)} rows in {reader.path(records[1])}"
         raise InconsistentData(f"{what}: {where}.", path, REPORT)
-    if array.dtype.kind != "f":
-        raise InconsistentData(f"Values of type {array.dtype}.", path, REPORT)
-    wrong = np.argwhere((array < 0) | np.isinf(array))
-    if len(wrong):
-        row, channel = wrong[0]
-        what = f"Row {row} of channel {channel} is {array[row, channel]}."
-        raise InconsistentData(what, path, REPORT)
-    return RawQuality(rows, array.astype(array.dtype.newbyteorder("="), copy=False), reader.files)
+    return RawQuality(rows, checked(array, kind, values, path), reader.files)
 
 
 def _choose(reader: Reader, kind: str, parts: tuple[str, str]) -> list[DatasetRecord]:

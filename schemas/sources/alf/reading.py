@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import re
 import tokenize
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,14 +19,12 @@ import pyarrow.parquet as pq
 
 from schemas.database import io_counters
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset
+from schemas.sources.alf.domains import DOMAINS, Domain
 from schemas.sources.alf.paths import place
 from schemas.sources.records import DatasetRecord, FileRead
 
 Files = Mapping[DatasetRecord, Path]
 """Paths of listed datasets; reading a path downloads the file if it is missing."""
-
-LATEST = 86_400.0
-"""(s) Latest time in a session: one day."""
 
 AGAIN = "Download it again, or remove it and register the folder again."
 GET_IT = "Download it, or register the folder again as it is now."
@@ -192,26 +191,83 @@ def check_lengths(lengths: Mapping[Path, int]) -> None:
             raise InconsistentData(what, path, REPORT)
 
 
-def floats(values: pd.Series | np.ndarray, path: Path, name: str = "values") -> np.ndarray:
-    """Give numbers as float64 (no copy if they are), missing ones as NaN."""
-    series = pd.Series(values)
-    if series.dtype.kind == "c" or isinstance(series.iloc[0] if len(series) else 0, np.ndarray):
-        raise InconsistentData(f"{name} does not hold one real number per row.", path, REPORT)
-    if not pd.api.types.is_numeric_dtype(series.dtype) and series.notna().any():
-        raise InconsistentData(f"{name} is not numeric ({series.dtype}).", path, REPORT)
-    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+def checked(
+    values: pd.Series | np.ndarray, kind: str, name: str, path: Path, called: str = ""
+) -> np.ndarray:
+    """Return a column as numbers of a native type, after a check against its domain.
+
+    Parameters
+    ----------
+    values : Series or ndarray
+        Values in any type. Nothing is copied but what is not native, half or extended precision.
+    kind, name : str
+        Entry of `DOMAINS`.
+    path : Path
+        File of the column, for errors.
+    called : str, optional
+        Name of the column in errors, where it is not that of the entry.
+
+    Raises
+    ------
+    InconsistentData
+        Values are no numbers, or not in the domain.
+    """
+    domain, called = DOMAINS[kind][name], called or name
+    array = _numbers(values, domain, path, called)
+    if domain.choices:
+        inside, fault = np.isin(array, domain.choices), f"not one of {domain.allowed}"
+    else:
+        inside = array >= domain.least
+        inside &= array <= domain.greatest
+        fault = f"not within {domain.allowed} {domain.unit}"
+    if domain.missing:
+        inside |= array != array
+    refuse(~inside, array, fault, path, called)
+    if domain.whole and array.dtype.kind == "f":
+        refuse(array % 1 > 0, array, "not a whole number", path, called)
+    if domain.order:
+        _check_order(array, domain, path, called)
+    return array
 
 
-def integers(values: pd.Series | np.ndarray, path: Path, name: str) -> pd.Series:
-    """Give whole numbers as nullable integers, whatever type they were released in."""
-    numbers = floats(values, path, name)
-    # Beyond 2**53 a float64 cannot tell neighbours apart, and an integer may not hold it.
-    whole = (numbers == np.round(numbers)) & (np.abs(numbers) <= 2**53)
-    wrong = np.flatnonzero(~np.isnan(numbers) & ~whole)
-    if len(wrong):
-        what = f"{name} is {numbers[wrong[0]]} in row {wrong[0]}, not a whole number."
-        raise InconsistentData(what, path, REPORT)
-    return pd.Series(numbers).astype("Int64")
+def _numbers(values: pd.Series | np.ndarray, domain: Domain, path: Path, name: str) -> np.ndarray:
+    """Return real numbers in a native type; missing ones are NaN."""
+    kind = "O" if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype.kind
+    if kind == "b" and domain.choices == (0, 1):
+        values, kind = values.astype("float64"), "f"
+    if kind == "O" and pd.isna(values).all():
+        return np.full(len(values), np.nan)
+    if kind not in "iuf":
+        raise InconsistentData(f"{name} is not numeric ({values.dtype}).", path, REPORT)
+    if isinstance(values, pd.Series):
+        missing = {} if isinstance(values.dtype, np.dtype) else {"na_value": np.nan}
+        values = values.to_numpy(np.float64 if missing else None, **missing)
+    return _native(values if kind == "f" or domain.whole else values.astype(np.float64))
+
+
+def _check_order(array: np.ndarray, domain: Domain, path: Path, name: str) -> None:
+    """Raise an error for values that are not in the order of their domain."""
+    known = array[~np.isnan(array)] if domain.missing else array
+    strictly = domain.order != "ascending"
+    back = known[1:] <= known[:-1] if strictly else known[1:] < known[:-1]
+    if back.any():
+        wrong = np.zeros(len(array), bool)
+        wrong[np.flatnonzero(array == array)[1:][back]] = True
+        before = known[np.argmax(back)]
+        fault = f"not above {before} before it" if strictly else f"less than {before} before it"
+        refuse(wrong, array, fault, path, name)
+
+
+def checked_text(values: pd.Series, kind: str, name: str, path: Path) -> pd.Series:
+    """Return a column of text after a check against its domain."""
+    domain = DOMAINS[kind][name]
+    wrong = [
+        not (isinstance(value, str) and re.fullmatch(domain.pattern, value))
+        and not (domain.missing and pd.isna(value))
+        for value in values
+    ]
+    refuse(np.array(wrong, bool), values.to_numpy(object), f"no {domain.unit}", path, name)
+    return values
 
 
 def split_columns(array: np.ndarray, names: tuple[str, ...], path: Path) -> dict[str, np.ndarray]:
@@ -230,77 +286,18 @@ def vector(array: np.ndarray, path: Path) -> np.ndarray:
     return split_columns(array, ("values",), path)["values"]
 
 
-def refuse(
-    wrong: np.ndarray, values: np.ndarray, fault: str, path: Path, name: str = "The value"
-) -> None:
+def refuse(wrong: np.ndarray, values: np.ndarray, fault: str, path: Path, name: str) -> None:
     """Raise an error with the first wrong value and the number of them, if there is one."""
-    rows = np.flatnonzero(wrong)
-    if len(rows):
-        others = f" ({len(rows)} such values)" if len(rows) > 1 else ""
-        what = f"{name} in row {rows[0]} is {values[rows[0]]}, {fault}{others}."
+    count = np.count_nonzero(wrong)
+    if count:
+        place = np.unravel_index(np.argmax(wrong), wrong.shape)
+        where = f"row {place[0]}" + "".join(f", column {k}" for k in place[1:])
+        number = f"{count} such value{'s' if count > 1 else ''}"
+        what = f"{name} in {where} is {values[place]}, {fault} ({number})."
         raise InconsistentData(what, path, REPORT)
 
 
-def check_times(times: np.ndarray, path: Path, name: str = "Time", latest: float = LATEST) -> None:
-    """Make sure that times (or frequencies) are finite, not negative, and ascend.
-
-    Neighbours may be equal. Times of a session end within `LATEST`: milliseconds, and seconds
-    since 1970, are later.
-    """
-    # NaN fails every comparison, so that one pass over the pairs finds it too.
-    if not len(times) or (
-        times[0] >= 0
-        and np.isfinite(times[-1])
-        and times[-1] <= latest
-        and (times[1:] >= times[:-1]).all()
-    ):
-        return
-    unreal = ~np.isfinite(times) | (times < 0)
-    back = np.r_[False, times[1:] < times[:-1]]
-    if not (unreal | back).any():
-        refuse_late(times, path, name, latest)
-    row = np.flatnonzero(unreal | back)[0]
-    before = "" if unreal[row] else f", after {times[row - 1]}"
-    fault = f"not a {name.lower()}" if unreal[row] else "less than the one before it"
-    raise InconsistentData(f"{name} {row} is {times[row]}{before}: {fault}.", path, REPORT)
-
-
-def refuse_late(times: np.ndarray, path: Path, name: str, latest: float = LATEST) -> None:
-    """Raise an error for times after the end of any session; NaN is missing."""
-    refuse(times > latest, times, f"after {latest:,.0f} s: no time of a session", path, name)
-
-
-def read_times(
-    reader: Reader, record: DatasetRecord, name: str = "Time", latest: float = LATEST
-) -> np.ndarray:
-    """Read a vector of ascending times (or frequencies)."""
+def read_times(reader: Reader, record: DatasetRecord, kind: str, name: str = "times") -> np.ndarray:
+    """Read a vector of ascending times (or frequencies), float64."""
     array, path = reader.array(record), reader.path(record)
-    if array.dtype.kind == "b":
-        raise InconsistentData(f"{name} is true or false, not a number.", path, REPORT)
-    times = floats(vector(array, path), path, name)
-    check_times(times, path, name, latest)
-    return times
-
-
-def measured(
-    values: pd.Series | np.ndarray,
-    path: Path,
-    name: str,
-    least: float = -np.inf,
-    greatest: float = np.inf,
-) -> np.ndarray:
-    """Return measured numbers within bounds, in the float type of the release; NaN is missing."""
-    array = np.asarray(values)
-    if array.dtype.kind != "f":
-        array = floats(values, path, name)
-    refuse(np.isinf(array), array, "not a number", path, name)
-    refuse_outside(array, least, greatest, path, name)
-    return _native(array)
-
-
-def refuse_outside(
-    values: np.ndarray, least: float, greatest: float, path: Path, name: str = "The value"
-) -> None:
-    """Raise an error for values outside bounds, which are allowed themselves; NaN is missing."""
-    bounds = f"below {least:g}" if greatest == np.inf else f"not between {least:g} and {greatest:g}"
-    refuse((values < least) | (values > greatest), values, bounds, path, name)
+    return checked(vector(array, path), kind, name, path).astype(np.float64, copy=False)

@@ -16,10 +16,10 @@ from schemas.sources.alf.reading import (
     Files,
     Reader,
     by_name,
-    integers,
-    measured,
+    checked,
     need,
     read_times,
+    refuse,
     vector,
 )
 from schemas.sources.data import Frames, Times
@@ -30,10 +30,6 @@ _TOO_SHORT = (
     "Which frame each time belongs to cannot be told: download both again; if it stays so, leave "
     "the camera out and report it to those who released it."
 )
-
-
-LIKELIHOOD = (0.0, 1.0)
-"""Least and greatest likelihood of a point."""
 
 
 @reads(
@@ -55,7 +51,7 @@ def read_frame_times(files: Files) -> Times:
         Times are not finite, negative or not ascending.
     """
     reader = Reader(files)
-    return Times(read_times(reader, _the_file(reader, "frame_times")), reader.files)
+    return Times(read_times(reader, _the_file(reader, "frame_times"), "frame_times"), reader.files)
 
 
 @reads(
@@ -89,8 +85,8 @@ def read_pose(files: Files) -> Frames:
     table, path = reader.table(record), reader.path(record)
     columns = {}
     for name in _point_columns(table, path):
-        bounds = LIKELIHOOD if name.endswith("likelihood") else ()
-        columns[name] = measured(table[name], path, name, *bounds)
+        part = name.rpartition("_")[2]
+        columns[name] = checked(table[name], "pose", part, path, name)
     return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
 
 
@@ -123,7 +119,7 @@ def read_pupil(files: Files) -> Frames:
     reader.read_ahead([record, times])
     table, path = reader.table(record), reader.path(record)
     columns = {
-        ours: measured(table[theirs], path, theirs, least=0.0)
+        ours: checked(table[theirs], "pupil", theirs, path)
         for theirs, ours in PUPIL_COLUMNS.items()
         if theirs in table
     }
@@ -165,7 +161,9 @@ def read_motion_energy(files: Files) -> Frames:
     times = _times_of(reader, record)
     reader.read_ahead([record, times, *regions])
     array, path = reader.array(record), reader.path(record)
-    frame = pd.DataFrame({"energy": measured(vector(array, path), path, "energy")})
+    frame = pd.DataFrame(
+        {"energy": checked(vector(array, path), "motion_energy", "ROIMotionEnergy", path)}
+    )
     region = _read_region(reader, regions[0]) if regions else None
     return _on_frames(reader, record, times, frame, region)
 
@@ -199,11 +197,9 @@ def _read_region(reader: Reader, record: DatasetRecord) -> tuple[int, int, int, 
     if array.shape != (4,):
         what = f"An array of {array.shape} instead of 4: x, y, width, height."
         raise InconsistentData(what, path, REPORT)
-    numbers = integers(array, path, "region")
-    if numbers.isna().any() or (numbers < [0, 0, 1, 1]).any():
-        what = f"Region {array.tolist()} is not x, y, width, height in pixels."
-        raise InconsistentData(what, path, REPORT)
-    x, y, width, height = numbers.tolist()
+    numbers = checked(array, "motion_energy", "position", path)
+    refuse(numbers < [0, 0, 1, 1], numbers, "not x, y, width, height", path, "position")
+    x, y, width, height = map(int, numbers)
     return x, y, width, height
 
 
@@ -215,7 +211,7 @@ def _on_frames(
     region: tuple[int, int, int, int] | None = None,
 ) -> Frames:
     """Give each frame its time: the last times are those of the frames."""
-    times = read_times(reader, times_record)
+    times = read_times(reader, times_record, "frame_times")
     n_dropped = len(times) - len(frame)
     if n_dropped < 0:
         what = f"{len(frame)} frames, and only {len(times)} times in {reader.path(times_record)}."
