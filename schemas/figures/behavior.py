@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from schemas.figures.style import floats, head, left_out, say_empty
+from schemas.figures.style import floats, fractions, head, left_out, say_empty
 
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00"}
 """Blue and vermilion: told apart by every kind of colour vision."""
@@ -47,7 +47,7 @@ def plot_reaction_times(ax: Axes, summary: pd.DataFrame, title: str = "") -> Axe
     """
     for side, group in summary.sort_values("contrast").groupby("side"):
         sign = -1 if side == "left" else 1
-        contrast = sign * 100 * group["contrast"]
+        contrast = sign * 100 * fractions(group, "contrast")
         colour = SIDE_COLOURS[str(side)]
         ax.plot(contrast, group["median"], "o-", color=colour, label=f"stimulus {side}")
         ax.fill_between(contrast, group["q25"], group["q75"], color=colour, alpha=0.2, linewidth=0)
@@ -92,7 +92,7 @@ def plot_psychometric(
     drawn = points.dropna(subset=["p_right"])
     for block, colour in BLOCK_COLOURS.items():
         group = drawn[drawn["psychometric_block"] == block].sort_values("signed_contrast")
-        fraction = floats(group, "p_right")
+        fraction = fractions(group, "p_right")
         if len(group):
             ax.errorbar(
                 group["signed_contrast"] + BLOCK_SHIFTS[block],
@@ -237,12 +237,13 @@ def plot_session_reaction_times(
 
 def _shade_blocks(ax: Axes, trials: pd.DataFrame) -> None:
     """Shade runs of trials of a biased block over the height of the Axes."""
-    prior, number = floats(trials, "probability_left"), floats(trials, "trial")
+    prior = np.round(fractions(trials, "probability_left"), 6)
+    number = floats(trials, "trial")
     first = np.flatnonzero(np.r_[True, prior[1:] != prior[:-1]]) if len(prior) else np.arange(0)
     last = np.r_[first[1:], len(prior)][: len(first)] - 1
     named = set()
     for begin, end in zip(first, last, strict=True):
-        block = f"{prior[begin]:.1f}"
+        block = f"{prior[begin]:g}"
         if block not in ("0.2", "0.8"):
             continue
         ax.axvspan(

@@ -28,6 +28,7 @@ from schemas.figures.style import (
     left_out,
     name_condition,
     say_empty,
+    to_conditions,
     to_floats,
 )
 
@@ -104,7 +105,7 @@ def _raster_trials(
 ) -> pd.DataFrame:
     """Return one row per trial: event, condition, and each mark from the event (s)."""
     trials = pd.DataFrame({"event": to_floats(events)})
-    trials["condition"] = "" if conditions is None else np.asarray(conditions, dtype=object)
+    trials["condition"] = "" if conditions is None else to_conditions(conditions)
     for name, times in marks.items():
         trials[f"mark {name}"] = to_floats(times) - trials.event
     return trials
@@ -185,6 +186,7 @@ def plot_psth(
         A condition has two rows for a time: the frame is of several units. Or `colours` lacks a
         condition.
     """
+    psth = psth.assign(condition=to_conditions(psth["condition"]).to_numpy())
     if psth.duplicated(["condition", "time"]).any():
         raise ValueError(
             "a condition has several rates for a time: restrict the frame to one unit."

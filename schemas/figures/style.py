@@ -39,8 +39,9 @@ def choose_colours(
     ValueError
         `colours` lacks a condition.
     """
-    found = list(pd.Series(conditions, dtype=object).dropna().unique())
+    found = list(to_conditions(conditions).dropna().unique())
     if colours is not None:
+        colours = dict(zip(to_conditions(list(colours)), colours.values(), strict=True))
         if missing := [condition for condition in found if condition not in colours]:
             raise ValueError(f"no colour for {missing}: there are colours for {list(colours)}.")
         return {condition: colours[condition] for condition in colours if condition in found}
@@ -69,6 +70,15 @@ def name_condition(condition: Any) -> str:
     return f"{condition:g}" if isinstance(condition, float) else str(condition)
 
 
+def to_conditions(values: Sequence[Any] | np.ndarray | pd.Series) -> pd.Series:
+    """Return conditions with numbers rounded to 6 decimals: 0.2 and 1 - 0.8 are one condition."""
+    rounded = [
+        round(float(value), 6) if isinstance(value, (float, np.floating)) else value
+        for value in pd.Series(values, dtype=object)
+    ]
+    return pd.Series(rounded, dtype=object)
+
+
 def to_floats(values: np.ndarray | pd.Series) -> np.ndarray:
     """Return values as floats, NaN where one is missing, whatever pandas holds them as."""
     return pd.Series(values).to_numpy(float, na_value=np.nan)
@@ -77,6 +87,14 @@ def to_floats(values: np.ndarray | pd.Series) -> np.ndarray:
 def floats(frame: pd.DataFrame, column: str) -> np.ndarray:
     """Return a column as floats, see `to_floats`."""
     return to_floats(frame[column])
+
+
+def fractions(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column of fractions as floats; ValueError if one is not between 0 and 1."""
+    values = floats(frame, column)
+    if (wrong := values[(values < 0) | (values > 1)]).size:
+        raise ValueError(f"{column} is a fraction, between 0 and 1, not {wrong[0]}.")
+    return values
 
 
 def head(ax: Axes, title: str, missing: str = "") -> None:

@@ -16,6 +16,7 @@ from schemas.figures.style import (
     left_out,
     name_condition,
     say_empty,
+    to_conditions,
     to_floats,
 )
 
@@ -68,7 +69,7 @@ def plot_wheel(
     """
     traces, time = np.asarray(traces, float).reshape(-1, max(len(time), 1)), np.asarray(time, float)
     given = np.full(len(traces), "") if conditions is None else conditions
-    condition = np.array(given, dtype=object)
+    condition = to_conditions(given).to_numpy(copy=True)
     shown = ~np.isnan(traces).all(axis=1) & ~pd.isna(condition)
     condition[~shown] = None
     for name, colour in choose_colours(condition[shown], colours).items():

@@ -42,12 +42,12 @@ def compute_stimulus(
     side : (n,) int array
         0 left, 1 right, -1 where neither or both sides have a contrast.
     contrast : (n,) float array
-        Contrast on that side, NaN where the side is unknown.
+        Contrast on that side, rounded as by `round_levels`; NaN where the side is unknown.
     """
     left, right = ~np.isnan(contrast_left), ~np.isnan(contrast_right)
     side = np.where(left & ~right, 0, np.where(right & ~left, 1, -1))
     contrast = np.where(side == 0, contrast_left, np.where(side == 1, contrast_right, np.nan))
-    return side, contrast
+    return side, round_levels(contrast)
 
 
 def compute_signed_contrast(contrast_left: np.ndarray, contrast_right: np.ndarray) -> np.ndarray:
@@ -217,7 +217,7 @@ def summarise_conditions(
         for a single trial).
     """
     used = reaction["is_valid"] & (side >= 0) & (outcome >= 0)
-    labels = np.column_stack([side[used], round_levels(contrast[used]), outcome[used]])
+    labels = np.column_stack([side[used], contrast[used], outcome[used]])
     conditions, group = np.unique(labels, axis=0, return_inverse=True)
     summary = summarise_groups(reaction["reaction_time"][used], group.ravel(), len(conditions))
     return {
@@ -294,7 +294,7 @@ def compute_truncation(
     The documented rule of the Brain-Wide Map: trailing trials are dropped one by one until the
     criterion is met, and the session fails when only `min_trials` remain.
     """
-    easy = np.abs(signed_contrast) >= EASY
+    easy = np.abs(round_levels(signed_contrast)) >= EASY
     n_easy, n_right = np.cumsum(easy), np.cumsum(easy & (feedback_type == 1))
     performance = n_right / np.maximum(n_easy, 1)
     n = np.arange(1, len(easy) + 1)
@@ -355,7 +355,8 @@ def compute_trial_mask(
         "too_slow": none if reaction is None else reaction["too_slow"],
         "too_short": none if shortest is None else length < shortest,
         "too_long": none if longest is None else length > longest,
-        "unbiased": (trials["probability_left"] == 0.5) & bool(rule["drops_unbiased"]),
+        "unbiased": (round_levels(trials["probability_left"]) == 0.5)
+        & bool(rule["drops_unbiased"]),
         "no_go": (trials["choice"] == 0) & bool(rule["drops_no_go"]),
     }
     exclusion = np.select(list(reasons.values()), list(reasons), default="")

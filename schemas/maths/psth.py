@@ -198,7 +198,6 @@ def compute_factor(name: str, trials: dict[str, np.ndarray]) -> np.ndarray:
     columns = [trials[column] for column in SPLIT_COLUMNS[name]]
     if name in ("side", "contrast"):
         side, contrast = behavior.compute_stimulus(*columns)
-        contrast = behavior.round_levels(contrast)
         return contrast if name == "contrast" else np.where(side < 0, np.nan, side)
     if name == "outcome":
         outcome = behavior.compute_outcome(*columns)

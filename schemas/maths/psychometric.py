@@ -72,7 +72,7 @@ def count_answers(
     """
     used = ~np.isnan(signed_contrast) & ~np.isnan(choice)
     if prior is not None:
-        used &= np.isclose(probability_left, prior)
+        used &= round_levels(probability_left) == prior
     contrast, level = np.unique(round_levels(signed_contrast[used]) + 0.0, return_inverse=True)
     n = np.bincount(level, minlength=len(contrast)).astype(float)
     right = np.bincount(level, weights=choice[used] == -1, minlength=len(contrast))

@@ -15,6 +15,7 @@ from schemas.maths.behavior import (
     compute_performance,
     compute_reaction_times,
     compute_signed_contrast,
+    round_levels,
 )
 from schemas.views.session import find_recording, require
 
@@ -113,7 +114,7 @@ def fetch_chronometric_curve(
     curves = {}
     for block, prior in psychometric.BLOCKS.items():
         if prior is None or by_block:
-            of = slice(None) if prior is None else np.isclose(trials["probability_left"], prior)
+            of = slice(None) if prior is None else round_levels(trials["probability_left"]) == prior
             curves[block] = compute_chronometric_curve(signed[of], seconds[of])
     return _by_block(curves, "median")
 
