@@ -78,11 +78,10 @@ class UnitRate(dj.Computed):
         """Fetch the window, the events, the units' slices and where the spikes are."""
         window = (Window & key).fetch1()
         sort = (ephys.Spikes & key).fetch1()
-        units = rows.frame((ephys.Spikes.Unit & key).proj("spike_offset", "n_unit_spikes"))
         event = window["trial_event"]
-        trials = rows.frame((behavior.Trials.Trial & key).proj(event)) if event else {event: []}
-        slices = units[["cluster_id", "spike_offset", "n_unit_spikes"]].to_numpy()
-        return window, sort | {"spikes": sort["spikes"].stored}, slices, np.asarray(trials[event])
+        trials = behavior.Trials.Trial & key
+        events = rows.frame(trials, columns=[event])[event].to_numpy() if event else np.empty(0)
+        return window, sort | {"spikes": sort["spikes"].stored}, _fetch_slices(key), events
 
     def make_compute(
         self,
@@ -148,10 +147,13 @@ class RegionRate(dj.Computed):
         n_good = (ephys.GoodUnits & key).fetch1("n_good")
         # Three frames, joined here: PostgreSQL joins rows that it has no statistics of yet by
         # comparing each with each.
-        rates = rows.frame((UnitRate.Unit & key).proj("rate")).set_index("cluster_id").rate
-        good = rows.frame((ephys.GoodUnits.Unit & key & {"is_good": True}).proj()).cluster_id
+        rates = rows.frame(UnitRate.Unit & key, columns=["cluster_id", "rate"])
+        rates = rates.set_index("cluster_id").rate
+        good = ephys.GoodUnits.Unit & key & {"is_good": True}
+        good = rows.frame(good, columns=["cluster_id"]).cluster_id
         regions = atlas.BrainRegion.proj("beryl_id", "cosmos_id")
-        located = rows.frame((ephys.SpikeSorting.Cluster & key).proj("region_id") * regions)
+        located = (ephys.SpikeSorting.Cluster & key).proj("region_id") * regions
+        located = rows.frame(located, columns=["cluster_id", *atlas.REGION_COLUMN.values()])
         units = located[located.cluster_id.isin(good) & located.cluster_id.isin(rates.index)]
         rate = rates.reindex(units.cluster_id).to_numpy()
         table = _summarise(rate, units)
@@ -247,24 +249,23 @@ def _defined(definition: type[dj.Lookup]) -> dj.expression.QueryExpression:
     return (every & ["criterion IS NULL", ephys.GoodUnits.proj()]).proj()
 
 
-def _fetch_slices(key: dict[str, Any], criterion: str | None) -> np.ndarray:
+def _fetch_slices(key: dict[str, Any], criterion: str | None = None) -> np.ndarray:
     """Fetch cluster, offset and number of spikes of the units, all or the good ones (U, 3)."""
     names = "cluster_id", "spike_offset", "n_unit_spikes"
-    columns = (ephys.Spikes.Unit & key).to_arrays(*names, order_by="cluster_id")
-    units = np.column_stack(columns).astype(np.int64)
+    units = rows.frame(ephys.Spikes.Unit & key, columns=names).to_numpy()
     if criterion is None:
         return units
     good = ephys.GoodUnits.Unit & key & {"criterion": criterion, "is_good": True}
-    return units[np.isin(units[:, 0], good.to_arrays("cluster_id").astype(np.int64))]
+    return units[np.isin(units[:, 0], rows.frame(good, columns=["cluster_id"]).cluster_id)]
 
 
 def _fetch_trials(key: dict[str, Any], trial_mask: str, *columns: str) -> dict[str, np.ndarray]:
     """Fetch columns of all trials as floats, in order, and which of them are used."""
-    trials = rows.frame((behavior.Trials.Trial & key).proj(*columns))
+    trials = rows.frame(behavior.Trials.Trial & key, columns=["trial", *columns])
     mask = behavior.TrialMask.Trial & {"eid": key["eid"], "trial_mask": trial_mask}
-    used = trials.trial.isin((mask & {"is_used": True}).to_arrays("trial")).to_numpy()
+    used = rows.frame(mask & {"is_used": True}, columns=["trial"]).trial
     found = {name: trials[name].to_numpy(float, na_value=np.nan) for name in columns}
-    return {**found, "is_used": used}
+    return {**found, "is_used": trials.trial.isin(used).to_numpy()}
 
 
 def _read_trains(

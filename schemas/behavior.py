@@ -533,7 +533,7 @@ def trial_columns(key: dict[str, Any]) -> dict[str, np.ndarray]:
     dict
         `trial`, and each of `COLUMNS`; empty arrays where no trial is stored.
     """
-    return _to_arrays(rows.frame((Trials.Trial & key).proj(*COLUMNS), order_by="trial"))
+    return _to_arrays(rows.frame(Trials.Trial & key, order_by="trial", columns=["trial", *COLUMNS]))
 
 
 def trials_by_session(

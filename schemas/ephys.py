@@ -389,7 +389,7 @@ class GoodUnits(dj.Computed):
         there = (SpikeSorting & key).fetch1("released_metrics")
         names = [rule["refractory_metric"], "noise_cutoff", "amp_median"]
         missing = [name for name in names if name not in there]
-        units = rows.frame((SpikeSorting.Cluster & key).proj(*names))
+        units = rows.frame(SpikeSorting.Cluster & key, columns=["cluster_id", *names])
         released = {n: None if n in missing else units[n].to_numpy(float) for n in names}
         passes = _judge(released, rule, len(units))
         good = passes["is_good"]
@@ -498,9 +498,9 @@ class UnitMetrics(dj.Computed):
         """Fetch the definition, its criterion, where the spikes are, and the units' counts."""
         definition = (MetricsDefinition & key).fetch1()
         rule = (UnitCriterion & {"criterion": definition["criterion"]}).fetch1()
-        units = rows.frame((Spikes.Unit & key).proj("n_unit_spikes"))
+        units = rows.frame(Spikes.Unit & key, columns=["cluster_id", "n_unit_spikes"])
         stored = (Spikes & key).fetch1("spikes").stored
-        return definition, rule, stored, units[["cluster_id", "n_unit_spikes"]].to_numpy()
+        return definition, rule, stored, units.to_numpy()
 
     def make_compute(
         self,

@@ -7,7 +7,7 @@ so `insert` is the only way into a table.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -177,7 +177,10 @@ def _chunks(columns: dict[str, list[Any]], n_rows: int) -> Iterator[dict[str, li
 
 
 def frame(
-    query: dj.expression.QueryExpression | type[dj.Table], *, order_by: str | None = None
+    query: dj.expression.QueryExpression | type[dj.Table],
+    *,
+    order_by: str | None = None,
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Fetch plain columns of an expression as a DataFrame, 5 to 8 times faster than `fetch`.
 
@@ -188,6 +191,8 @@ def frame(
         DataJoint.
     order_by : str, optional
         Column names, comma-separated; default the primary key.
+    columns : sequence of str, optional
+        Columns to fetch; default all. Text of keys that all rows share costs more than numbers.
 
     Returns
     -------
@@ -204,17 +209,16 @@ def frame(
         heading = query.heading
     quote = query.connection.adapter.quote_identifier
     order = [name.strip() for name in order_by.split(",")] if order_by else heading.primary_key
-    sql = query.make_sql()
+    names = list(heading.names if columns is None else columns)
+    sql = query.make_sql(names)
     if order:
         sql += " ORDER BY " + ", ".join(quote(name) for name in order)
     fetched = query.connection.query(sql).fetchall()
-    columns = zip(*fetched, strict=True) if fetched else [()] * len(heading.names)
-    types = [
-        COMPUTED if a.type == COMPUTED else str(a.original_type or a.type)
-        for a in heading.attributes.values()
-    ]
-    typed = [_typed(values, of) for values, of in zip(columns, types, strict=True)]
-    return pd.DataFrame(dict(zip(heading.names, typed, strict=True)))
+    every = zip(*fetched, strict=True) if fetched else [()] * len(names)
+    attributes = [heading.attributes[name] for name in names]
+    types = [COMPUTED if a.type == COMPUTED else str(a.original_type or a.type) for a in attributes]
+    typed = [_typed(values, of) for values, of in zip(every, types, strict=True)]
+    return pd.DataFrame(dict(zip(names, typed, strict=True)))
 
 
 def _typed(values: tuple[Any, ...], sql_type: str) -> Any:
