@@ -121,6 +121,12 @@ class ImportedFromFiles:
         insert_sources(self.Source(), key, files)
 
 
+def span(names: str, time: Any) -> dict[str, float | None]:
+    """Return the first and the last time under two names, comma-separated; None without times."""
+    ends = (time[0], time[-1]) if len(time) else (None, None)
+    return dict(zip(names.split(", "), ends, strict=True))
+
+
 def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:
     """Fetch rows of `listed`, joined or not, in the order of their paths."""
     return datasets.to_dicts(order_by="dataset_path")

@@ -77,12 +77,10 @@ class ReceptiveField(imported.ImportedFromFiles, dj.Imported):
     def as_rows(self, loaded: data.ReceptiveField) -> imported.AsRows:
         """Return the frames, their number and their span."""
         packed = storage.pack({"time": loaded.time, **_squares(loaded.pattern)})
-        first, last = (loaded.time[0], loaded.time[-1]) if len(loaded.time) else (None, None)
         row = {
             "n_noise_frames": packed.n_rows,
             "has_pattern": loaded.pattern is not None,
-            "noise_start": first,
-            "noise_stop": last,
+            **imported.span("noise_start, noise_stop", loaded.time),
             "sparse_noise": packed,
         }
         return row, {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import datajoint as dj
-import numpy as np
 
 from schemas import imported, rows, session, storage
 from schemas.sources import data
@@ -89,8 +88,7 @@ class FrameTimes(FromCameraFiles, dj.Imported):
     def as_rows(self, loaded: data.Times) -> imported.AsRows:
         """Return the times, their number and their span."""
         packed = storage.pack({"time": loaded.time})
-        first, last = _span(loaded.time)
-        span = {"first_frame": first, "last_frame": last}
+        span = imported.span("first_frame, last_frame", loaded.time)
         return {"n_frame_times": packed.n_rows, **span, "frame_times": packed}, {}
 
 
@@ -232,15 +230,10 @@ class Licks(imported.ImportedFromFiles, dj.Imported):
     def as_rows(self, loaded: data.Times) -> imported.AsRows:
         """Return the times, their number and their span."""
         packed = storage.pack({"time": loaded.time})
-        first, last = _span(loaded.time)
-        span = {"first_lick": first, "last_lick": last}
+        span = imported.span("first_lick, last_lick", loaded.time)
         return {"n_licks": packed.n_rows, **span, "licks": packed}, {}
 
 
 def _pack(frames: data.Frames) -> storage.Packed:
     columns = {name: frames.frame[name].to_numpy() for name in frames.frame}
     return storage.pack({"time": frames.time, **columns})
-
-
-def _span(time: np.ndarray) -> tuple[float | None, float | None]:
-    return (time[0], time[-1]) if len(time) else (None, None)

@@ -23,11 +23,11 @@ class Wheel(imported.ImportedFromFiles, dj.Imported):
     # one row per session with a wheel
     -> session.Session
     ---
-    n_samples   : int32    # number of samples
-    wheel_start : float64  # (s) time of the first sample
-    wheel_end   : float64  # (s) time of the last sample
-    wheel_unit  : varchar(3)  # unit of the released positions: rad, cm or deg
-    wheel_trace : <parquet@{storage.STORE}>  # columns time (s) and position (rad)
+    n_samples          : int32       # number of samples
+    wheel_start = null : float64     # (s) time of the first sample; null where there is none
+    wheel_end = null   : float64     # (s) time of the last sample; null where there is none
+    wheel_unit         : varchar(3)  # unit of the released positions: rad, cm or deg
+    wheel_trace        : <parquet@{storage.STORE}>  # columns time (s) and position (rad)
     """
 
     class Source(dj.Part):
@@ -41,7 +41,7 @@ class Wheel(imported.ImportedFromFiles, dj.Imported):
     def as_rows(self, loaded: data.Wheel) -> imported.AsRows:
         """Return the trace, its length and its span."""
         trace = storage.pack({"time": loaded.time, "position": loaded.position})
-        span = {"wheel_start": loaded.time[0], "wheel_end": loaded.time[-1]}
+        span = imported.span("wheel_start, wheel_end", loaded.time)
         facts = {"n_samples": trace.n_rows, **span, "wheel_unit": loaded.unit}
         return {**facts, "wheel_trace": trace}, {}
 

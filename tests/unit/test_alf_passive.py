@@ -46,6 +46,11 @@ def test_periods_are_rows_in_order_of_their_start(tmp_path, lines):
     assert read_paths(periods) == [PERIODS]
 
 
+def test_a_protocol_that_was_not_run_has_no_period(tmp_path):
+    contents = {PERIODS: text(HEAD, "start,,,,", "stop,,,,")}
+    assert alf.passive.read_passive_periods(write(tmp_path, contents)).frame.empty
+
+
 @pytest.mark.parametrize("nothing", ["", "nan", "NaN"])
 def test_a_period_that_was_not_shown_is_left_out(tmp_path, nothing):
     lines = f"start,1,1,{nothing},3", f"stop,9,2,{nothing},4"
@@ -68,7 +73,6 @@ def test_times_of_periods_are_read_to_the_last_bit(tmp_path_factory, start, leng
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
-        ((HEAD, "start,,,,", "stop,,,,"), "It has no period, as passiveProtocol"),
         ((",", "start,", "stop,"), "It has no period"),
         ((",quietProtocol", "start,1", "stop,2"), "It has no period"),
         ((HEAD, "start,1,1,3,4"), r"rows are \['start'\] instead of start and stop"),

@@ -58,7 +58,7 @@ def read_passive_periods(files: Files) -> Events:
     Raises
     ------
     InconsistentData
-        There is no period that is known, or one does not end, or ends before it starts.
+        No column is a period that is known, or one does not end, or ends before it starts.
     """
     reader, named = Reader(files), by_name(files)
     record = need(reader, named, PASSIVE_PERIODS)
@@ -75,7 +75,7 @@ def read_passive_periods(files: Files) -> Events:
             },
         }
     ).dropna(subset=["start", "stop"], how="all")
-    if not frame["period"].isin(PERIODS).any():
+    if not periods.index.isin(PERIODS).any():
         raise InconsistentData(f"It has no period, as {', '.join(PERIODS)}.", path, REPORT)
     return Events(_in_order(frame, "period", path), reader.files)
 
