@@ -1,5 +1,7 @@
 """Every column of every imported kind, changed in eight ways."""
 
+import datetime
+import decimal
 import re
 from dataclasses import fields
 from fnmatch import fnmatchcase
@@ -14,7 +16,7 @@ from schemas.sources import alf
 from schemas.sources.alf.domains import DOMAINS, METRICS
 from tests.support import domains
 from tests.support.alf import write
-from tests.support.released import FILES, SYNC, as_written, place
+from tests.support.released import FILES, SYNC, N, as_written, place
 
 DOCUMENT = domains.DOCUMENT.read_text(encoding="utf-8")
 MUTATIONS = {
@@ -168,6 +170,95 @@ def test_what_is_listed_as_accepted_is_accepted(read, released):
         found = pattern == "*" or all(is_accepted(read, released, *c, mutation) for c in columns)
         assert columns, f"{pattern} is no column"
         assert found, f"{mutation}: {pattern} is refused"
+
+
+NUMERIC = (">f8", ">f4", "<f2", "longdouble", "int64", ">i4", "Float32", "Float64", "Int64")
+OTHER = {
+    "text": lambda n: ["False"] * n,
+    "bytes": lambda n: [b"1"] * n,
+    "vectors": lambda n: [np.ones(2)] * n,
+    "dates": lambda n: [datetime.date(2021, 1, 14)] * n,
+    "durations": lambda n: np.ones(n, "timedelta64[s]"),
+    "decimals": lambda n: [decimal.Decimal("0.5")] * n,
+    "categories": lambda n: pd.Categorical(["1", "0"] * (n // 2)),
+    "nothing but one text": lambda n: [None] * (n - 1) + ["True"],
+    "maps": lambda n: [{"a": 1}] * n,
+}
+"""Values that are no numbers."""
+
+FROM_ARRAYS = [kind for kind in DOMAINS if not kind.startswith("passive")]
+IN_TABLES = [
+    (kind, name, *place(kind, name))
+    for kind, name in COLUMNS
+    if not DOMAINS[kind][name].pattern and place(kind, name)[0].endswith(".pqt")
+]
+
+
+def retyped(kind, dtype, change):
+    """The files of a kind, all numbers changed; floats become whole for a type of integers."""
+
+    def of_column(values, is_table):
+        values = np.asarray(values)
+        if values.dtype.kind not in "iuf":
+            return values
+        if "i" in dtype.lower():
+            values = np.abs(np.nan_to_num(values, nan=1)).round()
+        return change(values.astype(float), is_table)
+
+    return {
+        path: {name: of_column(values, True) for name, values in content.items()}
+        if isinstance(content, dict)
+        else of_column(content, False)
+        for path, content in FILES[kind].items()
+        if not path.endswith((".bin", ".csv"))
+    }
+
+
+@pytest.mark.parametrize("kind", FROM_ARRAYS)
+@pytest.mark.parametrize("dtype", NUMERIC)
+def test_numbers_of_any_type_are_read(read, kind, dtype):
+    def change(values, is_table):
+        if is_table or dtype[0] in "FI":
+            # Parquet has one byte order, and no type of arrays is nullable.
+            return pd.array(values, dtype) if is_table and dtype[0] in "FI" else values
+        return values.astype(dtype)
+
+    def widen(values, is_table):
+        return np.asarray(
+            pd.Series(change(values, is_table)) if is_table else change(values, False)
+        ).astype(float)
+
+    def outcome(files):
+        try:
+            return [
+                [name, np.nan_to_num(v.astype(float), nan=-7).tolist()]
+                for name, v in read(kind, files).items()
+                if v.dtype != object
+            ]
+        except InconsistentData as error:
+            return re.sub(r"is .*", "", str(error))
+
+    assert outcome(retyped(kind, dtype, change)) == outcome(retyped(kind, dtype, widen))
+
+
+@pytest.mark.parametrize(("kind", "name", "path", "column"), IN_TABLES)
+def test_what_is_no_number_is_refused_by_the_name_of_the_column(read, kind, name, path, column):
+    content = FILES[kind][path]
+    first = IN_TABLES.index((kind, name, path, column)) % len(OTHER)
+    for make in [*OTHER.values()][first : first + 2]:
+        with pytest.raises(InconsistentData, match=rf"\.pqt: {column} is not numeric"):
+            read(kind, {path: content | {column: make(N)}})
+
+
+@pytest.mark.parametrize("kind", FROM_ARRAYS)
+@pytest.mark.parametrize(
+    "dtype", ["U5", "S1", "datetime64[D]", "complex", "bool", "O", [("a", "f8")]]
+)
+def test_an_array_of_no_numbers_is_refused_by_the_name_of_its_file(read, kind, dtype):
+    for path, content in FILES[kind].items():
+        if path.endswith(".npy") and "included" not in path:
+            with pytest.raises((InconsistentData, DamagedFile), match=re.escape(Path(path).name)):
+                read(kind, {path: np.zeros(content.shape, dtype)})
 
 
 def test_every_column_that_is_read_has_a_domain():
