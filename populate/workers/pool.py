@@ -298,6 +298,10 @@ def _messages(pipe: Connection) -> Iterator[Any]:
             yield pipe.recv()
 
 
+ONLY_FOR_COMPUTING = [f"scipy.{part}" for part in ("ndimage", "optimize", "signal", "stats")]
+"""What `schemas.maths` imports at its first use: commands that compute nothing start sooner."""
+
+
 def _context() -> SpawnContext | ForkServerContext:
     """Return the multiprocessing context that starts workers.
 
@@ -307,9 +311,8 @@ def _context() -> SpawnContext | ForkServerContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [__name__, "schemas.sources.one_api", *(f"schemas.{name}" for name in MODULES)]
-    )
+    schemas = ["schemas.sources.one_api", *(f"schemas.{name}" for name in MODULES)]
+    context.set_forkserver_preload([__name__, *schemas, *ONLY_FOR_COMPUTING])
     return context
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from schemas.maths.groups import summarise_groups
 
@@ -190,7 +190,7 @@ def compute_wilcoxon(difference: np.ndarray) -> dict[str, np.ndarray]:
     n_zero = (size == 0).sum(axis=1)
     n = difference.shape[1] - n_zero
     # Zeros have the lowest ranks: without them the others' are lower by their number.
-    rank = stats.rankdata(size, axis=1) - n_zero[:, None] if size.size else size
+    rank = scipy.stats.rankdata(size, axis=1) - n_zero[:, None] if size.size else size
     up, down = ((rank * (sign * difference > 0)).sum(axis=1) for sign in (1, -1))
     statistic = np.minimum(up, down)
     ties = _sum_ties(size)
@@ -198,7 +198,7 @@ def compute_wilcoxon(difference: np.ndarray) -> dict[str, np.ndarray]:
     distance = np.divide(
         statistic - n * (n + 1) / 4, deviation, out=np.full(len(n), np.nan), where=n > 0
     )
-    return {"statistic": statistic, "p": 2 * stats.norm.cdf(distance), "n_changed": n}
+    return {"statistic": statistic, "p": 2 * scipy.stats.norm.cdf(distance), "n_changed": n}
 
 
 def _sum_ties(size: np.ndarray) -> np.ndarray:

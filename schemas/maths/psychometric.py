@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import erf
-from scipy.stats import chi2
+import scipy
 
 from schemas.maths.behavior import compute_signed_contrast, round_levels
 
@@ -102,7 +100,7 @@ def compute_curve(parameters: np.ndarray, contrast: np.ndarray) -> np.ndarray:
 
 
 def _rise(z: np.ndarray) -> np.ndarray:
-    return 0.5 + 0.5 * erf(z)
+    return 0.5 + 0.5 * scipy.special.erf(z)
 
 
 def _bernoulli(p: np.ndarray, answers: Answers) -> np.ndarray:
@@ -254,7 +252,9 @@ def _search(
 
     options = {"xatol": 2.0, "fatol": 0.05}
     places = (start, *drawn)
-    return np.array([minimize(cost, x, method="Nelder-Mead", options=options).x for x in places])
+    return np.array(
+        [scipy.optimize.minimize(cost, x, method="Nelder-Mead", options=options).x for x in places]
+    )
 
 
 def _between(least: float, value: float, most: float) -> bool:
@@ -348,7 +348,7 @@ def _profile(
 
     The root of twice the fall of the log-likelihood is nearly linear in the parameter.
     """
-    quantile = np.sqrt(chi2.ppf(level, 1))
+    quantile = np.sqrt(scipy.stats.chi2.ppf(level, 1))
     own = np.tile(np.eye(4, dtype=bool), (2, 1))
     inside, outside = np.tile(best, (8, 1)), np.concatenate([lower, upper])
     low, high = np.zeros(8), np.full(8, np.inf)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import pdtr
+import scipy
 
 from schemas.maths import trains
 
@@ -72,7 +72,7 @@ def compute_sliding_refractory(
 
     def exclude(percent: np.ndarray | float) -> np.ndarray:
         share = np.broadcast_to(np.asarray(percent) / 100, len(counts))
-        return 100 * (1 - pdtr(observed, expected * share[:, None])).max(axis=1)
+        return 100 * (1 - scipy.special.pdtr(observed, expected * share[:, None])).max(axis=1)
 
     least = _least_excluded(exclude, len(counts), confidence)
     passes = least <= contamination
@@ -139,5 +139,5 @@ def judge_refractory_counts(
     periods = COUNTED_BINS * COUNTED_BIN + 1e-6
     expected = (2 * rate**2 * spans * contamination / 100)[:, None] * periods
     # No pair is worth as much as one: a quantile of 0 lets nothing pass.
-    passes = pdtr(np.maximum(observed - 1, 0), expected) < 1 - confidence / 100
+    passes = scipy.special.pdtr(np.maximum(observed - 1, 0), expected) < 1 - confidence / 100
     return np.where(counts > 0, passes.any(axis=1), np.nan)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 CHUNK = 250_000
 """Spikes that are worked on at a time, in whole units: what fits into the cache of a processor."""
@@ -140,7 +140,7 @@ def smooth(values: np.ndarray, lengths: np.ndarray, sd: float) -> np.ndarray:
     mirrored = at % (2 * length)
     mirrored = np.minimum(mirrored, 2 * length - 1 - mirrored)
     extended = values[mirrored + np.repeat(starts(lengths), padded)]
-    return gaussian_filter1d(extended, sd, truncate=4.0)[(at >= 0) & (at < length)]
+    return scipy.ndimage.gaussian_filter1d(extended, sd, truncate=4.0)[(at >= 0) & (at < length)]
 
 
 def first_minimum(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:

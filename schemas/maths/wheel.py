@@ -7,7 +7,7 @@ Source of the formulas: the International Brain Laboratory's wheel processing (`
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage, signal
+import scipy
 
 RESOLUTIONS = (4096, 2048, 1024)
 """Counts per revolution of the encoders: 1024 lines, of which 4, 2 or 1 edges are counted."""
@@ -103,9 +103,9 @@ def compute_velocity(
     """
     if len(position) == 0:
         return np.empty(0), np.empty(0)
-    sections = signal.butter(order, corner, fs=rate, output="sos")
+    sections = scipy.signal.butter(order, corner, fs=rate, output="sos")
     usual = 3 * (order + 1)
-    smooth = signal.sosfiltfilt(sections, position, padlen=min(usual, len(position) - 1))
+    smooth = scipy.signal.sosfiltfilt(sections, position, padlen=min(usual, len(position) - 1))
     velocity = np.diff(smooth, prepend=smooth[0]) * rate
     return velocity, np.diff(velocity, prepend=velocity[0]) * rate
 
@@ -242,8 +242,8 @@ def find_moves(
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     size = max(1, round(window * rate))
     ahead = {"size": size, "origin": -(size // 2), "mode": "nearest"}
-    covered = ndimage.maximum_filter1d(position, **ahead)
-    covered -= ndimage.minimum_filter1d(position, **ahead)
+    covered = scipy.ndimage.maximum_filter1d(position, **ahead)
+    covered -= scipy.ndimage.minimum_filter1d(position, **ahead)
     edges = np.diff(covered > threshold, prepend=False).nonzero()[0]
     # The window of the last sample covers nothing, so that every segment ends.
     start, offset = _join(edges[::2], edges[1::2], min_gap * rate)
@@ -319,9 +319,9 @@ def find_peak_velocity(
     a movement of constant speed, and in the first samples of a trace that does not start at 0:
     the reference takes that start for a step.
     """
-    gauss = signal.windows.gaussian(points, sd)
+    gauss = scipy.signal.windows.gaussian(points, sd)
     step = np.diff(position, prepend=position[:1])
-    speed = np.abs(signal.convolve(step, gauss, mode="same", method="direct"))
+    speed = np.abs(scipy.signal.convolve(step, gauss, mode="same", method="direct"))
     sample, move = _samples(onset, offset)
     return sample[_first_largest(speed[sample], move, len(onset))]
 

@@ -35,6 +35,17 @@ def test_help_loads_nothing_that_is_slow_to_load():
     assert python("-c", code) == "[]\n"
 
 
+def test_importing_the_tables_loads_nothing_that_only_computing_needs():
+    """Their import takes a second of each command: more than all else that most commands do."""
+    code = (
+        "import importlib, sys, schemas, populate.status\n"
+        "for name in schemas.MODULES: importlib.import_module(f'schemas.{name}')\n"
+        "slow = 'scipy.stats', 'scipy.signal', 'scipy.optimize', 'iblatlas', 'one'\n"
+        "print([module for module in slow if module in sys.modules])\n"
+    )
+    assert python("-c", code) == "[]\n"
+
+
 def test_importing_the_source_does_not_import_one():
     code = "import sys, schemas.sources.one_api; print('one' in sys.modules)"
     assert python("-c", code) == "False\n"

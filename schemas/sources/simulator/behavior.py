@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import erf, ndtr
+import scipy
 
 # What P(answer "right") was drawn from, by probability of a left stimulus.
 PSYCHOMETRIC = {
@@ -53,7 +53,8 @@ TRAINING_COLUMNS = (
 def reaction_time_truth() -> dict[str, float]:
     """Tell what reaction times (firstMovement - stimOn, s) are drawn from."""
     lognormal = 1 - EARLY_FRACTION - SLOW_FRACTION
-    below = EARLY_FRACTION + lognormal * float(ndtr(np.log(0.08 / RT_MEDIAN) / RT_SIGMA))
+    shorter = scipy.special.ndtr(np.log(0.08 / RT_MEDIAN) / RT_SIGMA)
+    below = EARLY_FRACTION + lognormal * float(shorter)
     return {
         "median": RT_MEDIAN,
         "sigma": RT_SIGMA,
@@ -127,7 +128,7 @@ def _choices(rng: np.random.Generator, task: pd.DataFrame, no_go: int | None) ->
     probability = task["probabilityLeft"].to_numpy()
     p_right = np.empty(len(task))
     for block, p in PSYCHOMETRIC.items():
-        rise = (erf((percent - p["bias"]) / p["slope"]) + 1) / 2
+        rise = (scipy.special.erf((percent - p["bias"]) / p["slope"]) + 1) / 2
         curve = p["lapse_low"] + (1 - p["lapse_low"] - p["lapse_high"]) * rise
         p_right = np.where(probability == block, curve, p_right)
     choice = np.where(rng.random(len(task)) < p_right, -1.0, 1.0)

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import scipy
 from iblatlas.regions import BrainRegions
-from scipy.special import ndtri
 
 from schemas.sources.simulator.metrics import UnitSpikes, noise_cutoff
 
@@ -301,7 +301,8 @@ def _cut_levels(
         uniform, low, high = rng.random(n), -12.0, np.log(0.95)
         for _ in range(10):
             share = np.exp((low + high) / 2)
-            level = ndtri(share + (1 - share) * uniform) - ndtri((1 + share) / 2)
+            level = scipy.special.ndtri(share + (1 - share) * uniform)
+            level -= scipy.special.ndtri((1 + share) / 2)
             cutoff = noise_cutoff(10 ** (spread * level / 20))
             if band[0] <= cutoff <= band[1]:
                 return level

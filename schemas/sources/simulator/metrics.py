@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import gaussian_filter1d
-from scipy.special import pdtr, pdtri
+import scipy
 
 SAMPLING = 30_000
 # Lags of the autocorrelogram: 10 ms in samples. Those up to 0.5 ms are not judged.
@@ -182,7 +181,7 @@ def _missed_spikes(amps: np.ndarray) -> float:
     if len(amps) <= 500:
         return np.nan
     counts, _ = np.histogram(amps, bins=len(amps) // 10, density=True)
-    pdf = gaussian_filter1d(counts, 4)
+    pdf = scipy.ndimage.gaussian_filter1d(counts, 4)
     peak = int(pdf.argmax())
     mirror = peak + int(np.abs(pdf[peak:] - pdf[0]).argmin())
     return min(0.5, float(pdf[mirror:].sum() / pdf.sum()))
@@ -197,10 +196,10 @@ def _sliding_refractory(spikes: UnitSpikes) -> pd.DataFrame:
     observed = np.cumsum(acg, axis=1)[:, FIRST_LAG:]
     window = (np.arange(FIRST_LAG, N_LAGS) + 1) / SAMPLING
     scale = (rate * 2 * n)[:, None] * window
-    confidence = 100 * (1 - pdtr(observed, scale * CONTAMINATION)).max(axis=1)
+    confidence = 100 * (1 - scipy.special.pdtr(observed, scale * CONTAMINATION)).max(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         # Least contamination that leaves a chance of 10 % to see so few violations.
-        share = 100 * (pdtri(observed, 1 - MIN_CONFIDENCE / 100) / scale).min(axis=1)
+        share = 100 * (scipy.special.pdtri(observed, 1 - MIN_CONFIDENCE / 100) / scale).min(axis=1)
     share = np.maximum(0.5, np.ceil(2 * share) / 2)
     share[~(share < 35)] = np.nan
     passes = np.where(n > 0, share <= 100 * CONTAMINATION, np.nan)
