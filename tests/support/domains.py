@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from schemas.sources.alf.domains import DOMAINS
+from schemas.sources.alf.domains import DOMAINS, INSERTIONS
 
 DOCUMENT = Path(__file__).parents[2] / "schemas" / "domains.md"
 BEGIN, END = "<!-- domains: begin -->", "<!-- domains: end -->"
@@ -12,7 +12,7 @@ def rows():
     """Rows of the table, one a column."""
     yield "| data | column | unit | values | order | may be missing |"
     yield "|---|---|---|---|---|---|"
-    for kind, columns in DOMAINS.items():
+    for kind, columns in {**DOMAINS, "insertions": INSERTIONS}.items():
         for name, domain in columns.items():
             values = domain.allowed + (", whole" if domain.whole else "")
             missing = "yes" if domain.missing else ""

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import re
 import uuid
 from pathlib import Path
 
@@ -554,18 +555,30 @@ def test_real_sessions_are_listed_and_loaded(home):
     ]
 
 
-def test_a_site_in_a_region_that_no_atlas_has_refuses_its_session_alone(release, tmp_path):
+@pytest.mark.parametrize(
+    ("table", "column", "value", "text"),
+    [
+        ("channels", "brain_region", 987654321, "987654321, which is not in the Allen ontology"),
+        ("channels", "x", np.inf, "x is inf, not within -8,000 to 8,000 um"),
+        ("channels", "axial", -20.0, "axial is -20.0, not within 0 to 20,000 um"),
+        ("trajectories", "depth", 4e6, "depth is 4000000.0, not within"),
+        ("trajectories", "theta", -1e300, r"theta is -1e\+300, not within -360 to 360 deg"),
+    ],
+)
+def test_a_place_outside_its_domain_refuses_its_session_alone(
+    release, tmp_path, table, column, value, text
+):
     for path in [*release.folder.glob("*.pqt"), *release.folder.glob("alyx/*.pqt")]:
         target = tmp_path / path.relative_to(release.folder)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(path.read_bytes())
-    sites = pd.read_parquet(tmp_path / "alyx" / "channels.pqt")
-    sites.loc[sites.index[3], "brain_region"] = 987654321
-    sites.to_parquet(tmp_path / "alyx" / "channels.pqt")
+    places = pd.read_parquet(tmp_path / "alyx" / f"{table}.pqt")
+    places.loc[places.index[3], column] = value
+    places.to_parquet(tmp_path / "alyx" / f"{table}.pqt")
     found = OneSource(tmp_path, tmp_path / "home")
     listed = found.sessions()
     (problem,) = found.problems
-    assert "region 987654321, which is not in the Allen ontology" in str(problem)
+    assert re.search(text, str(problem))
     assert len(listed) == release.truth.counts["sessions"] - 1
 
 

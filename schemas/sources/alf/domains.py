@@ -45,6 +45,10 @@ class Domain:
     choices: tuple[int, ...] = ()
     pattern: str = ""
 
+    def holds(self, value: float) -> bool:
+        """Tell whether a number lies within the bounds."""
+        return self.least <= value <= self.greatest
+
     @property
     def allowed(self) -> str:
         """Describe the allowed values in words."""
@@ -101,6 +105,19 @@ METRICS = {
     "bitwise_fail": Domain("bits", missing=True, choices=tuple(range(8))),
     "ks2_label": Domain("text", missing=True, pattern="[A-Za-z_ ]{0,16}"),
 }
+
+INSERTIONS = {
+    "x": LOCATION["x_um"],
+    "y": LOCATION["y_um"],
+    "z": LOCATION["z_um"],
+    "depth": Domain("um", -20_000, 20_000, missing=True),
+    "theta": DEGREES,
+    "phi": DEGREES,
+    "roll": DEGREES,
+    "axial": Domain("um", 0, 20_000, missing=True),
+    "lateral": Domain("um", 0, 2_000, missing=True),
+}
+"""Domains of the trajectories, picked points and sites that the metadata know."""
 
 DOMAINS: dict[str, dict[str, Domain]] = {
     "trials": {
@@ -163,8 +180,8 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     },
     "receptive_field": {"times": TIME, "squares": Domain("grey level", 0, 255, whole=True)},
     "channels": {
-        "lateral_um": Domain("um", 0, 2_000),
-        "axial_um": Domain("um", 0, 20_000),
+        "lateral_um": replace(INSERTIONS["lateral"], missing=False),
+        "axial_um": replace(INSERTIONS["axial"], missing=False),
         **LOCATION,
         "raw_index": Domain("row", 0, 32_767, whole=True),
         "channel_label": Domain("label", missing=True, choices=(0, 1, 2, 3)),

@@ -130,10 +130,10 @@ def _read_sites(
 
 def _locate(frame: pd.DataFrame, located: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Find the location of each site by its position on the probe, to the nanometre."""
-    columns = located.reset_index(drop=True)
+    columns = located.dropna(subset=_POSITION).reset_index(drop=True)
     places = pd.DataFrame({n: _site_column(n, columns[n], path) for n in (*_POSITION, *_LOCATION)})
     places[_POSITION] = places[_POSITION].round(3)
-    places = places.dropna(subset=_POSITION).drop_duplicates()
+    places = places.drop_duplicates()
     doubled = places[places.duplicated(_POSITION)]
     if len(doubled):
         axial, lateral = doubled.iloc[0][_POSITION]

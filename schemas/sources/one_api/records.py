@@ -18,6 +18,7 @@ import pandas as pd
 
 from schemas.errors import SourceError
 from schemas.sources import alf
+from schemas.sources.alf.domains import INSERTIONS
 from schemas.sources.names import is_dataset_path, is_probe_name, is_subject_name
 from schemas.sources.one_api.tables import Tables
 from schemas.sources.ontology import region_ids
@@ -327,8 +328,9 @@ def _picks(released: Any) -> tuple[tuple[float, float, float], ...]:
         picks = tuple((float(x), float(y), float(z)) for x, y, z in points)
     except (TypeError, ValueError):
         raise _Unusable(f"The track of a probe is no list of points: {points!r:.80}.") from None
-    if not all(math.isfinite(value) for point in picks for value in point):
-        raise _Unusable("The track of a probe has a point that is nowhere.")
+    for point in picks:
+        for name, value in zip("xyz", point, strict=True):
+            _check_place(name, value)
     return picks
 
 
@@ -437,9 +439,21 @@ def _number(row: Mapping[str, Any], name: str) -> float | None:
     if pd.isna(row[name]):
         return None
     try:
-        return float(row[name])
+        value = float(row[name])
     except (TypeError, ValueError):
         raise _Unusable(f"In a place of a probe, {name} is {row[name]!r}.") from None
+    if math.isnan(value):
+        return None
+    if name in INSERTIONS:
+        _check_place(name, value)
+    return value
+
+
+def _check_place(name: str, value: float) -> None:
+    domain = INSERTIONS[name]
+    if not domain.holds(value):
+        what = f"{name} is {value}, not within {domain.allowed} {domain.unit}"
+        raise _Unusable(f"In a place of a probe, {what}.")
 
 
 def _region(row: Mapping[str, Any]) -> int | None:
