@@ -86,7 +86,7 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize("value", DIFFERENT, ids=repr)
+@pytest.mark.parametrize("value", DIFFERENT, ids=lambda value: type(value).__name__)
 def test_a_copy_has_the_same_hash(value):
     assert digest(copy.deepcopy(value)) == digest(value)
 
