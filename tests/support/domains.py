@@ -15,6 +15,8 @@ def rows():
     for kind, columns in {**DOMAINS, "insertions": INSERTIONS}.items():
         for name, domain in columns.items():
             values = domain.allowed + (", whole" if domain.whole else "")
+            if domain.usual < domain.greatest:
+                values += f", half of them up to {domain.usual:,g}"
             missing = "yes" if domain.missing else ""
             yield f"| {kind} | `{name}` | {domain.unit} | {values} | {domain.order} | {missing} |"
 

@@ -937,6 +937,7 @@ floats = st.floats(0, 5000) | st.floats(allow_nan=True)
 def test_times_pass_if_and_only_if_they_are_times_in_order(values):
     times = np.array(values, dtype=float)
     good = bool(((times >= 0) & (times <= 86_400)).all() and (np.sort(times) == times).all())
+    good &= not 2 * (times > 21_600).sum() > len(times)
     try:
         reading.checked(times, "spikes", "times", Path("spikes.times.npy"))
     except InconsistentData:
@@ -1191,6 +1192,15 @@ def test_levels_that_differ_by_rounding_are_one(tmp_path):
     trials = alf.behavior.read_trials(write(tmp_path, {TABLE: table})).frame
     assert trials.contrast_left.unique().tolist() == [0.1]
     assert trials.probability_left.unique().tolist() == [0.2]
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e6])
+@pytest.mark.parametrize("name", ["times", "amps"])
+def test_a_short_file_in_thousandths_is_refused(tmp_path, name, factor):
+    values = {"times": np.linspace(0.1, 80, 4), "amps": np.linspace(4e-5, 2e-4, 4)}[name]
+    alf.ephys.read_spikes(write(tmp_path, spikes(**{name: values})))
+    with pytest.raises(InconsistentData, match=rf"spikes\.{name}\.npy: {name} in row \d is"):
+        alf.ephys.read_spikes(write(tmp_path, spikes(**{name: values * factor})))
 
 
 @pytest.mark.parametrize(

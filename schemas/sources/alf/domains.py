@@ -5,10 +5,14 @@ The readers check every column by this table, and `schemas/domains.md` prints it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 LATEST = 86_400.0
 """(s) Latest time in a session: one day."""
+
+USUAL_TIME = 21_600.0
+"""(s) At least half of the times of a file are within six hours."""
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -23,6 +27,8 @@ class Domain:
         Unit, or what a number counts.
     least, greatest : float
         Bounds, allowed themselves. Infinite values are never allowed.
+    usual : float
+        Bound that at least half of the values keep: beyond it the file is in another unit.
     missing : bool
         Whether a value may be NaN or null.
     order : str
@@ -39,6 +45,7 @@ class Domain:
     unit: str
     least: float = 0.0
     greatest: float = 0.0
+    usual: float = math.inf
     missing: bool = False
     order: str = ""
     whole: bool = False
@@ -59,7 +66,7 @@ class Domain:
         return f"{self.least:,g} to {self.greatest:,g}"
 
 
-TIME = Domain("s", 0, LATEST, order="ascending")
+TIME = Domain("s", 0, LATEST, USUAL_TIME, order="ascending")
 EVENT = replace(TIME, missing=True)
 MOMENT = replace(EVENT, order="")
 BPOD = Domain("s", -LATEST, LATEST, missing=True, order="ascending")
@@ -67,7 +74,7 @@ FRACTION = Domain("fraction", 0, 1, missing=True)
 FLAG = Domain("flag", choices=(0, 1))
 RESULT = Domain("flag", missing=True, choices=(0, 1))
 SIGN = Domain("sign", missing=True, choices=(-1, 0, 1))
-AMPLITUDE = Domain("V", 0, 0.2, missing=True)
+AMPLITUDE = Domain("V", 0, 0.2, 0.005, missing=True)
 DEPTH = Domain("um", -1000, 20_000, missing=True)
 PIXEL = Domain("px", -500, 10_000, missing=True)
 PERCENT = Domain("percent", 0, 100, missing=True)
@@ -140,7 +147,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "stimOffTrigger_times": EVENT,
         "quiescencePeriod": Domain("s", 0, 60, missing=True),
         "included": FLAG,
-        "repNum": Domain("count", 0, 10_000, missing=True, whole=True),
+        "repNum": Domain("count", 0, 999, missing=True, whole=True),
         # The clock of the Bpod has an origin of its own.
         "intervals_bpod_0": BPOD,
         "intervals_bpod_1": BPOD,
@@ -201,7 +208,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "amps": AMPLITUDE,
         "depths": DEPTH,
     },
-    "rms": {"rms": Domain("V", 0, 0.0125, missing=True), "timestamps": TIME},
+    "rms": {"rms": Domain("V", 0, 0.0125, 0.002, missing=True), "timestamps": TIME},
     "spectral_density": {
         "power": Domain("V**2/Hz", 0, 1e-3, missing=True),
         "freqs": Domain("Hz", 0, 30_000, order="ascending"),

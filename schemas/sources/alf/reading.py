@@ -223,6 +223,10 @@ def checked(
     if domain.missing:
         inside |= array != array
     refuse(~inside, array, fault, path, called)
+    if domain.usual < domain.greatest:
+        above = array > domain.usual
+        fault = f"above {domain.usual:,g} {domain.unit} as most values: they are in another unit"
+        refuse(above & (2 * np.count_nonzero(above) > array.size), array, fault, path, called)
     if domain.whole and array.dtype.kind == "f":
         refuse(array % 1 > 0, array, "not a whole number", path, called)
     if domain.order:
