@@ -8,7 +8,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, behavior, ephys, rows, storage
+from schemas import atlas, behavior, definitions, ephys, rows, storage
 from schemas.errors import InconsistentData
 from schemas.maths import activity as maths
 from schemas.maths import psth as psth_maths
@@ -17,7 +17,7 @@ schema = dj.Schema()
 
 
 @schema
-class Window(dj.Lookup):
+class Window(definitions.Checked, dj.Lookup):
     """A window around an event, [start, end); `recording` is the whole recording."""
 
     definition = """
@@ -29,6 +29,7 @@ class Window(dj.Lookup):
     window_end = null   : float64       # (s) end from the event
     window_description  : varchar(128)  # what it is used for
     """
+    ascending = (("window_start", "window_end"),)
     contents = rows.lookup(
         "window_name, trial_event, window_start, window_end, window_description",
         ("recording", None, None, None, "first to last spike of any unit"),
@@ -156,21 +157,13 @@ class RegionRate(dj.Computed):
         located = rows.frame(located, columns=["cluster_id", *atlas.REGION_COLUMN.values()])
         units = located[located.cluster_id.isin(good) & located.cluster_id.isin(rates.index)]
         rate = rates.reindex(units.cluster_id).to_numpy()
-        table = _summarise(rate, units)
+        ids = {m: units[column].to_numpy() for m, column in atlas.REGION_COLUMN.items()}
+        table = pd.DataFrame(maths.summarise_mappings(rate, ids))
+        table = table.rename(columns=REGION_RATE_COLUMNS)
         table["is_outside"] = table.region_id.isin(atlas.OUTSIDE)
         counts = {"n_located_units": len(units), "n_unlocated_units": n_good - len(units)}
         rows.insert1(self, {**key, **counts})
         rows.insert(self.Region(), table, key)
-
-
-def _summarise(rate: np.ndarray, units: pd.DataFrame) -> pd.DataFrame:
-    """Summarise rates (Hz) by region in every mapping: one row per mapping and region."""
-    ids = [units[column].to_numpy() for column in atlas.REGION_COLUMN.values()]
-    summaries = [maths.summarise_regions(rate, region_id) for region_id in ids]
-    n_regions = [len(summary["region_id"]) for summary in summaries]
-    mapping = {"mapping": np.repeat(list(atlas.REGION_COLUMN), n_regions)}
-    table = {name: np.concatenate([one[name] for one in summaries]) for name in summaries[0]}
-    return pd.DataFrame(mapping | table).rename(columns=REGION_RATE_COLUMNS)
 
 
 REGION_RATE_COLUMNS = {
@@ -183,7 +176,7 @@ REGION_RATE_COLUMNS = {
 
 
 @schema
-class TrialSplit(dj.Lookup):
+class TrialSplit(definitions.Checked, dj.Lookup):
     """Into which conditions trials are split: every combination of what is told apart."""
 
     definition = """
@@ -209,7 +202,7 @@ class TrialSplit(dj.Lookup):
 
 
 @schema
-class PsthDefinition(dj.Lookup):
+class PsthDefinition(definitions.Checked, dj.Lookup):
     """What a peri-stimulus time histogram is: event, bins, conditions, trials and units."""
 
     definition = """
@@ -225,6 +218,8 @@ class PsthDefinition(dj.Lookup):
     -> [nullable] ephys.UnitCriterion
     psth_description : varchar(128)  # what it shows; without criterion it is of all units
     """
+    ascending = (("psth_start", "psth_end"),)
+    positive = ("bin_width",)
     contents = rows.lookup(
         "psth_definition, trial_event, psth_start, psth_end, bin_width, trial_split, trial_mask, "
         "criterion, psth_description",
@@ -444,7 +439,7 @@ def _pack(
 
 
 @schema
-class ResponseDefinition(dj.Lookup):
+class ResponseDefinition(definitions.Checked, dj.Lookup):
     """What a response is: a window, a baseline to compare it with, trials and units.
 
     The baseline is as long as the window: rates over unequal times differ by chance more often to
@@ -577,7 +572,7 @@ RESPONSE_COLUMNS = {
 
 
 @schema
-class InclusionRule(dj.Lookup):
+class InclusionRule(definitions.Checked, dj.Lookup):
     """Thresholds of `views.fetch_inclusion_chain`: which regions have enough units."""
 
     definition = """

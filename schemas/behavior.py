@@ -8,7 +8,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import imported, rows, session  # noqa: F401  (session: foreign keys)
+from schemas import definitions, imported, rows, session  # noqa: F401  (session: foreign keys)
 from schemas.maths import behavior as maths
 from schemas.maths import psychometric, training
 from schemas.sources import data
@@ -101,7 +101,7 @@ def _extra(extra: pd.DataFrame) -> list[dict[str, Any]] | None:
 
 
 @schema
-class ReactionTimeDefinition(dj.Lookup):
+class ReactionTimeDefinition(definitions.Checked, dj.Lookup):
     """What is called a reaction time; bounds flag trials, they remove none."""
 
     definition = """
@@ -114,6 +114,7 @@ class ReactionTimeDefinition(dj.Lookup):
     rt_longest = null  : float64       # (s) a longer one is too slow
     rt_description     : varchar(128)  # where the definition is used
     """
+    ascending = (("rt_shortest", "rt_longest"),)
     contents = rows.lookup(
         "rt_definition, rt_start_event, rt_end_event, rt_shortest, rt_longest, rt_description",
         (
@@ -244,7 +245,7 @@ def _reaction_rows(trial: np.ndarray, reaction: dict[str, np.ndarray]) -> pd.Dat
 
 
 @schema
-class TrialMaskDefinition(dj.Lookup):
+class TrialMaskDefinition(definitions.Checked, dj.Lookup):
     """Which trials are left out of an analysis: rules to be named, so that they can be compared."""
 
     definition = """
@@ -261,6 +262,7 @@ class TrialMaskDefinition(dj.Lookup):
     truncation_min_performance = null : float64       # (fraction) easy ones must do better
     mask_description                  : varchar(255)  # where the rule is used
     """
+    ascending = (("shortest_trial", "longest_trial"),)
     contents = rows.lookup(
         "trial_mask, rt_definition, drops_incomplete, drops_unbiased, drops_no_go, "
         "shortest_trial, longest_trial, truncation_min_trials, truncation_min_performance, "
@@ -345,7 +347,7 @@ class Performance(dj.Computed):
 
 
 @schema
-class PsychometricDefinition(dj.Lookup):
+class PsychometricDefinition(definitions.Checked, dj.Lookup):
     """How a psychometric curve is fitted: where searches start, and what bounds hold them."""
 
     definition = """
@@ -365,6 +367,8 @@ class PsychometricDefinition(dj.Lookup):
     ci_level                : float64       # (fraction) confidence of the intervals
     psychometric_use        : varchar(128)  # what the fit is used for
     """
+    ascending = (("bias_min", "bias_max"), ("threshold_min", "threshold_max"))
+    positive = ("n_fits", "ci_level")
     contents = rows.lookup(
         "psychometric_definition, bias_start, threshold_start, lapse_start, bias_min, bias_max, "
         "threshold_min, threshold_max, lapse_max, n_fits, fit_seed, ci_level, psychometric_use",
@@ -437,7 +441,7 @@ class Psychometric(dj.Computed):
 
 
 @schema
-class TrainingCriterion(dj.Lookup):
+class TrainingCriterion(definitions.Checked, dj.Lookup):
     """What a trained mouse must do, by IBL's protocol for the training of mice."""
 
     definition = """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, imported, probe, rows, session, storage  # noqa: F401  (atlas: foreign keys)
-from schemas.errors import InconsistentData, MissingDataset
+from schemas import atlas, definitions, imported, probe, rows, session, storage  # noqa: F401  (atlas: foreign keys)
+from schemas.errors import DefinitionError, InconsistentData, MissingDataset
 from schemas.maths import ephys as maths
 from schemas.maths import metrics
 from schemas.sources import data
@@ -330,20 +331,30 @@ def spike_times(units: dj.expression.QueryExpression) -> pd.Series:
     return trains.rename("time")
 
 
+NUMBERS = tuple(re.findall(r"^ *(\w+) = null +: (?:float|int)", Cluster.definition, re.M))
+"""Columns of a unit that a criterion may test."""
+
+METRICS = NUMBERS[NUMBERS.index("spike_count") :]
+"""Those that a sort is released with, or lacks."""
+
+RULE = ("refractory_metric", "min_refractory", "max_noise_cutoff", "min_amplitude")
+
+
 @schema
-class UnitCriterion(dj.Lookup):
-    """What makes a unit good: all three of refractory period, noise cut-off and amplitude."""
+class UnitCriterion(definitions.Checked, dj.Lookup):
+    """What makes a unit good: tests of refractory period, noise and amplitude, and bounds."""
 
     definition = """
     # one row per definition of a good unit
-    criterion             : varchar(32)   # name of the definition
+    criterion                : varchar(32)   # name of the definition
     ---
-    refractory_metric     : varchar(32)   # column of SpikeSorting.Cluster that is tested
-    min_refractory        : float64       # (metric) pass if at least this
-    max_noise_cutoff      : float64       # (sd) pass if below this
-    min_amplitude         : float64       # (V) pass if the median amplitude is above this
-    criterion_description : varchar(128)  # where the definition is used
+    refractory_metric = null : varchar(32)   # column of SpikeSorting.Cluster; null: no such test
+    min_refractory = null    : float64       # (metric) pass if at least this
+    max_noise_cutoff = null  : float64       # (sd) pass if below this; null: no such test
+    min_amplitude = null     : float64       # (V) pass if the median is above; null: no such test
+    criterion_description    : varchar(128)  # where the definition is used
     """
+    names: ClassVar = {"refractory_metric": NUMBERS}
     contents = rows.lookup(
         "criterion, refractory_metric, min_refractory, max_noise_cutoff, min_amplitude, "
         "criterion_description",
@@ -351,6 +362,60 @@ class UnitCriterion(dj.Lookup):
         ("ibl_2022_10", "sliding_rp_viol", 1.0, 5.0, 50e-6, "labels from 2022-10-04 to 2024"),
         ("ibl_2024", "max_confidence", 90.0, 5.0, 50e-6, "metrics since 2024"),
     )
+
+    class Bound(definitions.Checked, dj.Part):
+        """A metric of a good unit lies within bounds; a unit without the metric is not good."""
+
+        definition = """
+        # one row per criterion and metric
+        -> master
+        metric          : varchar(32)  # column of SpikeSorting.Cluster
+        ---
+        least = null    : float64      # (metric) least value that passes
+        greatest = null : float64      # (metric) greatest value that passes
+        """
+        names: ClassVar = {"metric": NUMBERS}
+
+        def refuse_wrong(self, row: Mapping[str, Any]) -> None:
+            """Refuse a bound that bounds nothing, or comes after units were labelled."""
+            super().refuse_wrong(row)
+            where = f"bound on {row['metric']} of the criterion {row['criterion']!r}"
+            least, greatest = (row.get(name) for name in ("least", "greatest"))
+            if least is None and greatest is None:
+                raise DefinitionError("it has neither a least nor a greatest value.", where)
+            if None not in (least, greatest) and least > greatest:
+                raise DefinitionError(f"least, {least!r}, is above greatest, {greatest!r}.", where)
+            if GoodUnits & {"criterion": row["criterion"]}:
+                remedy = "Give the new criterion a name of its own."
+                raise DefinitionError("it has labelled units already.", where, remedy)
+
+    @classmethod
+    def add(
+        cls,
+        criterion: str,
+        description: str,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+        **tests: Any,
+    ) -> None:
+        """Add a criterion with its bounds in one transaction, so that no worker sees a part.
+
+        Parameters
+        ----------
+        criterion, description : str
+            Name, and where it is used.
+        bounds : mapping of str to (least, greatest), optional
+            By metric, in its unit; both values pass, None is no bound.
+        **tests
+            Other columns of the table: default none of the three tests.
+        """
+        parts = [
+            {"criterion": criterion, "metric": metric, "least": least, "greatest": greatest}
+            for metric, (least, greatest) in (bounds or {}).items()
+        ]
+        with cls().connection.transaction:
+            row = {"criterion": criterion, "criterion_description": description, **tests}
+            rows.insert1(cls(), row)
+            rows.insert(cls.Bound(), parts)
 
 
 @schema
@@ -363,13 +428,13 @@ class GoodUnits(dj.Computed):
     -> UnitCriterion
     ---
     n_units         : int32         # number of units
-    n_good          : int32         # number of units that pass all three tests
+    n_good          : int32         # number of units that pass all tests
     n_undecided     : int32         # number of units that pass what could be tested, not all
     missing_metrics : varchar(128)  # metrics that the sort lacks, comma-separated, or empty
     """
 
     class Unit(dj.Part):
-        """A unit's three tests kept apart: NaN fails, a metric that the sort lacks gives null."""
+        """A unit's tests kept apart: NaN fails; no test, or a metric that is missing, is null."""
 
         definition = """
         # one row per cluster of a sort and criterion
@@ -379,32 +444,35 @@ class GoodUnits(dj.Computed):
         refractory_pass = null : bool     # passes the refractory test
         noise_pass = null      : bool     # passes the noise cut-off
         amplitude_pass = null  : bool     # passes the median amplitude
-        unit_label = null      : float64  # (fraction) of the three tests passed
-        is_good = null         : bool     # passes all three
+        bounds_pass = null     : bool     # within every bound
+        unit_label = null      : float64  # (fraction) of the tests passed
+        is_good = null         : bool     # passes all tests
         """
 
+    @property
+    def key_source(self) -> dj.expression.QueryExpression:
+        """Return every sort with every criterion that tests anything."""
+        tests = [f"{name} IS NOT NULL" for name in RULE[1:]]
+        return SpikeSorting.proj() * (UnitCriterion & [*tests, UnitCriterion.Bound.proj()]).proj()
+
     def make(self, key: dict[str, Any]) -> None:
-        """Compare the released metrics with the thresholds."""
+        """Compare the released metrics with the thresholds and bounds."""
         rule = (UnitCriterion & key).fetch1()
+        bounds = (UnitCriterion.Bound & key).to_dicts()
+        bounds = {row["metric"]: (row["least"], row["greatest"]) for row in bounds}
         there = (SpikeSorting & key).fetch1("released_metrics")
-        names = [rule["refractory_metric"], "noise_cutoff", "amp_median"]
-        missing = [name for name in names if name not in there]
+        tested = zip(RULE[1:], (rule[RULE[0]], "noise_cutoff", "amp_median"), strict=True)
+        names = [metric for threshold, metric in tested if rule[threshold] is not None]
+        names = list(dict.fromkeys([*names, *bounds]))
+        missing = [name for name in names if name in METRICS and name not in there]
         units = rows.frame(SpikeSorting.Cluster & key, columns=["cluster_id", *names])
         released = {n: None if n in missing else units[n].to_numpy(float) for n in names}
-        passes = _judge(released, rule, len(units))
+        passes = maths.compute_passes(released, len(units), *map(rule.get, RULE), bounds=bounds)
         good = passes["is_good"]
         counts = {"n_good": int(np.nansum(good)), "n_undecided": int(np.isnan(good).sum())}
         summary = {"n_units": len(units), **counts, "missing_metrics": ",".join(missing)}
         rows.insert1(self, {**key, **summary})
         rows.insert(self.Unit(), _pass_rows(units.cluster_id, passes), key)
-
-
-def _judge(
-    unit_metrics: Mapping[str, np.ndarray | None], rule: dict[str, Any], n_units: int
-) -> dict[str, np.ndarray]:
-    """Compare metrics with the thresholds of a row of `UnitCriterion`."""
-    thresholds = [rule[n] for n in ("min_refractory", "max_noise_cutoff", "min_amplitude")]
-    return maths.compute_passes(unit_metrics, n_units, rule["refractory_metric"], *thresholds)
 
 
 def _pass_rows(cluster_id: pd.Series, passes: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -418,7 +486,7 @@ UNCHANGED = (10.0, 0.0015, 0.0001, 10, 50, 4.0, 100, 10.0, 90.0)
 
 
 @schema
-class MetricsDefinition(dj.Lookup):
+class MetricsDefinition(definitions.Checked, dj.Lookup):
     """How unit metrics are computed from spikes, and the criterion that labels them."""
 
     definition = """
@@ -441,6 +509,8 @@ class MetricsDefinition(dj.Lookup):
     sliding_sampling      : float64       # (Hz) rate to which spike times are cut down
     sliding_start = null  : float64       # (s) periods up to this are not judged
     """
+    names: ClassVar = metrics.METHODS
+    positive = ("presence_bin", "refractory_period", "missed_spikes_per_bin", "sliding_sampling")
     contents = rows.lookup(
         "metrics_definition, criterion, presence_bin, refractory_period, duplicate_interval, "
         "missed_spikes_per_bin, missed_min_bins, missed_smoothing, noise_edges, "
@@ -517,7 +587,7 @@ class UnitMetrics(dj.Computed):
         cluster_id, counts = units.T
         spikes = columns["time"], columns["amplitude"], columns["depth"]
         found = metrics.compute_unit_metrics(*spikes, counts, parameters)
-        passes = _judge(found, rule, len(units))
+        passes = maths.compute_passes(found, len(units), *map(rule.get, RULE))
         table = pd.DataFrame({**found, **metrics.compute_label(passes)}).add_prefix("computed_")
         return (table.assign(cluster_id=cluster_id),)
 

@@ -11,6 +11,7 @@ BwmError
 │   ├── MissingDataset     a dataset is not there
 │   ├── DamagedFile        a file cannot be read, or is not the file that was listed
 │   └── InconsistentData   files can be read but contradict themselves or each other
+├── DefinitionError        a row of a definition table names or bounds nothing that exists
 └── QueryError             a question names something that does not exist
 """
 
@@ -78,6 +79,10 @@ class DamagedFile(SourceError):
 
 class InconsistentData(SourceError):
     """Files can be read but contradict themselves or each other."""
+
+
+class DefinitionError(BwmError):
+    """A row of a definition table names or bounds nothing that exists."""
 
 
 class QueryError(BwmError):

@@ -100,12 +100,18 @@ def insert(
         Passed to `datajoint.Table.insert`, e.g. `skip_duplicates`.
     """
     table = table() if isinstance(table, type) else table
+    if bulk.has_own_insert(table):  # it sees the rows before they are cleaned
+        given = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+        table.insert([{**(key or {}), **row} for row in given], **options)
+        return
     columns = _columns(rows)
     n_rows = len(next(iter(columns.values()), ()))
     if not n_rows:
         return
     columns = {name: [value] * n_rows for name, value in clean(key or {}).items()} | columns
-    kinds = {n: _kind(str(a.original_type or a.type)) for n, a in table.heading.attributes.items()}
+    kinds = {
+        n: kind_of(str(a.original_type or a.type)) for n, a in table.heading.attributes.items()
+    }
     columns = {name: _cast(name, values, kinds.get(name)) for name, values in columns.items()}
     as_text = not options and bulk.takes(table, columns)
     for chunk in _chunks(columns, n_rows):
@@ -152,7 +158,7 @@ def _cast(name: str, values: list[Any], kind: str | None) -> list[Any]:
     return values
 
 
-def _kind(sql_type: str) -> str:
+def kind_of(sql_type: str) -> str:
     """Say what values a column of either server takes: int, bool, float or another."""
     kind = sql_type.lower()
     if kind.startswith("bool") or kind == "tinyint(1)":
@@ -223,7 +229,7 @@ def frame(
 
 def _typed(values: tuple[Any, ...], sql_type: str) -> Any:
     """Give a fetched column the type that its attribute has, the same from both servers."""
-    kind = _kind(sql_type) if sql_type != COMPUTED else _kind_of_computed(values)
+    kind = kind_of(sql_type) if sql_type != COMPUTED else _kind_of_computed(values)
     if kind in ("bool", "int"):
         plain, nullable = (bool, "boolean") if kind == "bool" else (np.int64, "Int64")
         if None not in values:

@@ -8,7 +8,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import behavior, imported, rows, session, storage  # noqa: F401  (session: foreign keys)
+from schemas import behavior, definitions, imported, rows, session, storage  # noqa: F401  (session: foreign keys)
 from schemas.maths import wheel as maths
 from schemas.sources import data
 
@@ -47,7 +47,7 @@ class Wheel(imported.ImportedFromFiles, dj.Imported):
 
 
 @schema
-class MovesDefinition(dj.Lookup):
+class MovesDefinition(definitions.Checked, dj.Lookup):
     """What is called a movement of the wheel, and a trial's first movement."""
 
     definition = """
@@ -68,6 +68,7 @@ class MovesDefinition(dj.Lookup):
     default_quiescence  : float64       # (s) quiescence of a trial that tells none
     moves_description   : varchar(128)  # where the definition is used
     """
+    positive = ("moves_rate", "moving_window", "smoothing_points", "smoothing_sd", "filter_corner")
     contents = rows.lookup(
         "moves_definition, moves_rate, moving_threshold, moving_window, onset_threshold, "
         "min_move_gap, min_move_duration, smoothing_points, smoothing_sd, "

@@ -14,6 +14,11 @@ import datajoint as dj
 from schemas.database import upstream
 
 
+def has_own_insert(table: Any) -> bool:
+    """Return whether a table checks its rows before DataJoint's insert gets them."""
+    return isinstance(table, dj.Table) and table.insert.__func__ is not dj.Table.insert
+
+
 def takes(table: Any, columns: dict[str, list[Any]]) -> bool:
     """Return whether these columns need nothing of DataJoint's: no codec, JSON, UUID or blob.
 

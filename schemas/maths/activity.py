@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy
 
@@ -121,6 +123,29 @@ def summarise_regions(rate: np.ndarray, region_id: np.ndarray) -> dict[str, np.n
     known = ~np.isnan(rate)
     regions, group = np.unique(region_id[known], return_inverse=True)
     return {"region_id": regions, **summarise_groups(rate[known], group, len(regions))}
+
+
+def summarise_mappings(
+    rate: np.ndarray, region_id: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Summarise rates by region in every mapping.
+
+    Parameters
+    ----------
+    rate : (U,) float array
+        As in `summarise_regions`.
+    region_id : mapping of str to (U,) int array
+        Region of each unit by the name of a mapping.
+
+    Returns
+    -------
+    dict
+        What `summarise_regions` returns of each mapping, one after the other; and `mapping`.
+    """
+    found = [summarise_regions(rate, regions) for regions in region_id.values()]
+    n_regions = [len(summary["region_id"]) for summary in found]
+    columns = {name: np.concatenate([summary[name] for summary in found]) for name in found[0]}
+    return {"mapping": np.repeat(list(region_id), n_regions), **columns}
 
 
 def compute_responses(

@@ -12,49 +12,67 @@ LABEL_CRITERIA = ("refractory_pass", "noise_pass", "amplitude_pass")
 def compute_passes(
     metrics: Mapping[str, np.ndarray | None],
     n_units: int,
-    refractory_metric: str,
-    min_refractory: float,
-    max_noise_cutoff: float,
-    min_amplitude: float,
+    refractory_metric: str | None,
+    min_refractory: float | None,
+    max_noise_cutoff: float | None,
+    min_amplitude: float | None,
+    *,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Compare unit metrics with the thresholds of a criterion.
+    """Compare unit metrics with the tests of a criterion.
 
     The three parts of the IBL's label: refractory period (metric >= minimum), noise cut-off
-    (< maximum), median amplitude (> minimum). NaN fails.
+    (< maximum), median amplitude (> minimum); and bounds, which pass themselves. NaN fails. A
+    threshold that is None is no test.
 
     Parameters
     ----------
     metrics : mapping of str to (n,) float array or None
-        `noise_cutoff`, `amp_median` (V) and the refractory metric; None where the sort lacks it.
+        The metrics that are tested, e.g. `noise_cutoff`, `amp_median` (V); None where the sort
+        lacks it.
     n_units : int
         Number of units n.
-    refractory_metric : str
+    refractory_metric : str or None
         `'max_confidence'` (%) or `'sliding_rp_viol'` (1 is a pass, despite its name).
-    min_refractory, max_noise_cutoff, min_amplitude : float
+    min_refractory, max_noise_cutoff, min_amplitude : float or None
         Thresholds, in the units of the metrics.
+    bounds : mapping of str to (least, greatest), optional
+        Bounds by metric, in its unit; None is no bound.
 
     Returns
     -------
     dict
-        Of (n,) float arrays, 1 pass, 0 fail, NaN unknown: `refractory_pass`, `noise_pass`,
-        `amplitude_pass`; `unit_label`, their mean; `is_good`, 1 when all pass, 0 when one fails.
+        (n,) float arrays, 1 pass, 0 fail, NaN unknown: the three, `bounds_pass`; `unit_label`, the
+        fraction of tests passed, each bound being one; `is_good`, whether all pass.
     """
     unknown = np.full(n_units, np.nan)
-    refractory, noise, amplitude = (
-        metrics[name] for name in (refractory_metric, "noise_cutoff", "amp_median")
-    )
-    passes = {
-        "refractory_pass": unknown if refractory is None else refractory >= min_refractory,
-        "noise_pass": unknown if noise is None else noise < max_noise_cutoff,
-        "amplitude_pass": unknown if amplitude is None else amplitude > min_amplitude,
-    }
-    passes = {name: passed.astype(float) for name, passed in passes.items()}
-    stacked = np.stack([passes[name] for name in LABEL_CRITERIA])
+    passes, made = {}, []
+    for name, metric, compare, threshold in (
+        ("refractory_pass", refractory_metric, np.greater_equal, min_refractory),
+        ("noise_pass", "noise_cutoff", np.less, max_noise_cutoff),
+        ("amplitude_pass", "amp_median", np.greater, min_amplitude),
+    ):
+        values = None if threshold is None else metrics[metric or ""]
+        passes[name] = unknown if values is None else compare(values, threshold).astype(float)  # type: ignore[arg-type]
+        if threshold is not None:
+            made.append(passes[name])
+    within = []
+    for metric, (low, high) in (bounds or {}).items():
+        least, greatest = -np.inf if low is None else low, np.inf if high is None else high
+        v = metrics[metric]
+        within.append(unknown if v is None else ((v >= least) & (v <= greatest)).astype(float))
+    stacked = np.stack([*made, *within])
     return {
         **passes,
-        "unit_label": stacked.sum(axis=0) / len(LABEL_CRITERIA),
-        "is_good": np.where((stacked == 0).any(axis=0), 0.0, stacked.prod(axis=0)),
+        "bounds_pass": _all(np.stack(within)) if within else unknown,
+        "unit_label": stacked.sum(axis=0) / len(stacked),
+        "is_good": _all(stacked),
     }
+
+
+def _all(passed: np.ndarray) -> np.ndarray:
+    """Whether all tests pass, by unit: 0 where one fails, NaN where one is unknown."""
+    return np.where((passed == 0).any(axis=0), 0.0, passed.prod(axis=0))
 
 
 def sort_by_cluster(cluster: np.ndarray, n_clusters: int) -> tuple[np.ndarray, np.ndarray]:

@@ -51,6 +51,12 @@ METRICS = (
     "n_spikes_below2",
 )
 
+METHODS = {
+    "noise_method": ("filled_bins", "last_change"),
+    "sliding_method": ("confidence", "counts"),
+}
+"""Values of the parameters that choose a method."""
+
 CONFIDENCE_METRICS = METRICS[14:]
 """What only the sliding test by confidence gives."""
 

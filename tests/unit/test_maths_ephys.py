@@ -118,7 +118,7 @@ def test_no_units(lacking):
     nothing = None if lacking else np.array([])
     metrics = dict.fromkeys(["max_confidence", "noise_cutoff", "amp_median"], nothing)
     found = compute_passes(metrics, 0, "max_confidence", 90, 5, 50e-6)
-    assert list(found) == [*LABEL_CRITERIA, "unit_label", "is_good"]
+    assert list(found) == [*LABEL_CRITERIA, "bounds_pass", "unit_label", "is_good"]
     assert all(column.shape == (0,) for column in found.values())
 
 

@@ -38,6 +38,7 @@ TABLE_ROOM = {
     "datajoint",
     "numpy",
     "pandas",
+    "schemas.definitions",
     "schemas.errors",
     "schemas.rows",
     "schemas.storage",
@@ -79,6 +80,7 @@ MAY_IMPORT = {
         "schemas.database.upstream",
         "schemas.sources",
     },
+    "schemas.definitions": {"datajoint", "pandas", "schemas.errors", "schemas.rows"},
     "schemas.imported": {"datajoint", "schemas.errors", "schemas.rows", "schemas.session"}
     | {"schemas.sources.base", "schemas.sources.records"},
     "schemas.maths": {"numpy", "scipy", "schemas.maths"},
