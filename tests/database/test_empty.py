@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from schemas import imported, rows
+from schemas import activity, imported, rows, session, views
 from schemas.sources.alf.domains import DOMAINS
+from schemas.views import pynapple
 from tests.support.alf import write
 from tests.support.databases import tables
 from tests.support.released import FILES, as_written, place
@@ -60,8 +61,10 @@ def filled(database, tmp_path):
     return database
 
 
+@pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
 def test_nothing_fails_and_rows_are_null(filled):
     assert [failure.error for failure in filled.populate()] == []
+    assert {name: state.pending for name, state in filled.status().items() if state.pending} == {}
     counts = {"wheel.Wheel": "n_samples", "ephys.Spikes": "n_spikes", "video.Licks": "n_licks"}
     for name, table in tables().items():
         if not issubclass(table, imported.ImportedFromFiles):
@@ -76,3 +79,22 @@ def test_nothing_fails_and_rows_are_null(filled):
             ]
             assert len(ends) == 2
             assert none[ends].isna().all(axis=None)
+    for eid in session.Session().to_arrays("eid"):
+        of_session = views.units() & {"eid": eid}
+        assert len(views.fetch_units(of_session)) == len(of_session)
+        for fetch in (
+            views.fetch_trials,
+            views.fetch_wheel,
+            views.fetch_psychometric_curve,
+            views.fetch_chronometric_curve,
+            pynapple.fetch_trials,
+            pynapple.fetch_wheel,
+        ):
+            fetch(eid)
+        assert len(views.fetch_clusters(of_session)) == len(of_session)
+        views.fetch_spikes(of_session)
+        for definition in activity.PsthDefinition().to_arrays("psth_definition"):
+            views.fetch_psth(of_session, definition)
+    views.fetch_inclusion_chain("ibl_2024")
+    views.fetch_metric_differences()
+    assert len(views.fetch_training_status("M1")) == 4
