@@ -11,6 +11,8 @@ from schemas import activity, ephys
 from schemas.maths import behavior, inclusion, metrics, wheel
 from schemas.maths.ephys import compute_passes
 from schemas.sources import alf, ontology
+from schemas.sources.alf.domains import DOMAINS
+from schemas.sources.alf.reading import checked
 
 RELEASED_NAMES = {
     "amp_std_dB": "amp_std_db",
@@ -127,3 +129,32 @@ def test_regions_of_real_sites_are_in_the_ontology(real):
     sites = pd.read_parquet(real / "channels_real_479.pqt")
     assert len(sites) == 183_876
     assert set(sites.atlas_id.abs()) <= ontology.region_ids()
+
+
+def test_real_values_are_within_their_domains(real):
+    units = pd.read_parquet(real / "clusters_real_220626.pqt")
+    metrics_410 = pd.read_parquet(real / "reference" / "ephys_120s_metrics_ibllib410.pqt")
+    spikes = np.load(real / "reference" / "ephys_120s_metrics_input.npz")
+    sites = pd.read_parquet(real / "channels_real_479.pqt")
+    sites = sites.rename(columns={"atlas_id": "region_id"}).assign(
+        **{f"{axis}_um": 1e6 * sites[axis] for axis in "xyz"}
+    )
+    names = [
+        n for n, column in units.items() if column.dtype.kind in "iuf" and n in DOMAINS["clusters"]
+    ]
+    n_checked = 0
+    for kind, columns in (
+        *(("clusters", {n: of_pid[n] for n in names}) for _, of_pid in units.groupby("pid")),
+        ("clusters", {n: c for n, c in metrics_410.items() if n in DOMAINS["clusters"]}),
+        ("spikes", {n: spikes[n] for n in spikes}),
+        ("channels", {n: c for n, c in sites.items() if n in DOMAINS["channels"]}),
+        *(("wheel", np.load(real / "reference" / f"{n}.npz")) for n in WHEELS),
+    ):
+        for name in columns:
+            if name in DOMAINS[kind]:
+                checked(columns[name], kind, name, real)
+                n_checked += len(columns[name])
+    assert n_checked > 2_000_000
+
+
+WHEELS = ("wheel_fpga_cm", "wheel_rotary_samples")
