@@ -129,12 +129,14 @@ def size(n_bytes: int, n_unknown: int = 0) -> str:
 
 
 def report(done: Report) -> None:
-    """Print what a registration did."""
+    """Print what a registration did, and what it left out."""
     shown = grid("registered", *(right(n) for n in ("new", "known", "updated")))
     for kind in done.new:
         counts = (done.new[kind], done.known[kind], done.updated[kind])
         shown.add_row(kind, *map(str, counts))
     out.print(shown)
+    for note in done.notes:
+        err.print(f"Note: {note}", markup=False)
 
 
 def results(done: Sequence[TableResult]) -> None:

@@ -20,7 +20,7 @@ from populate.registration.upsert import Report
 from schemas import probe, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
 from schemas.sources.base import Source
-from schemas.sources.names import is_dataset_path, is_probe_name, is_subject_name
+from schemas.sources.names import is_dataset_path, is_lab_name, is_probe_name, is_subject_name
 from schemas.sources.records import Found, InsertionRecord, Selection, SessionRecord
 
 BATCH_ROWS = 4_000
@@ -70,6 +70,7 @@ def register_source(
     report = Report()
     register_sessions(records, source.location, report, progress, total)
     report.problems[:0] = getattr(source, "problems", ())
+    report.notes[:0] = getattr(source, "notes", ())
     return report, found
 
 
@@ -159,7 +160,7 @@ class _State:
                 where,
                 "Letters, digits, '_', '-' and single dots are allowed.",
             )
-        if record.lab and not LAB_NAME.fullmatch(record.lab):
+        if record.lab and not is_lab_name(record.lab):
             return RegistrationError(
                 f"{record.lab!r} cannot name a lab.", where, "Letters, digits and '_' are allowed."
             )
@@ -216,9 +217,6 @@ class _State:
             facts = {"pid": new.pid, "probe_model": new.model, "probe_serial": new.serial}
             held = self.insertions.setdefault(place, {})
             held.update({name: value for name, value in facts.items() if value})
-
-
-LAB_NAME = re.compile(r"\w+")
 
 
 NO_TEXT = re.compile("[\0\ud800-\udfff]")

@@ -43,12 +43,16 @@ TABLES = (
 
 @dataclass
 class Report:
-    """What a registration did: new, known and updated rows by kind, and what was refused."""
+    """What a registration did: new, known and updated rows by kind, and what was refused.
+
+    `notes` name what is not read, which is no error.
+    """
 
     new: dict[str, int] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
     updated: dict[str, int] = field(default_factory=dict)
     problems: list[BwmError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def count(self, kind: str, *, new: int = 0, known: int = 0, updated: int = 0) -> None:
         """Add to the counts of a kind."""

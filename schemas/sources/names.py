@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 PROBE_FOLDER = r"probe[\w.-]+"
@@ -12,6 +13,11 @@ PROBE_FOLDER = r"probe[\w.-]+"
 def is_subject_name(text: str) -> bool:
     """Whether a text can name a subject: letters, digits, `_`, `-` and single dots, 64 at most."""
     return bool(re.fullmatch(r"[\w-][\w.-]{0,63}", text)) and ".." not in text
+
+
+def is_lab_name(text: str) -> bool:
+    """Whether a text can name a laboratory: letters, digits and `_`."""
+    return bool(re.fullmatch(r"\w+", text))
 
 
 def is_probe_name(text: str) -> bool:
@@ -32,3 +38,9 @@ def is_dataset_path(text: str) -> bool:
         and not set(text) & set("\\:")
         and all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in parts)
     )
+
+
+def bounded(texts: Sequence[str], most: int = 10) -> list[str]:
+    """Return the first texts, and how many more there are."""
+    more = len(texts) - most
+    return [*texts[:most], f"and {more} more"] if more > 0 else list(texts)

@@ -6,7 +6,6 @@ import re
 import uuid
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -19,18 +18,18 @@ from schemas.sources.one_api import OneSource, session_id
 from schemas.sources.one_api.tables import _flags
 from schemas.sources.records import InsertionRecord
 from schemas.sources.registry import open_source
+from tests.support.one_folder import (
+    DAY,
+    EIDS,
+    WHEEL,
+    dataset_rows,
+    session_row,
+    tables,
+    write,
+    write_tree,
+)
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "ONE"
-EIDS = [str(uuid.uuid4()) for _ in range(3)]
-DAY = datetime.date(2021, 6, 24)
-WHEEL = ("alf/_ibl_wheel.position.npy", "alf/_ibl_wheel.timestamps.npy")
-
-
-def write(folder, *paths, value=0.0):
-    for path in paths:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        # Steps of one count of the encoder, in radians.
-        np.save(folder / path, value + 2 * np.pi / 4096 * np.arange(3))
 
 
 def snapshot(folder):
@@ -44,50 +43,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Two mice, one of them in a lab, and files of many kinds."""
-    folder = tmp_path / "mes données" / "ONE"
-    write(folder / "somelab/Subjects/NYU-47/2021-06-24/003", *WHEEL)
-    write(
-        folder / "somelab/Subjects/NYU-47/2021-06-24/003",
-        "alf/probe01/pykilosort/spikes.times.npy",
-        "alf/probe01/pykilosort/#2024-05-06#/spikes.times.npy",
-        "alf/probe00a/electrodeSites.mlapdv.npy",
-        "raw_ephys_data/probe01/_spikeglx_ephysData_g0_t0.imec1.ap.cbin.npy",
-        "alf/notes.npy",
-    )
-    write(folder / "somelab/Subjects/NYU-47/2021-06-24/001", *WHEEL, value=1.0)
-    write(folder / "ALK01/2020-01-02/012", *WHEEL, value=2.0)
-    return folder
-
-
-def tables(folder, sessions, datasets, insertions=None, **columns):
-    """Save cache tables as ONE does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    meta = {"date_created": "2024-01-01 00:00", "origin": "test"}
-    names = ["id", "lab", "subject", "date", "number", "task_protocol", "projects"]
-    table = pd.DataFrame(sessions, columns=names).astype({"number": np.uint16})
-    parquet.save(folder / "sessions.pqt", table.set_index("id"), meta)
-    table = pd.DataFrame(datasets, columns=["eid", "id", "rel_path", "hash", "qc"])
-    outcomes = ["NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL"]
-    table = table.assign(
-        file_size=pd.array([None] * len(table), dtype="UInt64"),
-        exists=True,
-        qc=pd.Categorical(table["qc"], categories=outcomes, ordered=True),
-    ).assign(**columns)
-    parquet.save(folder / "datasets.pqt", table.set_index(["eid", "id"]).sort_index(), meta)
-    if insertions is not None:
-        table = insertions.set_index(["eid", "id"])
-        parquet.save(folder / "insertions.pqt", table, meta)
-
-
-def session_row(
-    eid=EIDS[0], lab="lab", subject="NYU-47", day=DAY, number=3, protocol="", project=""
-):
-    return (eid, lab, subject, day, number, protocol, project)
-
-
-def dataset_rows(*paths, eid=EIDS[0], md5="", qc="NOT_SET"):
-    return [(eid, str(uuid.uuid4()), path, md5, qc) for path in paths]
+    return write_tree(tmp_path / "mes données" / "ONE")
 
 
 # --- bare trees ---------------------------------------------------------------------------------
@@ -471,7 +427,7 @@ def drop(path):
     )
 
 
-@pytest.mark.parametrize("damage", [cut, plain, drop, lambda path: path.write_text("no table")])
+@pytest.mark.parametrize("damage", [cut, drop, lambda path: path.write_text("no table")])
 @pytest.mark.parametrize("table", ["sessions", "datasets", "insertions"])
 def test_tables_that_cannot_be_read_are_named_with_a_remedy(tmp_path, home, damage, table):
     insertions = pd.DataFrame({"eid": EIDS[:1], "id": EIDS[1:2], "name": ["probe00"]})
@@ -481,10 +437,11 @@ def test_tables_that_cannot_be_read_are_named_with_a_remedy(tmp_path, home, dama
         OneSource(tmp_path / "ONE", home).sessions()
 
 
-def test_ids_that_one_cannot_read_are_damage(tmp_path, home):
-    tables(tmp_path / "ONE", [session_row(), session_row(eid="not-an-id")], [])
-    with pytest.raises(SourceError, match=r"sessions\.pqt: .*badly formed.*Download the tables"):
-        OneSource(tmp_path / "ONE", home).sessions()
+def test_an_id_that_is_no_uuid_refuses_its_session_alone(tmp_path, home):
+    tables(tmp_path / "ONE", [session_row(), session_row(eid="not-an-id", number=4)], [])
+    source = OneSource(tmp_path / "ONE", home)
+    assert [s.eid for s in source.sessions()] == [EIDS[0]]
+    assert "Its id is no UUID" in str(source.problems[0])
 
 
 @pytest.mark.parametrize("table", ["sessions", "datasets"])

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from schemas.sources.one_api.tables import Tables, empty_tables
+from schemas.sources.one_api.tables import TABLES, Tables, empty_tables
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://www.internationalbrainlab.com/bwm-datajoint")
 """Namespace of the ids of sessions that have none (version 5 UUIDs)."""
@@ -23,6 +23,8 @@ Known = Mapping[tuple[str, date, int], str]
 """Ids of sessions by subject, date and number."""
 
 _TREES = ("*/????-??-??/*", "*/Subjects/*/????-??-??/*")
+_DAY = re.compile("....-..-..")
+_UNREADABLE = "this account may not read it"
 
 
 def session_id(lab: str | None, subject: str, day: date, number: int) -> str:
@@ -41,6 +43,60 @@ def session_folders(folder: Path) -> Iterator[Path]:
         for path in sorted(folder.glob(tree)):
             if re.fullmatch(r"\d{1,3}", path.name) and path.is_dir():
                 yield path
+
+
+def is_source(folder: Path) -> bool:
+    """Whether a folder has cache tables of ONE, or sessions."""
+    tables = any((folder / f"{name}.pqt").is_file() for name in TABLES)
+    return tables or next(session_folders(folder), None) is not None
+
+
+def skipped_folders(folder: Path) -> list[tuple[Path, str]]:
+    """Return the folders of a tree in which no session is found, each with the reason."""
+    sessions = set(session_folders(folder))
+    days = {session.parent for session in sessions}
+    mice = {day.parent for day in days}
+    above = {path for mouse in mice for path in mouse.parents if path.is_relative_to(folder)}
+    kept = sessions | days | mice | above
+    found = []
+    for parent in sorted(days | mice | above):
+        for path in sorted(parent.iterdir()):
+            if path in kept or path.name.startswith(".") or not path.is_dir():
+                continue
+            if not os.access(path, os.R_OK | os.X_OK):
+                why = _UNREADABLE
+            elif parent in days:
+                why = "its name is not a session number of one to three digits"
+            elif parent in mice and not _DAY.fullmatch(path.name):
+                why = "its name is not a date yyyy-mm-dd"
+            elif is_source(path):
+                why = "it is a folder of ONE by itself; register it, too"
+            else:
+                why = "no folder of a session is found in it"
+            found.append((path, why))
+    return found + list(_not_walked(sessions))
+
+
+def _not_walked(sessions: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Find the folders in sessions that `os.walk` passes over: a link may lead in a circle."""
+    for session in sorted(sessions):
+        for parent, folders, _ in os.walk(session):
+            for path in (Path(parent, name) for name in sorted(folders)):
+                if path.is_symlink():
+                    yield path, "it is a link to a folder"
+                elif not os.access(path, os.R_OK | os.X_OK):
+                    yield path, _UNREADABLE
+
+
+def unlisted_sessions(folder: Path, sessions: pd.DataFrame) -> list[tuple[Path, str]]:
+    """Return the folders of sessions that cache tables do not list."""
+    rows = zip(sessions["subject"], sessions["date"], sessions["number"], strict=True)
+    listed = {(subject, str(day), number) for subject, day, number in rows}
+    return [
+        (path, "sessions.pqt does not list it")
+        for path in session_folders(folder)
+        if (path.parts[-3], path.parts[-2], int(path.name)) not in listed
+    ]
 
 
 def list_tree(folder: Path, known: Known) -> Tables:

@@ -1,6 +1,6 @@
 """A folder of ONE: cache tables with the files that they list, or a bare tree of files.
 
-ONE opens the folder in its local mode: no login, no network. Nothing is written into the folder.
+No login, no network. Nothing is written into the folder.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from schemas.errors import MissingDataset, SourceError
 from schemas.sources import alf
-from schemas.sources.names import is_dataset_path
-from schemas.sources.one_api.bare import Known, list_tree, session_folders
+from schemas.sources.names import bounded, is_dataset_path, is_lab_name, is_subject_name
+from schemas.sources.one_api.bare import (
+    Known,
+    is_source,
+    list_tree,
+    skipped_folders,
+    unlisted_sessions,
+)
 from schemas.sources.one_api.loads import AlfLoader
 from schemas.sources.one_api.records import session_records
 from schemas.sources.one_api.selection import select
 from schemas.sources.one_api.tables import (
     Tables,
-    explained,
     has_tables,
-    quiet,
     read_tables,
     write_tables,
 )
@@ -39,7 +39,8 @@ class OneSource(AlfLoader):
     Parameters
     ----------
     folder : str or Path
-        Folder with cache tables, or a tree `[lab/Subjects/]subject/yyyy-mm-dd/nnn`.
+        Folder with cache tables, or a tree `[lab/Subjects/]subject/yyyy-mm-dd/nnn`; or the folder
+        above one such folder.
     home : str or Path
         Folder of this project.
     known : mapping, optional
@@ -48,26 +49,26 @@ class OneSource(AlfLoader):
     Raises
     ------
     SourceError
-        The folder is missing, has neither tables nor sessions, or has unreadable tables.
+        The folder is missing, has neither tables nor sessions, or has unreadable tables; or
+        several folders below it have them.
     """
 
     def __init__(self, folder: str | Path, home: str | Path, known: Known | None = None) -> None:
         # Links are kept: a folder keeps its name when the disk behind the link changes.
-        self._folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
+        given = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
+        if not given.is_dir():
+            raise SourceError("There is no such folder.", given, "Check its name.")
+        self._folder = given if is_source(given) else _host_folder(given)
+        self._taken = [] if self._folder == given else [f"{self._folder} was taken."]
         self._known = known or {}
         self.problems: list[SourceError] = []
-        if not self._folder.is_dir():
-            raise SourceError("There is no such folder.", self._folder, "Check its name.")
+        self.notes: list[str] = []
         self._has_tables = has_tables(self._folder)
         self._tables = self._folder
         if not self._has_tables:
-            if next(session_folders(self._folder), None) is None:
-                what = "It has neither cache tables of ONE nor sessions."
-                remedy = "Give the folder that holds sessions.pqt, or the folders of labs or mice."
-                raise SourceError(what, self._folder, remedy)
             digest = hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
             self._tables = Path(home).expanduser() / "tables" / digest
-        self._one: Any = None
+        self._places: dict[str, Path] = {}
 
     @property
     def location(self) -> str:
@@ -82,9 +83,13 @@ class OneSource(AlfLoader):
         self, eids: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
     ) -> list[SessionRecord]:
         """List sessions; see `schemas.sources.base.Source.sessions`."""
-        records, self.problems = session_records(
-            self._list(), self._folder, from_alyx=self._has_tables
-        )
+        tables = self._list()
+        records, self.problems = session_records(tables, self._folder, from_alyx=self._has_tables)
+        if self._has_tables:
+            left_out = unlisted_sessions(self._folder, tables["sessions"])
+        else:
+            left_out = skipped_folders(self._folder)
+        self.notes = self._taken + bounded([f"{path} is skipped: {why}." for path, why in left_out])
         if eids is not None:
             records = self._chosen(records, eids)
         if progress:
@@ -124,11 +129,12 @@ class OneSource(AlfLoader):
 
     def _list(self) -> Tables:
         """List sessions, datasets and insertions, from the tables or from the tree."""
-        self._one = None
         if self._has_tables:
-            return read_tables(self._folder)
-        tables = list_tree(self._folder, self._known)
-        write_tables(tables, self._tables, str(self._folder), ("sessions", "datasets"))
+            tables = read_tables(self._folder)
+        else:
+            tables = list_tree(self._folder, self._known)
+            write_tables(tables, self._tables, str(self._folder), ("sessions", "datasets"))
+        self._places = _places(tables, self._folder)
         return tables
 
     @contextlib.contextmanager
@@ -148,40 +154,43 @@ class OneSource(AlfLoader):
         return folder / path
 
     def _session_folder(self, eid: str) -> Path:
-        from one.converters import session_record2path
-
-        session = self._details(eid)
-        if session is None and not self._has_tables:
+        if not self._places and (self._tables / "sessions.pqt").is_file():
+            self._places = _places(read_tables(self._tables, ("sessions",)), self._folder)
+        if eid not in self._places and not self._has_tables:
             # The tree may have new sessions since another process wrote its tables.
             self._list()
-            session = self._details(eid)
-        if session is None:
+        if eid not in self._places:
             remedy = "Register the folder again, or open the one that the session came from."
             raise MissingDataset(f"Session {eid} is not there any more.", self._folder, remedy)
-        return Path(session_record2path(session, self._folder))
+        return self._places[eid]
 
-    def _details(self, eid: str) -> dict[str, Any] | None:
-        """Ask ONE for a session by `get_details`, because `eid2path` refuses version 5 UUIDs."""
-        from one.alf.exceptions import ALFObjectNotFound
 
-        try:
-            known = self._open().get_details(uuid.UUID(eid))
-        except ALFObjectNotFound:
-            return None
-        return {
-            "lab": known["lab"] if isinstance(known["lab"], str) else "",
-            "subject": known["subject"],
-            "date": pd.Timestamp(known["date"]).date(),
-            "number": int(known["number"]),
-        }
+def _host_folder(folder: Path) -> Path:
+    """Return the one folder of ONE below a folder: ONE has a folder for each server."""
+    if (folder / "Subjects").is_dir():
+        raise SourceError("It is the folder of a laboratory.", folder, "Give the folder above it.")
+    try:
+        found = [path for path in sorted(folder.iterdir()) if path.is_dir() and is_source(path)]
+    except OSError as error:
+        what = f"It cannot be read ({error.strerror})."
+        raise SourceError(what, folder, "Check the rights of this account.") from None
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(bounded([path.name for path in found]))
+        raise SourceError(f"It holds several folders of ONE: {names}.", folder, "Give one of them.")
+    what = "It has neither cache tables of ONE nor sessions, and neither has a folder below it."
+    remedy = "Give the folder that holds sessions.pqt, or the folders of labs or mice."
+    raise SourceError(what, folder, remedy)
 
-    def _open(self) -> Any:
-        """Open ONE on first use: an own instance, because ONE's shared one has another folder."""
-        if self._one is None:
-            if not (self._has_tables or (self._tables / "sessions.pqt").is_file()):
-                self._list()
-            from one.api import One
 
-            with quiet(), explained(self._tables):
-                self._one = One(cache_dir=self._folder, tables_dir=self._tables, mode="local")
-        return self._one
+def _places(tables: Tables, folder: Path) -> dict[str, Path]:
+    """Return the folders of sessions by eid, without those that are refused for their names."""
+    names = ["eid", "lab", "subject", "date", "number"]
+    sessions = tables["sessions"].dropna(subset=["subject", "date", "number"])
+    places = {}
+    for eid, lab, subject, day, number in sessions[names].itertuples(index=False):
+        if is_subject_name(str(subject)):
+            above = (lab, "Subjects") if isinstance(lab, str) and is_lab_name(lab) else ()
+            places[eid] = folder.joinpath(*above, subject, str(day), f"{int(number):03d}")
+    return places

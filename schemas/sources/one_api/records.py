@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ import pandas as pd
 from schemas.errors import SourceError
 from schemas.sources import alf
 from schemas.sources.alf.domains import INSERTIONS
-from schemas.sources.names import is_dataset_path, is_probe_name, is_subject_name
+from schemas.sources.names import is_dataset_path, is_lab_name, is_probe_name, is_subject_name
 from schemas.sources.one_api.tables import Tables
 from schemas.sources.ontology import region_ids
 from schemas.sources.records import (
@@ -104,7 +103,7 @@ def _session_problem(row: dict[str, Any], folder: Path) -> SourceError | None:
     if not isinstance(subject, str) or not is_subject_name(subject):
         what = f"{subject!r} cannot be the name of a subject: letters, digits, _, - and . can."
         return SourceError(what, where, _RENAME)
-    if lab and not re.fullmatch(r"\w+", lab):
+    if lab and not is_lab_name(lab):
         what = f"{lab!r} cannot be the name of a lab: letters, digits and _ can."
         return SourceError(what, where, _RENAME)
     if pd.isna(row["date"]):

@@ -7,9 +7,9 @@ plain Parquet files in the folder `alyx/`, which ONE does not read.
 from __future__ import annotations
 
 import contextlib
-import logging
+import json
 import os
-import warnings
+import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ ALYX_TABLES = {
 """Columns of the tables in `alyx/`; they are `alyx/subjects` and so on among `Tables`."""
 
 _NUMBERS = frozenset([*PLACE, "axial", "lateral"])
+
+TEXTS = ("lab", "subject", "task_protocol", "projects", "name", "model", "serial")
+"""Columns of names, which tables also hold as numbers."""
 
 FLAGS = ("exists", "default_revision")
 FLAG_TEXTS: dict[str, bool | None] = {
@@ -96,21 +99,51 @@ def read_tables(folder: Path, only: Collection[str] | None = None) -> Tables:
 
 
 def _read_one(path: Path, keys: tuple[str, ...], columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a cache table as ONE reads it, its index as columns of text."""
-    from one.alf.cache import load_tables
+    """Read a cache table, patched as ONE does, its index as columns of text.
 
-    with quiet(), explained(path):
-        tables = load_tables(path.parent, glob_pattern=path.name)
-        if tables["_meta"]["loaded_time"] is None:
-            raise ValueError("it was not saved by ONE: its metadata are missing")
-        table = tables[path.stem]
+    ONE itself refuses a table without the date of its making, which no reader here needs.
+    """
+    from one.alf.cache import patch_tables
+
+    with explained(path):
+        raw = pq.read_table(path)
+        table = raw.to_pandas()
+        if isinstance(table.index, pd.RangeIndex):
+            table = table.set_index(sorted(table.filter(regex="^e?id(_[01])?$")))
+        meta = json.loads((raw.schema.metadata or {}).get(b"one_metadata", b"{}"))
+        table = patch_tables(table, meta.get("min_api_version"), path.stem)
         if table.index.nlevels != len(keys):
             raise ValueError(f"its index is not {', '.join(keys)}")
         _require(table, columns)
         table = table.assign(**{n: _flags(table[n]) for n in FLAGS if n in table})
+        table = _with_texts(table, TEXTS)
         levels = {key: table.index.get_level_values(k) for k, key in enumerate(keys)}
         table = table.reset_index(drop=True)
-        return table.assign(**{key: level.map(str).to_numpy() for key, level in levels.items()})
+        return table.assign(**{key: [_as_id(v) for v in level] for key, level in levels.items()})
+
+
+def _as_id(value: Any) -> str:
+    """Return a UUID in lower case; other texts as they are, to be refused with their row."""
+    try:
+        return str(uuid.UUID(str(value)))
+    except ValueError:
+        return str(value)
+
+
+def _with_texts(table: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    texts = {n: table[n].astype(object).map(_as_text) for n in names if n in table}
+    return table.assign(**texts)
+
+
+def _as_text(value: Any) -> Any:
+    """Return the text of a name that was saved as a number; pandas makes 12 of a gap 12.0."""
+    if isinstance(value, (bool, np.bool_)):
+        return value
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    if isinstance(value, (int, np.integer)):
+        return str(value)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _flags(column: pd.Series) -> pd.Series:
@@ -126,7 +159,7 @@ def _read_ours(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     with explained(path):
         table = pq.read_table(path).to_pandas()
         _require(table, columns)
-        return table
+        return _with_texts(table, set(columns) - _NUMBERS - {"brain_region"})
 
 
 def _require(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
@@ -239,29 +272,12 @@ def _plain(table: pd.DataFrame, columns: Collection[str]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names=names)
 
 
-# --- messages of ONE ----------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence ONE's messages about tables."""
-    log = logging.getLogger("one.alf.cache")
-    was = log.disabled
-    log.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Large cache tables affect performance")
-            # ONE uses a deprecated feature of pandas; its warning is not for our users.
-            for category in (DeprecationWarning, FutureWarning):
-                warnings.filterwarnings("ignore", category=category, module=r"one\.")
-            yield
-    finally:
-        log.disabled = was
+# --- errors -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def explained(where: Path) -> Iterator[None]:
-    """Raise one error for all failures to read a table, for which ONE has no error of its own."""
+    """Raise one error for all failures to read a table."""
     try:
         yield
     except (
