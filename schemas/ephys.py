@@ -171,17 +171,31 @@ def _listed_sorts(*kinds: str) -> dj.expression.QueryExpression:
     ]
 
 
+def fetch_listed_sorts(restriction: Any) -> set[tuple[str, str, str, str]]:
+    """Fetch eid, probe, sorter and revision of the sorts whose files are listed.
+
+    A sort has the revision of its spike times, or of its clusters where none are listed.
+    """
+    names = [{"dataset_name": n} for n in ("spikes.times.npy", "clusters.channels.npy")]
+    files = imported.listed("spikes", "clusters") * probe.ProbeInsertion.Dataset & restriction
+    found: dict[str, set[tuple[str, str, str, str]]] = {"spikes": set(), "clusters": set()}
+    for row in (files & names).to_dicts():
+        sort = (row["eid"], row["probe_name"], row["dataset_sorter"], row["revision"])
+        found[row["data_kind"]].add(sort)
+    with_spikes = {sort[:3] for sort in found["spikes"]}
+    return found["spikes"] | {sort for sort in found["clusters"] if sort[:3] not in with_spikes}
+
+
 def _fetch_sorting(key: dict[str, Any]) -> dict[str, Any]:
     """Fetch a sort.
 
     Raises
     ------
     MissingDataset
-        No spikes of that sorter and revision are listed: older ones are not read in their place.
+        No files of that sorter and revision are listed: older ones are not read in their place.
     """
     sorting = (Sorting & key).fetch1()
-    spikes = imported.listed("spikes") * probe.ProbeInsertion.Dataset & key
-    there = {(row["dataset_sorter"], row["revision"]) for row in spikes.to_dicts()}
+    there = {sort[2:] for sort in fetch_listed_sorts(key)}
     if (sorting["sorter"], sorting["sorter_revision"]) not in there:
         names = ", ".join(sorted(name_sorting(*sort) for sort in there))
         raise MissingDataset(
@@ -230,13 +244,13 @@ class Spikes(imported.ImportedFromFiles, dj.Imported):
 
     kinds = ("spikes",)
     lengths = (("spikes", "n_spikes"),)
-    candidates = None
-    """Not counted as absent: SpikeSorting counts the insertions without spike sorting."""
+    candidates = SpikeSorting
+    """Keys that could have spikes: absent are those of sorts that were released without."""
 
     @property
     def key_source(self) -> dj.expression.QueryExpression:
-        """Every imported spike sorting."""
-        return SpikeSorting.proj()
+        """Every imported spike sorting whose spikes are listed."""
+        return SpikeSorting.proj() & self.listed.proj()
 
     @property
     def listed(self) -> dj.expression.QueryExpression:

@@ -16,7 +16,7 @@ import datajoint as dj
 
 from schemas import rows
 from schemas.errors import InconsistentData, MissingDataset
-from schemas.session import Dataset, Session
+from schemas.session import Dataset, Session, TaskChoice
 from schemas.sources import base
 from schemas.sources.records import DatasetRecord, FileRead
 
@@ -51,8 +51,11 @@ class KeyProduct:
 
 
 def listed(*kinds: str) -> dj.expression.QueryExpression:
-    """Return the datasets of some kinds that a source lists."""
-    return Dataset & {"is_listed": True} & [{"data_kind": kind} for kind in kinds]
+    """Return the datasets of some kinds that a source lists, of the chosen task if one is."""
+    places = Dataset.proj("data_kind", "collection") * TaskChoice
+    other_tasks = (places & "collection <> task_collection").proj()
+    found = Dataset & {"is_listed": True} & [{"data_kind": kind} for kind in kinds]
+    return found - other_tasks
 
 
 class ImportedFromFiles:

@@ -94,6 +94,19 @@ class Dataset(dj.Manual):
     """
 
 
+@schema
+class TaskChoice(dj.Manual):
+    """Which task is imported of a session that ran several; `bwm register --task` chooses."""
+
+    definition = """
+    # one row per session and kind of data that several tasks of the session have
+    -> Session
+    -> DataKind
+    ---
+    task_collection : varchar(128)  # folder that the data are read from, e.g. alf/task_01
+    """
+
+
 def fetch_days() -> dict[tuple[str, date, int], str]:
     """Fetch the eid of every session by subject, date and number, which name it as well."""
     named = Session.proj("subject", "session_date", "session_number").to_dicts()

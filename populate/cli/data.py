@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from schemas.sources.records import Selection
 
 
+Task = Annotated[
+    str | None, typer.Option(help="Task to import of sessions that ran several, e.g. task_01.")
+]
+
+
 @app.command()
 def register(
     one: Annotated[
@@ -59,6 +64,7 @@ def register(
         str | None,
         typer.Option("--name", help="Name of the release; default: of the list or tag."),
     ] = None,
+    task: Task = None,
 ) -> None:
     """Register the recordings of a ONE folder, a metadata server or a release list.
 
@@ -78,7 +84,7 @@ def register(
 
     with display.bars() as bars:
         reports = registration.register(
-            location, release, selection, name, lambda title: display.bar(bars, title)
+            location, release, selection, name, lambda title: display.bar(bars, title), task
         )
     for report in reports:
         display.report(report)

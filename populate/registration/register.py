@@ -22,6 +22,7 @@ def register(
     selection: Selection | None = None,
     name: str | None = None,
     bar: Bar | None = None,
+    task: str | None = None,
 ) -> list[Report]:
     """Register a release list, a source, or both.
 
@@ -39,6 +40,8 @@ def register(
         tag; what other selections find becomes a release only under a name.
     bar : callable, optional
         Makes a progress bar.
+    task : str, optional
+        Task that is imported of sessions that ran several, e.g. `task_01`.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def register(
     if location is None:
         return reports
     source, progress = base.open_source(location), bar and bar(_title(location))
-    report, found = sessions.register_source(source, chosen, progress, eids=eids)
+    report, found = sessions.register_source(source, chosen, progress, eids=eids, task=task)
     reports.append(report)
     if found is not None and chosen is not None:
         named = name or chosen.tag

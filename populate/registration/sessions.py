@@ -15,7 +15,7 @@ from uuid import UUID
 
 import datajoint as dj
 
-from populate.registration import upsert
+from populate.registration import left_out, upsert
 from populate.registration.upsert import Report
 from schemas import probe, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
@@ -35,6 +35,7 @@ def register_source(
     progress: Progress | None = None,
     *,
     eids: Sequence[str] | None = None,
+    task: str | None = None,
 ) -> tuple[Report, Found | None]:
     """Register the sessions that a source lists, with insertions, sorts, datasets and quality.
 
@@ -52,6 +53,8 @@ def register_source(
     eids : sequence of str, optional
         Instead of a selection: these sessions. One that the source lacks is refused alone, where
         a selection that names it is an error.
+    task : str, optional
+        Task that is imported of sessions that ran several, e.g. `task_01`.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def register_source(
     total = None if eids is None else len(eids)
     rows.insert1(session.DataSource(), {"data_source": source.location}, skip_duplicates=True)
     report = Report()
-    register_sessions(records, source.location, report, progress, total)
+    register_sessions(records, source.location, report, progress, total, task)
     report.problems[:0] = getattr(source, "problems", ())
     report.notes[:0] = getattr(source, "notes", ())
     return report, found
@@ -80,6 +83,7 @@ def register_sessions(
     report: Report,
     progress: Progress | None = None,
     total: int | None = None,
+    task: str | None = None,
 ) -> set[str]:
     """Register sessions in transactions of whole sessions, as they come.
 
@@ -88,7 +92,7 @@ def register_sessions(
     set of str
         The eids that were accepted, new or known.
     """
-    state = _State.fetch()
+    state, notes = _State.fetch(), left_out.Notes(task)
     accepted: set[str] = set()
     done = 0
     for batch in _batches(records):
@@ -102,10 +106,12 @@ def register_sessions(
                 good.append(record)
         if good:
             upsert.write(good, location, report)
+            notes.take(good, report)
             accepted.update(record.eid for record in good)
         done += len(batch)
         if progress:
             progress(done, total or done)
+    report.notes += notes.lines()
     return accepted
 
 

@@ -85,6 +85,12 @@ def write(batch: Sequence[SessionRecord], location: str | None, report: Report) 
             _write_sortings(batch, own, report)
 
 
+def choose_tasks(choices: Sequence[Row], report: Report) -> None:
+    """Insert or update which task is imported of sessions that ran several."""
+    own = _in("eid", [row["eid"] for row in choices])
+    _merge(session.TaskChoice, choices, own, None, report)
+
+
 def size_of(record: SessionRecord) -> int:
     """Count the rows of a session, roughly."""
     of_probes = sum(
@@ -193,11 +199,7 @@ def _write_sortings(batch: Sequence[SessionRecord], own: list[Row], report: Repo
 
 def _forget_sortings(own: list[Row]) -> None:
     """Take back the offer of sorts whose files are listed no more, unless they are imported."""
-    spikes = session.Dataset & own & {"data_kind": "spikes", "is_listed": True}
-    there = {
-        (row["eid"], row["probe_name"], row["dataset_sorter"], row["revision"])
-        for row in (spikes.proj("revision") * probe.ProbeInsertion.Dataset).to_dicts()
-    }
+    there = ephys.fetch_listed_sorts(own)
     offered = (ephys.OfferedSorting * ephys.Sorting & own) - ephys.SpikeSorting.proj()
     names = ("eid", "probe_name", "sorter", "sorter_revision")
     gone = [

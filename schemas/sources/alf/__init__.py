@@ -10,7 +10,15 @@ No file is opened that is not needed, because opening a file may download it.
 from schemas.sources.alf import behavior, ephys, passive, quality, video  # noqa: F401  (kinds)
 from schemas.sources.alf.kinds import KINDS
 from schemas.sources.alf.names import METRIC_COLUMNS, SPIKE_FILES, TRIAL_COLUMNS
-from schemas.sources.alf.paths import classify, dataset_record, sorter_rank, sortings
+from schemas.sources.alf.paths import (
+    classify,
+    current_name,
+    dataset_record,
+    is_unread,
+    sorter_rank,
+    sortings,
+    tasks_by_kind,
+)
 from schemas.sources.alf.reading import Files
 
 __all__ = [
@@ -20,7 +28,10 @@ __all__ = [
     "TRIAL_COLUMNS",
     "Files",
     "classify",
+    "current_name",
     "dataset_record",
+    "is_unread",
     "sorter_rank",
     "sortings",
+    "tasks_by_kind",
 ]

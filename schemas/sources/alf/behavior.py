@@ -51,7 +51,8 @@ _FEW = 20
 @reads(
     "trials",
     "task events and outcome of each trial",
-    (TASK, names_of(TRIALS_TABLE, *TRIAL_FILES)),
+    (TASK, names_of(TRIALS_TABLE)),
+    (TASK, r"_ibl_trials\.(?!table\.)\w+\.npy"),
 )
 def read_trials(files: Files) -> Trials:
     """Read the task events of a session.
@@ -60,7 +61,7 @@ def read_trials(files: Files) -> Trials:
     ----------
     files : mapping of DatasetRecord to Path
         The trials table and the arrays beside it; the arrays alone where there is no table. A
-        column that is in the table is not read from an array.
+        column that is in the table is not taken from an array.
 
     Returns
     -------
@@ -107,8 +108,20 @@ def _released_trials(
         columns = split_columns(array, released, path) | columns
         origin = dict.fromkeys(released, path) | origin
         lengths[path] = len(array)
+    for name in sorted(named.keys() - TRIAL_FILES.keys() - {TRIALS_TABLE}):
+        array, path = reader.array(named[name]), reader.path(named[name])
+        extra = _unknown_columns(name.split(".")[1], array)
+        columns, origin = extra | columns, dict.fromkeys(extra, path) | origin
+        lengths[path] = len(array)
     check_lengths(lengths)
     return columns, origin
+
+
+def _unknown_columns(attribute: str, array: np.ndarray) -> dict[str, Any]:
+    """Name the columns of an array that is no known column, as those of known arrays."""
+    if array.ndim == 2:
+        return {f"{attribute}_{k}": column for k, column in enumerate(array.T)}
+    return {attribute: array if array.ndim == 1 else list(array)}
 
 
 def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndarray:

@@ -45,7 +45,7 @@ _LOCATION = ["x_um", "y_um", "z_um", "region_id"]
 @reads(
     "channels",
     "recording sites of a probe and where they lie in the brain",
-    (SORTING, r"(?:channels|electrodeSites)\..*"),
+    (SORTING, rf"(?:channels|electrodeSites)\.(?:{'|'.join(SITE_COLUMNS)})\.npy"),
 )
 def read_channels(files: Files, located: pd.DataFrame | None = None) -> Channels:
     """Read the recording sites of a probe, and where they lie.

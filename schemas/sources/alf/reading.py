@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from schemas.database import io_counters
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset
 from schemas.sources.alf.domains import DOMAINS, Domain
-from schemas.sources.alf.paths import place
+from schemas.sources.alf.paths import place, task_collections
 from schemas.sources.records import DatasetRecord, FileRead
 
 Files = Mapping[DatasetRecord, Path]
@@ -164,11 +164,17 @@ def _parse_npy(raw: np.ndarray) -> np.ndarray:
 
 def by_name(records: Iterable[DatasetRecord]) -> dict[str, DatasetRecord]:
     """Give the records by file name, and make sure that there is one of each."""
+    records = tuple(records)
     named: dict[str, DatasetRecord] = {}
+    tasks = task_collections(records)
+    if len(tasks) > 1:
+        what = f"{' and '.join(tasks)} both have {records[0].kind}."
+        remedy = f"Choose one: register the session again with --task {tasks[-1]}, then retry."
+        raise InconsistentData(what, f"session {records[0].eid}", remedy)
     for record in records:
         if record.name in named:
             both = f"{named[record.name].path} and {record.path}"
-            remedy = "Choose one of them: one revision, and one task or sort."
+            remedy = "Choose one of them: one revision, and one sort."
             raise InconsistentData(f"{both} are the same data twice.", record.eid, remedy)
         named[record.name] = record
     return named
