@@ -14,6 +14,7 @@ import datajoint as dj
 from schemas import connection
 from schemas.database.declared import filled_tables_of, with_parts
 from schemas.errors import BwmError, SettingsError
+from schemas.settings import expand
 
 Table = type[dj.Table]
 
@@ -43,7 +44,7 @@ def is_connected(table: Table) -> bool:
 
 def _import(name: str) -> ModuleType:
     """Import a module; import it again if its tables belong to another connection."""
-    path = Path(name).expanduser().resolve() if name.endswith(".py") else None
+    path = expand(name).resolve() if name.endswith(".py") else None
     folder, dotted = (path.parent, path.stem) if path else (Path.cwd(), name)
     if path and not path.is_file():
         raise SettingsError("there is no such file.", name, NAME_OR_PATH)

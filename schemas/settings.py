@@ -315,6 +315,22 @@ def _absolute(path: Path) -> Path:
         raise ValueError(f"{text} to a folder that this account may write") from None
 
 
+def expand(path: str | Path) -> Path:
+    """Replace `~` in a path.
+
+    Raises
+    ------
+    SettingsError
+        The account has no home folder: neither `HOME` nor an entry among the users.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        what = f"{path} cannot be resolved, because this account has no home folder."
+        remedy = "Set HOME to a folder that this account may write, or write the path in full."
+        raise SettingsError(what, "HOME", remedy) from None
+
+
 def find_file(start: Path | None = None) -> Path | None:
     """Find the nearest `dj_local_conf.json` from a folder (default: working directory) upwards.
 
@@ -425,7 +441,7 @@ def _read_secrets(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         if environment.get(name):
             found[name] = environment[name], name
         elif environment.get(by_file):
-            found[name] = _read_secret(Path(environment[by_file]).expanduser(), by_file), by_file
+            found[name] = _read_secret(expand(environment[by_file]), by_file), by_file
     return found
 
 

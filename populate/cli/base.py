@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from populate.cli import display
 from populate.cli.display import err
-from schemas.errors import BwmError, SettingsError
+from schemas.errors import BwmError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,21 +48,14 @@ class _OneMessage(TyperGroup):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except (BwmError, ValidationError) as error:
+        except BwmError as error:
             if ctx.params.get("debug"):
                 raise
-            display.error(error if isinstance(error, BwmError) else _of_variable(error))
+            display.error(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             err.print("Stopped. Finished work is kept; run the same command again to continue.")
             raise typer.Exit(130) from None
-
-
-def _of_variable(error: ValidationError) -> SettingsError:
-    """Name the variable with which DataJoint cannot be imported: it reads `DJ_...` itself."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    return SettingsError(f"{first['msg']}.", where, "Correct or unset this variable.")
 
 
 app = typer.Typer(

@@ -294,6 +294,20 @@ def _account(data: Path) -> _Account:
     return _Account(entry.pw_uid, entry.pw_gid)
 
 
+def _require_name(account: _Account, data: Path) -> None:
+    """Refuse an account without a name, as containers have: PostgreSQL looks its own one up."""
+    import pwd  # does not exist on Windows
+
+    try:
+        pwd.getpwuid(account.uid)
+    except KeyError:
+        raise ServerError(
+            f"PostgreSQL does not run under an account without a name (uid {account.uid}).",
+            data,
+            "Give the account a line in /etc/passwd, or set DJ_HOST to a server that runs.",
+        ) from None
+
+
 def _may(path: Path, account: _Account, wanted: int) -> bool:
     """Tell whether an account has the permissions `wanted` (4 read, 2 write, 1 enter or run)."""
     info = path.stat()
@@ -459,6 +473,7 @@ def _initialise(data: Path, account: _Account, programs: Path) -> None:
     if fresh.exists():
         shutil.rmtree(fresh)
     _private_folder(fresh, account)
+    _require_name(account, data)
     command = [str(programs / "initdb"), "-D", str(fresh), "--username=postgres"]
     # Nobody else can enter the socket's folder. Locale C sorts by bytes, as utf8mb4_bin does.
     options = ["--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--no-locale"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.settings import AlyxSettings
+from schemas.settings import AlyxSettings, expand
 from schemas.sources.base import Source
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class SourceType:
 def _open_alyx(
     location: str, home: Path, _known: Known | None, alyx: AlyxSettings | None
 ) -> Source:
+    expand("~")  # ONE keeps its settings there, and looks for them while it is imported
     from schemas.sources.one_api.alyx import AlyxSource
 
     return AlyxSource(location, home, alyx)

@@ -50,7 +50,7 @@ TABLE_ROOM = {
 }
 
 MAY_IMPORT = {
-    "schemas": set(),
+    "schemas": {"schemas.errors"},
     "schemas.errors": set(),
     "schemas.settings": {"pydantic", "schemas.errors"},
     "schemas.database.io_counters": set(),

@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 import schemas
 from schemas import settings
-from schemas.errors import SettingsError
+from schemas.database import embedded
+from schemas.errors import ServerError, SettingsError
+from schemas.sources import registry
 
 EXAMPLE = Path(__file__).parents[2] / "dj_local_conf.json.example"
 
@@ -629,3 +631,41 @@ def test_an_account_without_a_home_folder_is_told_what_to_set(tmp_path, monkeypa
 
     monkeypatch.setattr(Path, "expanduser", no_home)
     assert "no home folder; set BWM_HOME" in refused(tmp_path)
+
+
+# --- accounts without a home folder or a name -----------------------------------------------------
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """An account as `docker run --user 12345` gives it."""
+    monkeypatch.delenv("HOME", raising=False)
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+def test_settings_that_need_no_home_folder_are_read_without_one(homeless, tmp_path):
+    assert load(tmp_path, {"BWM_HOME": str(tmp_path / "own")}).home == tmp_path / "own"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: settings.expand("~/data"),
+        lambda: load(Path("/"), {"BWM_HOME": "/own", "DJ_PASS_FILE": "~/secret"}),
+        lambda: registry.open_source("~/Downloads/ONE", "/own"),
+        lambda: registry.open_source("https://alyx.example.org", "/own"),
+    ],
+)
+def test_what_needs_a_home_folder_says_what_to_set(homeless, use):
+    with pytest.raises(SettingsError, match=r"^HOME: ~.* has no home folder\. Set HOME"):
+        use()
+
+
+def test_the_embedded_server_says_that_its_account_needs_a_name(homeless, tmp_path):
+    account = embedded._Account(12345, 12345)
+    with pytest.raises(ServerError, match=r"without a name \(uid 12345\).*passwd, or set DJ_HOST"):
+        embedded._require_name(account, tmp_path)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import MissingDataset, SourceError
+from schemas.settings import expand
 from schemas.sources import alf
 from schemas.sources.names import bounded, is_dataset_path, is_lab_name, is_subject_name
 from schemas.sources.one_api.bare import (
@@ -55,7 +56,7 @@ class OneSource(AlfLoader):
 
     def __init__(self, folder: str | Path, home: str | Path, known: Known | None = None) -> None:
         # Links are kept: a folder keeps its name when the disk behind the link changes.
-        given = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
+        given = Path(os.path.abspath(expand(folder)))  # noqa: PTH100
         if not given.is_dir():
             raise SourceError("There is no such folder.", given, "Check its name.")
         self._folder = given if is_source(given) else _host_folder(given)
@@ -67,7 +68,7 @@ class OneSource(AlfLoader):
         self._tables = self._folder
         if not self._has_tables:
             digest = hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
-            self._tables = Path(home).expanduser() / "tables" / digest
+            self._tables = expand(home) / "tables" / digest
         self._places: dict[str, Path] = {}
 
     @property
