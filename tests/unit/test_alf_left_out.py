@@ -45,6 +45,21 @@ def test_an_old_name_tells_the_name_that_is_read(path, current):
     assert alf.current_name(record) == current
 
 
+@pytest.mark.parametrize(
+    ("path", "unread"),
+    [
+        ("alf/probe00/pykilosort/clusters.waveforms.npy", True),
+        ("alf/_ibl_wheelMoves.intervals.npy", True),
+        ("alf/probe00/channels.colour.csv", True),
+        ("alf/probes.description.json", False),
+        ("raw_behavior_data/_iblrig_encoderEvents.raw.npy", False),
+        ("alf/licks.times.npy", False),
+    ],
+)
+def test_arrays_that_no_table_reads_are_known(path, unread):
+    assert alf.is_unread(*records(path)) is unread
+
+
 # --- unknown arrays -------------------------------------------------------------------------------
 
 

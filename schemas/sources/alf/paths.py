@@ -127,8 +127,9 @@ def _current_name(collection: str, name: str) -> str | None:
 
 
 def is_unread(record: DatasetRecord) -> bool:
-    """Whether a file of processed data is read by no table."""
-    return record.kind == "other" and record.collection.startswith("alf")
+    """Whether an array or table of processed data is read by no table of ours."""
+    is_data = record.name.endswith((".npy", ".pqt", ".csv", ".tsv"))
+    return record.kind == "other" and record.collection.startswith("alf") and is_data
 
 
 def task_collections(datasets: Iterable[DatasetRecord]) -> list[str]:
