@@ -152,14 +152,8 @@ class SpikeSorting(imported.ImportedFromFiles, dj.Imported):
 
 Cluster = SpikeSorting.Cluster
 
-CLUSTER_COLUMNS = {
-    "channel": "peak_channel",
-    "axial_um": "unit_axial",
-    "lateral_um": "unit_lateral",
-    "x_um": "unit_x",
-    "y_um": "unit_y",
-    "z_um": "unit_z",
-}
+CLUSTER_COLUMNS = {f"{name}_um": f"unit_{name}" for name in ("axial", "lateral", "x", "y", "z")}
+CLUSTER_COLUMNS["channel"] = "peak_channel"
 
 
 def _listed_sorts(*kinds: str) -> dj.expression.QueryExpression:
@@ -413,14 +407,8 @@ class UnitCriterion(definitions.Checked, dj.Lookup):
     ) -> None:
         """Add a criterion with its bounds in one transaction, so that no worker sees a part.
 
-        Parameters
-        ----------
-        criterion, description : str
-            Name, and where it is used.
-        bounds : mapping of str to (least, greatest), optional
-            By metric, in its unit; both values pass, None is no bound.
-        **tests
-            Other columns of the table: default none of the three tests.
+        `bounds` are (least, greatest) by metric, in its unit: both values pass, None is no bound.
+        `tests` are other columns of the table; default none of the three tests.
         """
         parts = [
             {"criterion": criterion, "metric": metric, "least": least, "greatest": greatest}

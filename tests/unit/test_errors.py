@@ -19,6 +19,7 @@ TREE = {
     "MissingDataset": errors.SourceError,
     "DamagedFile": errors.SourceError,
     "InconsistentData": errors.SourceError,
+    "DefinitionError": errors.BwmError,
     "QueryError": errors.BwmError,
 }
 
