@@ -38,7 +38,7 @@ BATCH = 20
 """Number of sessions that are requested and written together."""
 
 HOPELESS = 3
-"""After so many failed sessions in a row, the server is at fault and listing stops."""
+"""After so many failed sessions in a row, another tells whether the server is at fault."""
 
 _REPORT = "Report it to those who keep the server; the other sessions are not affected."
 _AGAIN = "Register it again, or check that the server still has it."
@@ -111,35 +111,42 @@ class AlyxSource(AlfLoader):
         self.problems = []
         wanted = list(self.find(Selection()).eids if eids is None else dict.fromkeys(eids))
         failed: dict[str, SourceError] = {}
-        yield from self._pass(wanted, failed, progress, len(wanted))
+        sound = wanted[-1:]
+        yield from self._pass(wanted, failed, sound, progress, len(wanted))
         # The failure may have been temporary, so these are requested once more at the end.
         again = [eid for eid, problem in failed.items() if not isinstance(problem, MissingDataset)]
         for eid in again:
             del failed[eid]
-        yield from self._pass(again, failed, progress, len(wanted))
+        yield from self._pass(again, failed, sound, progress, len(wanted))
         self.problems += failed.values()
 
     def _pass(
         self,
         eids: Sequence[str],
         failed: dict[str, SourceError],
+        sound: list[str],
         progress: Callable[[int, int], None] | None,
         total: int,
     ) -> Iterator[SessionRecord]:
-        """List sessions once, and add those that fail to `failed`."""
+        """List sessions once, and add those that fail to `failed`.
+
+        `sound` holds a session that the server can be expected to read: if it fails too, the
+        server is at fault, and its error is raised.
+        """
         failures = 0
         for start in range(0, len(eids), BATCH):
             rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for eid in eids[start : start + BATCH]:
                 try:
                     found = self._session(eid)
-                    failures = 0
+                    failures, sound[:] = 0, [eid]
                 except NotLetIn:
                     raise
                 except SourceError as problem:
                     failures += not isinstance(problem, MissingDataset)
                     if failures >= HOPELESS:
-                        raise
+                        self._session(sound[0])
+                        failures = 0
                     failed[eid] = problem
                     continue
                 for name, more in found.items():
