@@ -1252,19 +1252,3 @@ def test_licks_that_are_true_or_false_are_no_times(tmp_path):
     files = write(tmp_path, {"alf/licks.times.npy": np.array([False, True])})
     with pytest.raises(InconsistentData, match=r"times is not numeric \(bool\)"):
         alf.behavior.read_licks(files)
-
-
-@pytest.mark.parametrize("column", ["choice", "feedbackType"])
-def test_reversed_signs_of_outcomes_are_refused(tmp_path, column):
-    rewarded, is_left = np.resize([1.0, 1.0, -1.0], 30), np.arange(30) % 2 == 0
-    table = trials_table(
-        30,
-        choice=np.where(is_left, rewarded, -rewarded),
-        feedbackType=rewarded,
-        contrastLeft=np.where(is_left, 0.25, np.nan),
-        contrastRight=np.where(is_left, np.nan, 1.0),
-    )
-    assert len(alf.behavior.read_trials(write(tmp_path, {TABLE: table})).frame) == 30
-    files = write(tmp_path, {TABLE: table | {column: -table[column]}})
-    with pytest.raises(InconsistentData, match=r"contradicts .* in 30 of 30 trials"):
-        alf.behavior.read_trials(files)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.errors import InconsistentData
-from schemas.maths.behavior import compute_stimulus, round_levels
+from schemas.maths.behavior import round_levels
 from schemas.maths.wheel import UNITS, infer_unit
 from schemas.sources.alf.domains import DOMAINS
 from schemas.sources.alf.kinds import TASK, names_of, reads
@@ -42,10 +42,6 @@ from schemas.sources.records import DatasetRecord
 
 LEVELS = ("contrastLeft", "contrastRight", "probabilityLeft")
 """Columns that are rounded, so that 0.1 and the float32 0.1 are one level."""
-
-_OUTCOME = ("choice", "feedback_type", "contrast_left", "contrast_right")
-_FEW = 20
-"""Trials below which outcomes are not compared with choices."""
 
 
 @reads(
@@ -83,8 +79,6 @@ def read_trials(files: Files) -> Trials:
         for name, values in columns.items()
         if name not in TRIAL_COLUMNS
     }
-    if known.keys() >= set(_OUTCOME):
-        _check_outcomes(known, origin["choice"])
     rows = pd.RangeIndex(len(next(iter(columns.values()), ())))
     return Trials(pd.DataFrame(known, rows), pd.DataFrame(extra, rows), reader.files)
 
@@ -133,20 +127,6 @@ def _trial_column(released: str, values: Any, path: Path) -> pd.Series | np.ndar
         return pd.Series(numbers).astype("Int64")
     numbers = numbers.astype(np.float64, copy=False)
     return round_levels(numbers) if released in LEVELS else numbers
-
-
-def _check_outcomes(trials: Mapping[str, Any], path: Path) -> None:
-    """Raise an error where nearly all rewards are for choices of the side without stimulus."""
-    choice, feedback, left, right = (
-        pd.Series(trials[name]).to_numpy(float, na_value=np.nan) for name in _OUTCOME
-    )
-    side, _ = compute_stimulus(left, right)
-    decided = (np.abs(choice) == 1) & (np.abs(feedback) == 1) & (side >= 0)
-    wrong = ((choice == 1) == (side == 0)) != (feedback == 1)
-    n, n_wrong = int(decided.sum()), int((wrong & decided).sum())
-    if n >= _FEW and n_wrong > 0.9 * n:
-        what = f"choice contradicts feedbackType and the side of the stimulus in {n_wrong} of {n}"
-        raise InconsistentData(f"{what} trials: signs are reversed.", path, REPORT)
 
 
 def _extra_column(released: str, values: Any, path: Path) -> pd.Series:
