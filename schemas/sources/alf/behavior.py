@@ -104,6 +104,8 @@ def _released_trials(
         lengths[path] = len(array)
     for name in sorted(named.keys() - TRIAL_FILES.keys() - {TRIALS_TABLE}):
         array, path = reader.array(named[name]), reader.path(named[name])
+        if len(array) != next(iter(lengths.values()), len(array)):
+            continue  # `itiDuration` of some sessions lacks a trial: nothing tells which one
         extra = _unknown_columns(name.split(".")[1], array)
         columns, origin = extra | columns, dict.fromkeys(extra, path) | origin
         lengths[path] = len(array)
