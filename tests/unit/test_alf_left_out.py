@@ -82,10 +82,11 @@ def test_unknown_arrays_of_trials_are_kept_as_unknown_columns_are(tmp_path):
 
 
 @pytest.mark.parametrize("n", [0, 2, 4])
-def test_an_unknown_array_of_another_length_is_refused_by_name(tmp_path, n):
+def test_an_unknown_array_of_another_length_is_left_out(tmp_path, n):
     files = write(tmp_path, {TABLE: TRIALS, "alf/_ibl_trials.laserStimulation.npy": np.zeros(n)})
-    with pytest.raises(InconsistentData, match=r"laserStimulation\.npy"):
-        alf.KINDS["trials"].reader(files)
+    found = alf.KINDS["trials"].reader(files)
+    assert len(found.frame) == len(found.extra) == 3
+    assert "laserStimulation" not in found.extra
 
 
 # --- tasks ----------------------------------------------------------------------------------------
