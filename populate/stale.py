@@ -1,8 +1,9 @@
-"""Rows whose source files changed since the import, and their recomputation.
+"""Rows whose source files or sites changed since the import, and their recomputation.
 
 The part table `Source` of an imported table holds, for each row, the files that were listed and
-the hash of those that were read. A row is stale if an import today would read other bytes. The
-database holds no mark: staleness is computed from the registered datasets.
+the hash of those that were read. A row is stale if an import today would read other bytes, or
+would locate the sites of a probe otherwise. The database holds no mark: staleness is computed
+from the registered datasets and trajectories.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ import datajoint as dj
 from populate import catalog, sql
 from populate.removal import remove_rows
 from populate.workers import worker
+from schemas import probe
 from schemas.errors import BwmError
 
-REASONS = ("replaced", "revised", "added", "withdrawn")
+REASONS = ("replaced", "revised", "added", "withdrawn", "relocated")
 """A row is stale because a file has other bytes, another revision is chosen, a file was added to
-the list, or a file is no longer listed."""
+the list, a file is no longer listed, or the alignment of the probe changed."""
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A row whose source files changed.
+    """A row whose source files or sites changed.
 
     Attributes
     ----------
@@ -44,6 +46,10 @@ class Stale:
     key: dict[str, Any]
     reason: str
     paths: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say what changed."""
+        return f"{self.reason}: {', '.join(self.paths) or 'the alignment of the probe changed'}"
 
 
 def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None) -> list[Stale]:
@@ -69,7 +75,17 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
 
 
 def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
-    """Write the selection of changed files: key, reason, dataset_path.
+    """Write the selection of changes: key, reason, dataset_path (empty for changed sites)."""
+    changes = _changed_files(table, session)
+    if "located_md5" in table().heading:
+        moved = probe.relocated(table) & session
+        key = sql.columns(table.primary_key)
+        changes += f" UNION ALL SELECT {key}, '', 'relocated' FROM ({moved.make_sql()}) AS moved"
+    return changes
+
+
+def _changed_files(table: type[dj.Table], session: Mapping[str, str]) -> str:
+    """Write the selection of changed files.
 
     They were listed either at the import or now, but not both; or they have another hash now.
     """
@@ -111,9 +127,10 @@ def _chosen(table: type[dj.Table], session: Mapping[str, str]) -> str:
 def _reason(files: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
     """Return why a row is stale, and the files that changed."""
     reasons = {reason for reason, _ in files}
+    paths = tuple(sorted(path for _, path in files if path))
     if {"added", "withdrawn"} <= reasons:  # a new revision replaces the file
         return "revised", tuple(sorted(path for reason, path in files if reason != "withdrawn"))
-    return min(reasons, key=REASONS.index), tuple(sorted(path for _, path in files))
+    return min(reasons, key=REASONS.index), paths
 
 
 # --- recomputing --------------------------------------------------------------------------------

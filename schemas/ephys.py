@@ -56,16 +56,26 @@ class OfferedSorting(dj.Manual):
     """
 
 
+class FromSortFiles(imported.ImportedFromFiles):
+    """Shared by the tables that are read from the files of a sort."""
+
+    @property
+    def listed(self) -> dj.expression.QueryExpression:
+        """Listed datasets of each sort, older revisions included."""
+        return _listed_sorts(*self.kinds)
+
+
 @schema
-class SpikeSorting(imported.ImportedFromFiles, dj.Imported):
+class SpikeSorting(FromSortFiles, dj.Imported):
     """A sort of an insertion."""
 
     definition = """
     # one row per sort of an insertion
     -> OfferedSorting
     ---
-    n_clusters       : int32  # number of clusters, with spikes or without
-    released_metrics : json   # names of the metrics that the sort was released with
+    n_clusters         : int32     # number of clusters, with spikes or without
+    released_metrics   : json      # names of the metrics that the sort was released with
+    located_md5 = null : char(32)  # hash of the sites of the trajectory; null where none were used
     """
 
     class Cluster(dj.Part):
@@ -117,36 +127,31 @@ class SpikeSorting(imported.ImportedFromFiles, dj.Imported):
 
     kinds = ("clusters", "channels")
     candidates = probe.ProbeInsertion
-    """Keys that a complete release would have."""
 
     @property
     def key_source(self) -> dj.expression.QueryExpression:
         """Return every listed sort."""
         return OfferedSorting.proj()
 
-    @property
-    def listed(self) -> dj.expression.QueryExpression:
-        """Listed datasets of each sort, older revisions included."""
-        return _listed_sorts(*self.kinds)
-
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and the sites the insertion is known by."""
-        sorting = _fetch_sorting(key)
-        return sorting, imported.fetch_datasets(self.listed & key), probe.fetch_sites(key)
+        files = imported.fetch_datasets(self.listed & key)
+        return _fetch_sorting(key), files, probe.fetch_sites(key)
 
     def make_compute(  # type: ignore[override]
         self,
         key: dict[str, Any],
         sorting: dict[str, Any],
         listed: list[dict[str, Any]],
-        sites: list[dict[str, Any]],
+        located: probe.Sites,
     ) -> tuple:
         """Load the units."""
         source, datasets = imported.open_datasets(listed, sorting["sorter_revision"])
-        clusters = source.load("clusters", datasets, located=probe.locate(sites))
+        clusters = source.load("clusters", datasets, located=located.frame())
         table = clusters.frame.rename(columns=CLUSTER_COLUMNS)
         table = table.rename_axis("cluster_id").reset_index()
-        row = {"n_clusters": len(table), "released_metrics": list(clusters.metrics)}
+        metrics = list(clusters.metrics)
+        row = {"n_clusters": len(table), "released_metrics": metrics, "located_md5": located.md5}
         return row, {"Cluster": table}, clusters.files
 
 
@@ -201,7 +206,7 @@ def _fetch_sorting(key: dict[str, Any]) -> dict[str, Any]:
 
 
 @schema
-class Spikes(imported.ImportedFromFiles, dj.Imported):
+class Spikes(FromSortFiles, dj.Imported):
     """The spikes of a sort as one object, sorted by cluster, then time.
 
     Columns: `cluster`, `time` (s, as released to the bit), `amplitude` (V), `depth` (um).
@@ -245,11 +250,6 @@ class Spikes(imported.ImportedFromFiles, dj.Imported):
     def key_source(self) -> dj.expression.QueryExpression:
         """Every imported spike sorting whose spikes are listed."""
         return SpikeSorting.proj() & self.listed.proj()
-
-    @property
-    def listed(self) -> dj.expression.QueryExpression:
-        """Listed datasets of each sort, older revisions included."""
-        return _listed_sorts(*self.kinds)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the sort, what the source lists, and its number of units."""

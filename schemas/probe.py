@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import datajoint as dj
 import numpy as np
@@ -113,6 +115,7 @@ class Trajectory(dj.Manual):
     -> Provenance
     ---
     trajectory_id = null   : char(36)  # trajectory UUID, lower case; null where not known
+    sites_md5 = null       : char(32)  # hash of the sites that it locates; null without sites
     is_current_trajectory  : bool      # the one that overrules the others of the insertion
     entry_x = null         : float64   # (um) entry into the brain, medio-lateral
     entry_y = null         : float64   # (um) entry into the brain, antero-posterior
@@ -150,23 +153,52 @@ SITE_COLUMNS = {
 }
 
 
-def fetch_sites(key: dict[str, Any]) -> list[dict[str, Any]]:
+def hash_sites(sites: Sequence[tuple]) -> str | None:
+    """Hash the places of sites (axial, lateral, x, y, z, region id), None without sites."""
+    return hashlib.md5(repr(list(sites)).encode()).hexdigest() if sites else None
+
+
+class Sites(NamedTuple):
+    """The sites that the trajectory of an insertion locates, and their hash.
+
+    The hash is None and `rows` is empty where no site is known.
+    """
+
+    md5: str | None
+    rows: list[dict[str, Any]]
+
+    def frame(self) -> pd.DataFrame | None:
+        """Make the table that `Source.load` takes as `located`."""
+        if not self.rows:
+            return None
+        table = pd.DataFrame(self.rows)[list(SITE_COLUMNS)].rename(columns=SITE_COLUMNS)
+        return table.astype(dict.fromkeys(table.columns[:-1], float) | {"region_id": "Int64"})
+
+
+def fetch_sites(key: dict[str, Any]) -> Sites:
     """Fetch the sites that the current trajectory of a resolved insertion locates.
 
-    Below that level the alignment may still move, and its regions would be a guess: the list is
-    empty then, as it is where no site is known.
+    Below that level the alignment may still move, and its regions would be a guess.
     """
     resolved = (ProbeInsertion & key & {"insertion_level": "resolved"}).proj()
-    current = (Trajectory & key & {"is_current_trajectory": True}).proj()
-    return (Trajectory.Site & resolved & current).to_dicts(order_by="site")
+    trajectory = Trajectory & {"is_current_trajectory": True} & resolved
+    hashes = trajectory.to_arrays("sites_md5")
+    sites = (Trajectory.Site & trajectory.proj()).to_dicts(order_by="site")
+    return Sites(hashes[0] if len(hashes) else None, sites)
 
 
-def locate(sites: list[dict[str, Any]]) -> pd.DataFrame | None:
-    """Turn the rows of `fetch_sites` into the table that `Source.load` takes as `located`."""
-    if not sites:
-        return None
-    table = pd.DataFrame(sites)[list(SITE_COLUMNS)].rename(columns=SITE_COLUMNS)
-    return table.astype(dict.fromkeys(table.columns[:-1], float) | {"region_id": "Int64"})
+def relocated(table: type[dj.Table]) -> dj.expression.QueryExpression:
+    """Return the rows of a table that other sites located than an import would use today."""
+    # Not `Trajectory & ...`: DataJoint drops the insertions for which a restricted group is empty.
+    final = "CASE WHEN is_current_trajectory AND insertion_level = 'resolved' THEN sites_md5 END"
+    now = ProbeInsertion.aggr(Trajectory, "insertion_level", sites_md5=f"max({final})")
+    other = ["coalesce(located_md5, '') <> coalesce(sites_md5, '')"]
+    names = ["located_md5"]
+    if "location_level" in table().heading:
+        names.append("location_level")
+        level = "location_level <> coalesce(insertion_level, 'none')"
+        other.append(f"location_level <> 'alf' AND {level}")
+    return (table.proj(*names) * now) & other
 
 
 class FromProbeFiles(imported.ImportedFromFiles):
@@ -188,8 +220,9 @@ class Channels(FromProbeFiles, dj.Imported):
     # one row per insertion whose sites are released
     -> ProbeInsertion
     ---
-    n_channels : int32  # number of sites
+    n_channels         : int32     # number of sites
     -> LocationLevel
+    located_md5 = null : char(32)  # hash of the sites of the trajectory; null where none were used
     """
 
     class Channel(dj.Part):
@@ -227,14 +260,15 @@ class Channels(FromProbeFiles, dj.Imported):
         self,
         key: dict[str, Any],
         listed: list[dict[str, Any]],
-        sites: list[dict[str, Any]],
+        located: Sites,
         level: str | None,
     ) -> tuple:
         """Load the sites."""
         source, datasets = imported.open_datasets(listed)
-        channels = source.load("channels", datasets, located=locate(sites))
+        channels = source.load("channels", datasets, located=located.frame())
         table = channels.frame.rename(columns=CHANNEL_COLUMNS).rename_axis("channel").reset_index()
-        row = {"n_channels": len(table), "location_level": channels.level or level or "none"}
+        level = channels.level or level or "none"
+        row = {"n_channels": len(table), "location_level": level, "located_md5": located.md5}
         return row, {"Channel": _with_hemisphere(table)}, channels.files
 
 

@@ -180,9 +180,9 @@ def details(errors: Sequence[ErrorGroup]) -> Iterator[RenderableType]:
 
 
 def _stale(stale: Sequence[Stale]) -> Iterator[RenderableType]:
-    """Yield the stale rows and their files."""
-    yield Text("stale: the source files changed; `bwm populate --stale` recomputes these rows.")
+    """Yield the stale rows and what changed."""
+    yield Text("stale: files or sites changed; `bwm populate --stale` recomputes these rows.")
     for found in stale[:SHOWN]:
-        yield from _of_key("stale", "yellow", found, f"{found.reason}: {', '.join(found.paths)}")
+        yield from _of_key("stale", "yellow", found, str(found))
     if len(stale) > SHOWN:
         yield Text(f"{len(stale) - SHOWN:,} more are stale; `bwm status --json` lists them all.")

@@ -269,6 +269,7 @@ def _trajectory_row(record: TrajectoryRecord) -> Row:
     return {
         "provenance": record.provenance,
         "trajectory_id": record.trajectory_id,
+        "sites_md5": probe.hash_sites(record.sites),
         "is_current_trajectory": record.is_current,
         "entry_x": record.x,
         "entry_y": record.y,

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from populate import catalog, cli, status
+from populate import catalog, cli, stale, status
 from populate.workers import worker
-from schemas import probe, rows, session, views
+from schemas import ephys, probe, rows, session, views
 from schemas.errors import BwmError, RegistrationError
 from schemas.release import Release as Frozen
 from schemas.sources import simulator
@@ -169,6 +169,36 @@ def test_the_rule_of_the_releases_finds_the_same_as_the_query(database, alyx, re
     assert set(rows.frame(probe.ProbeInsertion & views.bwm_candidates().proj()).pid) == follow
     sessions = set(planted.eid[planted.pid.isin(follow)])
     assert set(rows.frame(session.Session()).eid) == sessions
+
+
+def test_an_alignment_that_is_resolved_later_reaches_regions_and_what_rests_on_them(
+    lend, client_home, tmp_path, release, populated
+):
+    planted = release.truth.insertions
+    located = planted[planted.located & ~planted.sites_in_files].iloc[0]
+    key = {"eid": located.eid, "probe_name": located.probe_name}
+    tables = [probe.Channels, ephys.SpikeSorting]
+    parts = [probe.Channels, probe.Channels.Channel, ephys.SpikeSorting, ephys.Cluster]
+
+    def stored():
+        return [rows.frame(table & key) for table in parts]
+
+    expected = stored()
+    with AlyxServer(release.folder) as alyx, lend(tmp_path, online(tmp_path, alyx)) as database:
+        (facts,) = [i["json"] for i in alyx.rest.records.insertions if i["id"] == located.pid]
+        facts["extended_qc"]["alignment_resolved"] = False
+        database.register(alyx.url, selection=Selection(pids=(located.pid,)))
+        assert not [error for done in worker.run(tables) for error in done.failed]
+        assert rows.frame(ephys.Cluster & key).region_id.isna().all()
+        assert stale.find() == []
+        facts["extended_qc"]["alignment_resolved"] = True
+        database.register(alyx.url, selection=Selection(pids=(located.pid,)))
+        found = {(row.table, row.reason) for row in stale.find()}
+        assert found == {("probe.Channels", "relocated"), ("ephys.SpikeSorting", "relocated")}
+        stale.remake()
+        assert stale.find() == []
+        for before, now in zip(expected, stored(), strict=True):
+            pd.testing.assert_frame_equal(before, now)
 
 
 # --- a server in trouble ------------------------------------------------------------------------

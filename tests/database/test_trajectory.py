@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from populate import stale
 from populate.workers import worker
 from schemas import ephys, probe, rows, views
 from schemas.errors import MissingDataset, QueryError
@@ -26,6 +27,7 @@ def add_probe(level, **facts):
 
 def add_trajectory(provenance, *, current, sites=()):
     row = {**KEY, "provenance": provenance, "is_current_trajectory": current}
+    row |= {"sites_md5": probe.hash_sites(sites)}
     row |= {"entry_x": -2400.5, "insertion_depth": 4000.0, "theta": 15.0, "phi": 180.0}
     rows.insert1(probe.Trajectory(), row)
     columns = ("site_axial", "site_lateral", "site_x", "site_y", "site_z", "site_region_id")
@@ -99,6 +101,42 @@ def test_sites_of_the_current_trajectory_of_a_resolved_insertion_locate_its_chan
     assert [side or None for side in stored.hemisphere.fillna("")] == ["left", None, "right", None]
     assert stored.channel_region_id.tolist()[:3] == [385, 0, 997]
     assert stored.raw_index.tolist() == [3, 2, 1, 0]
+
+
+def test_rows_are_stale_once_their_alignment_is_resolved_or_changes(database):
+    add_probe("aligned")
+    add_trajectory(FINAL, current=True, sites=LOCATED)
+    prepared.add_file("clusters", CLUSTERS, probe_name="probe00", dataset_sorter="pykilosort")
+    prepared.add_sort()
+    units = data.Clusters(pd.DataFrame({"channel": [1, 0]}), ())
+    source = prepared.use(prepared.Prepared(channels=unlocated, clusters=units))
+    tables = (probe.Channels, ephys.SpikeSorting)
+    names = ["probe.Channels", "ephys.SpikeSorting"]
+
+    def found():
+        return [(row.table, row.reason, row.paths) for row in stale.find()]
+
+    def remade():
+        assert [(done.table, done.made) for done in stale.remake()] == [(n, 1) for n in names]
+        assert found() == []
+        return [located for *_, located in source.calls[-2:]]
+
+    assert populate(*tables) == []
+    assert found() == []
+    for level in ("traced", "aligned", "resolved"):
+        probe.ProbeInsertion.update1({**KEY, "insertion_level": level})
+        # No site is used below `resolved`, so that the level of the channels alone changes.
+        moved = {"traced": names[:1], "aligned": [], "resolved": names}[level]
+        assert found() == [(name, "relocated", ()) for name in moved]
+    assert [located.axial_um.tolist() for located in remade()] == [[20.0, 40.0]] * 2
+    (probe.Trajectory.Site & KEY).delete_quick()
+    (probe.Trajectory & KEY).delete_quick()
+    add_trajectory(FINAL, current=True, sites=LOCATED[:1])
+    assert [name for name, *_ in found()] == names
+    assert [located.axial_um.tolist() for located in remade()] == [[20.0]] * 2
+    probe.ProbeInsertion.update1({**KEY, "insertion_level": "aligned"})
+    assert [name for name, *_ in found()] == names
+    assert remade() == [None, None]
 
 
 def test_what_the_files_locate_is_final(database):
