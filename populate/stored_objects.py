@@ -43,7 +43,7 @@ class ObjectColumn:
     def path_pattern(self) -> re.Pattern[str]:
         """Pattern of the paths of its objects, and of objects that were not fully written."""
         folder = f"{re.escape(self.table.database)}/{re.escape(self.table.table_name)}"
-        name = rf"{re.escape(self.column)}_[0-9a-f]{{12}}\.parquet(\.saving)?"
+        name = rf"{re.escape(self.column)}_[0-9a-f]{{12}}\.parquet((\.[0-9a-f]{{8}})?\.saving)?"
         return re.compile(rf"(?:.*/)?{folder}/(?:.*/)?{name}")
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,20 @@ import pyarrow.parquet as pq
 from datajoint.builtin_codecs.schema import SchemaCodec
 from datajoint.errors import DataJointError, MissingExternalFile
 
+from schemas import disk
 from schemas.database import io_counters
 from schemas.errors import StorageError
 
 STORE = "bulk"
 WRITABLE = "Check that the folder of bwm.store exists, is writable and has space."
 REACHABLE = "Check bwm.store: endpoint, bucket, and keys that may read and write it."
+REPAIR = "Delete its row and populate the table again."
 ROW_GROUP = 65_536
 """Rows in a row group: the least that is read, about 0.5 MB of a float64 column."""
-BLOCK = 8 << 20
-"""Bytes that are read at once of an object that is read from end to end."""
 
-Advance = Callable[[int], None]
-"""Called with the number of bytes that were read since the last call."""
+
+class WrongObject(StorageError):
+    """An object is not the one that its row describes."""
 
 
 class ParquetRef:
@@ -77,20 +79,33 @@ class ParquetRef:
         ------
         StorageError
             The object is missing or damaged.
+        WrongObject
+            The object is not the one that its row describes.
         """
         if self._file is None:
             location = _inside(self._backend, self.path)
+            is_local = self._backend.protocol == "file"
             with _faults_explained(self._backend, self.path):
-                if self._backend.protocol == "file":
-                    opened = pq.ParquetFile(
-                        location, memory_map=True, page_checksum_verification=True
-                    )
-                else:
-                    opened = pq.ParquetFile(
-                        self._backend.fs.open(location, "rb"), page_checksum_verification=True
-                    )
-            self._file = opened
+                source: Any = location if is_local else self._backend.fs.open(location, "rb")
+                n_bytes = disk.size(Path(location)) if is_local else source.size
+                file = pq.ParquetFile(source, memory_map=is_local, page_checksum_verification=True)
+            found = n_bytes, file.metadata.num_rows, file.schema_arrow.names
+            if found != (self.stored["n_bytes"], self.n_rows, list(self.columns)):
+                where = self._backend._full_path(self.path)
+                raise WrongObject(self._describe(*found), where, REPAIR)
+            self._file = file
         return self._file
+
+    def _describe(self, n_bytes: int, n_rows: int, columns: Sequence[str]) -> str:
+        """Describe an object that is not the one of its row."""
+        folders = self.path.split("/")[:-1]
+        key = [name for name in folders if "=" in name]
+        table = ".".join(name for name in folders[-len(key) - 2 :] if name not in key)
+        return (
+            f"the object has {n_rows:,} rows of {', '.join(columns)} in {n_bytes:,} bytes, and its "
+            f"row of {table} ({', '.join(key)}) says {self.n_rows:,} rows of "
+            f"{', '.join(self.columns)} in {self.stored['n_bytes']:,} bytes."
+        )
 
     def read(self, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Read whole columns (default all) as arrays of length `n_rows`.
@@ -194,7 +209,7 @@ def _faults_explained(backend: Any, path: str) -> Iterator[None]:
         raise StorageError(
             f"the stored object cannot be read ({error}).",
             backend._full_path(path),
-            "Delete its row and populate the table again.",
+            REPAIR,
         ) from None
 
 
@@ -244,7 +259,7 @@ def _inside(backend: Any, path: str) -> str:
         raise StorageError(
             f"{path[:200]!r} is not the path of an object.",
             "the store",
-            "Delete its row and populate the table again.",
+            REPAIR,
         )
     return str(backend._full_path(path))
 
@@ -318,15 +333,9 @@ class ParquetCodec(SchemaCodec):
         backend = _backend(store_name, config)
         _inside(backend, path)
         _claim(backend)
-        local = backend.protocol == "file"
         with _access_explained(backend, path, "the object cannot be written"):
-            try:
-                if local:
-                    Path(backend._full_path(path)).unlink(missing_ok=True)
-                backend.put_buffer(packed.buffer if local else bytes(packed.buffer), path)
-            except _faults(backend):
-                _discard_partial(backend, path)
-                raise
+            if backend.protocol != "file" or not _keep(Path(backend._full_path(path)), packed):
+                _put(backend, path, packed.buffer)
         io_counters.total.stored += len(packed.buffer)
         return {
             "path": path,
@@ -345,11 +354,27 @@ class ParquetCodec(SchemaCodec):
         return ParquetRef(stored, _backend(stored.get("store"), config))
 
 
-def _discard_partial(backend: Any, path: str) -> None:
-    """Remove what DataJoint's two-step write of a file leaves when its first step fails."""
+def _keep(path: Path, packed: Packed) -> bool:
+    """Return whether an object is there already and whole, and mark it as new if so.
+
+    A row will refer to it: repair removes objects without a row by their age.
+    """
+    try:
+        whole = disk.size(path) == len(packed.buffer)
+        whole = whole and disk.hash_file(path, "sha256") == packed.sha256
+        if whole:
+            os.utime(path)
+    except OSError:
+        return False
+    return whole
+
+
+def _put(backend: Any, path: str, content: bytes | memoryview) -> None:
+    """Write a file of a store; readers see it whole, or the one before: a bucket does as much."""
     if backend.protocol == "file":
-        with suppress(OSError):
-            Path(f"{backend._full_path(path)}.saving").unlink(missing_ok=True)
+        disk.write_file(Path(backend._full_path(path)), content)
+    else:
+        backend.put_buffer(bytes(content), path)
 
 
 def _written(table: pa.Table) -> memoryview:
@@ -466,7 +491,7 @@ def _claim(backend: Any) -> None:
     own = _use.owner
     if _read_owner(backend, own.path) is None:
         with _access_explained(backend, own.path, "it cannot be written"):
-            backend.put_buffer(json.dumps(asdict(own), indent=2).encode(), own.path)
+            _put(backend, own.path, json.dumps(asdict(own), indent=2).encode())
     found = _read_owner(backend, own.path)  # once more: two may have come at once
     if found and own.is_other(found):
         raise StorageError(
@@ -556,7 +581,7 @@ def remove(path: str, store: str = STORE) -> None:
         backend.remove(path)
 
 
-def hash_object(path: str, store: str = STORE, advance: Advance | None = None) -> str:
+def hash_object(path: str, store: str = STORE, advance: disk.Advance | None = None) -> str:
     """Hash an object as it is now (SHA-256), read once from end to end.
 
     Raises
@@ -568,23 +593,7 @@ def hash_object(path: str, store: str = STORE, advance: Advance | None = None) -
     location = _inside(backend, path)
     with _faults_explained(backend, path):
         if backend.protocol == "file":
-            return hash_file(Path(location), "sha256", advance)
+            return disk.hash_file(Path(location), "sha256", advance)
         # Without a cache of its own, each block is one request.
-        with backend.fs.open(location, "rb", block_size=BLOCK, cache_type="none") as file:
-            return _digest(file, "sha256", advance)
-
-
-def hash_file(path: Path, algorithm: str, advance: Advance | None = None) -> str:
-    """Hash a file (`'md5'` or `'sha256'`), read once from end to end."""
-    with path.open("rb", buffering=0) as file:
-        return _digest(file, algorithm, advance)
-
-
-def _digest(file: Any, algorithm: str, advance: Advance | None) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    block = memoryview(bytearray(BLOCK))
-    while n_bytes := file.readinto(block):
-        digest.update(block[:n_bytes])
-        if advance:
-            advance(n_bytes)
-    return digest.hexdigest()
+        with backend.fs.open(location, "rb", block_size=disk.BLOCK, cache_type="none") as file:
+            return disk.digest(file, "sha256", advance)

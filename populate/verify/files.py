@@ -11,7 +11,7 @@ from pathlib import Path
 from populate import catalog, sql
 from populate.verify.damage import Damage
 from populate.verify.objects import Task
-from schemas import session, storage
+from schemas import disk, session
 from schemas.errors import SourceError
 from schemas.sources import base
 from schemas.sources.names import is_dataset_path
@@ -169,10 +169,10 @@ def _compare(file: File) -> Damage | None:
     return file.damage(f"{sizes} bytes", f"{file.n_bytes} bytes", _kind(file))
 
 
-def _compare_bytes(file: File, advance: storage.Advance) -> Damage | None:
+def _compare_bytes(file: File, advance: disk.Advance) -> Damage | None:
     assert file.path is not None
     try:
-        found = storage.hash_file(file.path, "md5", advance)
+        found = disk.hash_file(file.path, "md5", advance)
     except FileNotFoundError:
         return None  # it has been evicted
     except OSError as error:

@@ -147,8 +147,8 @@ def test_an_object_whose_row_says_otherwise_is_named(filled):
     change(video.Licks, key, licks=f"'{json.dumps(wrong)}'")
     (damage,) = [d for d in verify.verify(deep=True).damage if d.check == "objects"]
     assert (damage.table, damage.key) == ("video.Licks", key)
-    assert damage.expected.startswith(f"{ref.n_rows} rows")
-    assert damage.found.startswith(f"{ref.n_rows + 1} rows")
+    assert damage.found.startswith(f"the object has {ref.n_rows:,} rows")
+    assert f"says {ref.n_rows + 1:,} rows" in damage.found
     verify.repair([damage])
     restore()
 

@@ -4,7 +4,7 @@ import datajoint as dj
 import numpy as np
 import pytest
 
-from schemas import storage
+from schemas import disk, storage
 from schemas.errors import StorageError
 from schemas.settings import StoreSettings
 from tests.support import buckets
@@ -60,6 +60,15 @@ def test_an_object_comes_back_from_a_bucket(use, bucket, location):
     assert storage.hash_object(ref.path) == ref.sha256
 
 
+def test_an_object_that_is_there_is_never_away_while_it_is_stored_again(use, monkeypatch):
+    ref = put(COLUMNS)
+    backend = storage._backend(storage.STORE)
+    removed = []
+    monkeypatch.setattr(type(backend), "remove", lambda _, path: removed.append(path))
+    assert put(COLUMNS).stored == ref.stored
+    assert removed == []
+
+
 def test_what_another_process_writes_is_seen(use, bucket):
     path = put({"x": np.arange(3)}).path
     other = path.replace("e1", "e2")
@@ -76,7 +85,7 @@ def test_what_another_process_writes_is_seen(use, bucket):
 
 
 def test_an_object_is_hashed_block_by_block(use, monkeypatch):
-    monkeypatch.setattr(storage, "BLOCK", 100_000)
+    monkeypatch.setattr(disk, "BLOCK", 100_000)
     ref, read = put(COLUMNS), []
     assert storage.hash_object(ref.path, advance=read.append) == ref.sha256
     assert (sum(read), max(read)) == (ref.stored["n_bytes"], 100_000)

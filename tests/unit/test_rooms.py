@@ -66,8 +66,9 @@ MAY_IMPORT = {
     "schemas.database.bulk": {"datajoint", "schemas.database.upstream"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"}
     | {"schemas.database.bulk"},
+    "schemas.disk": set(),
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
-    | {"schemas.errors", "schemas.database.io_counters"},
+    | {"schemas.disk", "schemas.errors", "schemas.database.io_counters"},
     "schemas.connection": TABLE_ROOM
     | BASICS
     | TABLES
@@ -94,6 +95,7 @@ MAY_IMPORT = {
         "iblutil",
         "schemas.maths",
         "schemas.sources",
+        "schemas.disk",
         "schemas.database.io_counters",
     },
     "schemas.sources.one_api": BASICS
@@ -124,6 +126,7 @@ MAY_IMPORT = {
         "schemas.database.embedded",
         "schemas.database.restrictions",
         "schemas.database.upstream",
+        "schemas.disk",
         "schemas.rows",
         "schemas.storage",
         "schemas.database.io_counters",

@@ -1,8 +1,11 @@
 """Parquet objects in a folder: exact, read in slices, and honest about damage."""
 
+import errno
 import hashlib
+import os
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import datajoint as dj
@@ -14,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import storage
+from schemas import disk, storage
 from schemas.errors import StorageError
 
 on_one_folder = settings(
@@ -206,6 +209,72 @@ def test_what_is_not_columns_of_one_length_is_refused(store, value, message):
     assert not list(store.folder.iterdir())
 
 
+# --- the same object, stored again --------------------------------------------------------------
+
+
+def again(store, value):
+    """Store an object under the key of the last one."""
+    store.written -= 1
+    return store.put(value)
+
+
+def age(path):
+    os.utime(path, (0, 0))
+    return path.stat().st_ino
+
+
+def test_an_object_that_is_there_and_whole_is_kept_and_as_young_as_a_new_one(store, monkeypatch):
+    ref = store.put({"a": np.arange(1000) / 7})
+    inode = age(store.file(ref))
+    monkeypatch.setattr(disk, "write_file", lambda *_: pytest.fail("it is written again"))
+    assert again(store, {"a": np.arange(1000) / 7}).stored == ref.stored
+    assert store.file(ref).stat().st_ino == inode
+    assert time.time() - store.file(ref).stat().st_mtime < 60
+
+
+def test_a_damaged_object_is_replaced_at_once_and_is_never_away(store, monkeypatch):
+    columns = {"a": np.arange(1000) / 7}
+    ref = store.put(columns)
+    flip_a_bit(store.file(ref))
+    seen, plain = [], Path.replace
+
+    def watched(self, target):
+        seen.append((target.exists(), self.read_bytes() == whole))
+        return plain(self, target)
+
+    whole = storage.pack(columns).buffer.tobytes()
+    monkeypatch.setattr(Path, "replace", watched)
+    assert again(store, columns).read()["a"].tolist() == columns["a"].tolist()
+    assert seen == [(True, True)]
+
+
+def test_a_write_that_fails_leaves_the_object_that_is_there(store, monkeypatch):
+    ref = store.put({"a": np.arange(1000) / 7})
+    flip_a_bit(store.file(ref))
+    damaged = store.file(ref).read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        again(store, {"a": np.arange(1000) / 7})
+    assert [path.read_bytes() for path in store.folder.rglob("*") if path.is_file()] == [damaged]
+
+
+def test_file_and_folder_are_on_the_disk_before_a_row_can_refer_to_them(store, monkeypatch):
+    flushed, plain = [], os.fsync
+
+    def watched(handle):
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+        plain(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    path = store.file(store.put({"a": np.arange(3)}))
+    assert [where.name.endswith(".saving") for where in flushed] == [True, False]
+    assert flushed[1] == path.parent
+
+
 # --- slices -------------------------------------------------------------------------------------
 
 
@@ -337,6 +406,28 @@ def test_no_changed_bit_of_the_data_goes_unnoticed(store):
         assert bits(found) == bits(sound)  # of a header, a bit that is not used
 
 
+@pytest.mark.parametrize("read", READS)
+def test_an_object_that_is_exchanged_is_an_error_with_its_table_and_key(store, read):
+    one, other = (store.put({"x": np.arange(float(n))}) for n in (5000, 6000))
+    shutil.copy(store.file(other), store.file(one))
+    with pytest.raises(storage.WrongObject) as error:
+        READS[read](one)
+    assert error.value.where == str(store.file(one))
+    assert "the object has 6,000 rows of x" in error.value.what
+    assert "row of bwm_ephys.spikes (eid=e1) says 5,000 rows of x" in error.value.what
+    with pytest.raises(storage.WrongObject, match=f"in {one.stored['n_bytes'] + 1:,} bytes"):
+        storage.reference({**other.stored, "n_bytes": one.stored["n_bytes"] + 1}).open()
+
+
+def test_a_fifo_in_the_place_of_an_object_is_an_error_at_once(store):
+    ref = store.put({"x": np.arange(3)})
+    store.file(ref).unlink()
+    os.mkfifo(store.file(ref))
+    for read in (ref.read, lambda: storage.hash_object(ref.path)):
+        with pytest.raises(StorageError, match="not a regular file"):
+            read()
+
+
 def test_what_cannot_be_written_is_an_error_and_leaves_nothing(store):
     ref = store.put({"x": np.arange(3)})
     occupied = store.file(ref).parents[1]
@@ -370,7 +461,7 @@ def test_a_store_lists_its_objects_by_schema(store):
 
 
 def test_an_object_is_hashed_as_it_is_now(store, monkeypatch):
-    monkeypatch.setattr(storage, "BLOCK", 1000)
+    monkeypatch.setattr(disk, "BLOCK", 1000)
     ref, read = store.put({"x": np.arange(9999.0)}), []
     assert storage.hash_object(ref.path, advance=read.append) == ref.sha256
     assert sum(read) == ref.stored["n_bytes"]
@@ -378,7 +469,7 @@ def test_an_object_is_hashed_as_it_is_now(store, monkeypatch):
     flip_a_bit(store.file(ref))
     content = store.file(ref).read_bytes()
     assert storage.hash_object(ref.path) == hashlib.sha256(content).hexdigest() != ref.sha256
-    assert storage.hash_file(store.file(ref), "md5") == hashlib.md5(content).hexdigest()
+    assert disk.hash_file(store.file(ref), "md5") == hashlib.md5(content).hexdigest()
 
 
 def test_an_object_is_removed_once(store):

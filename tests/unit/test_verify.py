@@ -59,6 +59,7 @@ NAME = "spikes_0123456789ab.parquet"
     [
         (f"_schema/lab_ephys/_spikes/eid=e/probe_name=p/{NAME}", True),
         (f"_schema/lab_ephys/_spikes/eid=e/probe_name=p/{NAME}.saving", True),
+        (f"_schema/lab_ephys/_spikes/eid=e/probe_name=p/{NAME}.0a1b2c3d.saving", True),
         (f"lab_ephys/_spikes/{NAME}", True),
         (f"_schema/lab_ephys_2/_spikes/eid=e/{NAME}", False),
         (f"_schema/other_lab_ephys/_spikes/eid=e/{NAME}", False),
@@ -124,7 +125,7 @@ def test_what_cannot_be_read_is_told_and_not_removed(stored, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(files.storage, "hash_file", fail)
+    monkeypatch.setattr(files.disk, "hash_file", fail)
     damage = files._compare_bytes(file(path, {md5}), lambda _: None)
     assert (damage.kind, damage.can_be_repaired) == ("unread", False)
     assert "Input/output error" in damage.found
