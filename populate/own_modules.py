@@ -11,7 +11,7 @@ from types import ModuleType
 
 import datajoint as dj
 
-from schemas import connection
+from schemas import activation, connection
 from schemas.database.declared import filled_tables_of, with_parts
 from schemas.errors import BwmError, SettingsError
 from schemas.settings import expand
@@ -122,7 +122,7 @@ def _check(module: ModuleType) -> None:
                 'Write `schema = connection.schema("NAME")`, and `@schema` above each class.',
             )
         for declared in with_parts(table):
-            if missing := connection.missing_columns(declared):
+            if missing := activation.missing_columns(declared):
                 raise SettingsError(
                     f"{declared.__qualname__} on the server lacks {', '.join(sorted(missing))}: "
                     "its definition has changed since the table was created.",

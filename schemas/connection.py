@@ -9,25 +9,21 @@ Examples
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import re
 import ssl
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain
-from types import ModuleType
 from typing import Any
 
 import datajoint as dj
 from datajoint.dependencies import Dependencies
 
-from schemas import MODULES, storage
+from schemas import MODULES, activation, storage
 from schemas import settings as settings_module
-from schemas.database import embedded, restrictions, upstream
-from schemas.database.declared import FILLED, tables_of, with_parts
+from schemas.activation import schema_name
+from schemas.database import embedded, locks, restrictions, upstream
 from schemas.database.driver_errors import AccessDenied, explain_denied_rights
 from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
@@ -71,8 +67,7 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
     _configure(settings)
     connection = _open(settings)
     try:
-        with _one_at_a_time(connection, settings.prefix):
-            activate(connection, settings.prefix)
+        activation.activate(connection, settings.prefix)
     except (dj.errors.DataJointError, ServerError) as error:
         _detach()
         connection.close()
@@ -136,126 +131,9 @@ def reconnect() -> None:
 
 def _detach() -> None:
     """Make the tables forget their database: DataJoint would refuse to activate another."""
-    for module in _table_modules():
+    for module in activation.table_modules():
         module.schema.database = None
         module.schema.connection = None
-
-
-def schema_name(module: str, prefix: str) -> str:
-    """Name of the database (MySQL) or schema (PostgreSQL) of a table module."""
-    return f"{prefix}_{module}"
-
-
-def activate(connection: dj.Connection, prefix: str) -> None:
-    """Create or attach to all schemas in the order of their foreign keys.
-
-    Raises
-    ------
-    ServerError
-        The tables that are there lack columns: they are of an older version.
-    """
-    held = _held_columns(connection, prefix)
-    _refuse_older_tables(held, prefix)
-    # Where every table is there, DataJoint needs to read nothing of one before it is used.
-    missing = _wanted_tables(prefix) - held.keys()
-    try:
-        _attach(connection, prefix, create=bool(missing))
-    except dj.errors.DataJointError as error:
-        # DataJoint has its own words for a schema or table that it may not create.
-        if not {type(error), type(error.__context__)} & {AccessDenied}:
-            raise
-        raise _incomplete(connection.conn_info["user"], missing, prefix) from error
-
-
-def _attach(connection: dj.Connection, prefix: str, create: bool) -> None:
-    for module in _table_modules():
-        name = schema_name(module.__name__.rpartition(".")[2], prefix)
-        if create and connection.adapter.backend == "mysql":
-            # Names and acronyms are exact, as on PostgreSQL: the default collation ignores case.
-            connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
-        module.schema.activate(name, connection=connection, create_tables=create)
-        for table in tables_of(module):
-            if create and issubclass(table, FILLED):
-                # Declares the job table: DataJoint would at first use, by several workers at once.
-                getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
-    atlas = importlib.import_module("schemas.atlas")
-    if not atlas.BrainRegion():
-        from schemas.sources import ontology
-
-        atlas.BrainRegion.fill(ontology.load_ontology(), ontology.load_ancestors())
-
-
-def _incomplete(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
-    """Say what one finds who may not create what there is not."""
-    if len(missing) == len(_wanted_tables(prefix)):
-        what = f"user {user!r} sees no tables, and may not create them."
-        return ServerError(what, prefix, GRANT_FIRST)
-    names = [f"{schema}.{table}" for schema, table in sorted(missing)]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    lacking = ", ".join(names[:3]) + more if names else "rows that this version needs"
-    what = f"{lacking} not there, and user {user!r} may not create any."
-    return ServerError(what, prefix, ADMIN_FIRST)
-
-
-GRANT_FIRST = (
-    "Ask an administrator of the database for a role: `bwm server grant`. Check bwm.prefix too."
-)
-ADMIN_FIRST = (
-    "Ask an administrator of the database to run `bwm status` once with this version, which "
-    "creates what is missing, and `bwm server grant` if they run it already."
-)
-
-
-def _held_columns(connection: dj.Connection, prefix: str) -> dict[tuple[str, str], set[str]]:
-    """Fetch the columns of every table under a prefix, those of jobs included."""
-    names = [schema_name(module, prefix) for module in MODULES]
-    listed = ", ".join(f"'{name}'" for name in names)
-    held = defaultdict(set)
-    found = connection.query(
-        "SELECT table_schema, table_name, column_name FROM information_schema.columns "
-        f"WHERE table_schema IN ({listed})"
-    )
-    for schema, table, column in found.fetchall():
-        held[schema, table].add(column)
-    return dict(held)
-
-
-def _wanted_tables(prefix: str) -> set[tuple[str, str]]:
-    """Name every table that there is to be, by schema, those of jobs included."""
-    wanted = set()
-    for module in _table_modules():
-        schema = schema_name(module.__name__.rpartition(".")[2], prefix)
-        for table in tables_of(module):
-            wanted |= {(schema, one.table_name) for one in with_parts(table)}
-            if issubclass(table, FILLED):
-                wanted.add((schema, f"~~{table.table_name.lstrip('_')}"))
-    return wanted
-
-
-def _refuse_older_tables(held: dict[tuple[str, str], set[str]], prefix: str) -> None:
-    """Look for columns that definitions have and tables have not: DataJoint would not."""
-    for module in _table_modules():
-        schema = schema_name(module.__name__.rpartition(".")[2], prefix)
-        for table in chain.from_iterable(map(with_parts, tables_of(module))):
-            there = held.get((schema, table.table_name), set())
-            missing = _columns(table.definition) - there
-            if there and missing:
-                what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
-                raise ServerError(f"{what}: it is of an older version.", prefix, OLDER)
-
-
-def _columns(definition: str) -> set[str]:
-    """Name the attributes of a definition, those that a foreign key renames included."""
-    found = set(re.findall(r"^ *(\w+) *(?:=[^:\n]*)?:", definition, re.MULTILINE))
-    for renamed in re.findall(r"^ *->.*\.proj\((.*)\)", definition, re.MULTILINE):
-        found |= set(re.findall(r"(\w+) *=", renamed))
-    return found
-
-
-OLDER = (
-    "Use another prefix (bwm.prefix) and register and populate again; downloads are kept. "
-    "`schemas.connection.drop` removes the old tables."
-)
 
 
 def drop(prefix: str) -> None:
@@ -268,10 +146,6 @@ def drop(prefix: str) -> None:
         connection.query(connection.adapter.drop_schema_sql(schema_name(module, prefix)))
     if mysql:
         connection.query("SET FOREIGN_KEY_CHECKS = 1")
-
-
-def _table_modules() -> Iterator[ModuleType]:
-    return (importlib.import_module(f"schemas.{name}") for name in MODULES)
 
 
 def _configure(settings: Settings) -> None:
@@ -367,22 +241,6 @@ def _explained(error: Exception, user: str, where: str) -> ServerError:
     )
 
 
-@contextmanager
-def _one_at_a_time(connection: dj.Connection, prefix: str) -> Iterator[None]:
-    """Hold a lock on the server: processes that create tables at once would trip each other."""
-    name = f"bwm activate {prefix}"
-    if connection.adapter.backend == "mysql":
-        acquire, release = "SELECT GET_LOCK(%s, 120)", "SELECT RELEASE_LOCK(%s)"
-    else:
-        acquire = "SELECT pg_advisory_lock(hashtext(%s))"
-        release = "SELECT pg_advisory_unlock(hashtext(%s))"
-    connection.query(acquire, (name,)).fetchall()
-    try:
-        yield
-    finally:
-        connection.query(release, (name,)).fetchall()
-
-
 def _owner(connection: dj.Connection, settings: Settings) -> storage.Owner | None:
     """Tell who writes into the store; None where the server does not tell its identity."""
     asked = "SELECT system_identifier FROM pg_control_system()"
@@ -476,7 +334,7 @@ def _refuse_other_prefix(connection: dj.Connection, name: str, prefix: str) -> N
     parents = {tuple(full[1:-1].split(full[-1] + "." + full[-1])) for full in links}
     for schema, table in sorted(parents):
         found = schema.rpartition("_")[0]
-        if found != prefix and (schema, table) in _wanted_tables(found):
+        if found != prefix and (schema, table) in activation.wanted_tables(found):
             raise ServerError(
                 f"it holds tables over the database {found}, and {prefix} is connected.",
                 f"schema {name}",
@@ -495,10 +353,5 @@ def making_tables() -> Iterator[None]:
     """
     if _active is None:
         raise ServerError("nothing is connected.", None, CONNECT_FIRST)
-    with _one_at_a_time(dj.conn(), _active.prefix):
+    with locks.one_at_a_time(dj.conn(), _active.prefix):
         yield
-
-
-def missing_columns(table: type[dj.Table]) -> set[str]:
-    """Name what the definition of a table has and its table on the server has not."""
-    return _columns(table.definition) - set(table.heading.names)

@@ -1,9 +1,18 @@
 """Connecting: once, again, elsewhere, and after it failed."""
 
+import os
+import subprocess
+import sys
+import time
+from contextlib import closing
+
 import datajoint as dj
+import psutil
 import pytest
 
-from schemas import activity, atlas, connection, session, subject
+import schemas
+from schemas import activation, activity, atlas, connection, session, subject
+from schemas.database import locks
 from schemas.errors import ServerError
 from tests.support.databases import tables
 
@@ -31,14 +40,14 @@ def test_databases_under_two_prefixes_are_apart(database, other):
 
 
 def test_after_a_failed_activation_another_database_can_be_used(database, other, monkeypatch):
-    activate = connection.activate
+    activate = activation.activate
 
     def fail(server, prefix):
         activate(server, prefix)
         raise dj.errors.DataJointError("made up")
 
     with monkeypatch.context() as patch:
-        patch.setattr(connection, "activate", fail)
+        patch.setattr(activation, "activate", fail)
         with pytest.raises(ServerError, match=r"the tables cannot be created \(made up\)"):
             connection.connect(other)
     database.connect()
@@ -82,3 +91,76 @@ def test_attaching_to_tables_that_are_there_asks_little(database, monkeypatch):
     monkeypatch.setattr(dj.Connection, "_execute_query", count)
     database.connect()
     assert 0 < len(asked) < 4 * len(tables())
+
+
+FREEZE = """
+import os, signal, datajoint
+from schemas import connection
+execute, number = datajoint.Connection._execute_query, iter(range({before}))
+def freeze(self, cursor, query, *arguments):
+    if next(number, None) is None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return execute(self, cursor, query, *arguments)
+datajoint.Connection._execute_query = freeze
+connection.connect()
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.parametrize("before", [3, 30, 10_000])
+def test_a_frozen_client_holds_up_no_connection(database, before):
+    """It is frozen before a query of its own connecting, or after the last of them."""
+    code = FREEZE.format(before=before)
+    environment = {**os.environ, **database.environment}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as frozen:
+        try:
+            while psutil.Process(frozen.pid).status() != psutil.STATUS_STOPPED:
+                assert frozen.poll() is None
+                time.sleep(0.05)
+            connection.disconnect()
+            start = time.monotonic()
+            database.connect()
+            assert time.monotonic() - start < 10
+        finally:
+            frozen.kill()
+
+
+def test_creating_tables_waits_for_a_named_connection_and_not_for_ever(
+    database, other, monkeypatch
+):
+    monkeypatch.setattr(locks, "LONGEST_WAIT", 0.5)
+    with closing(connection.another()) as holder, locks.one_at_a_time(holder, other.prefix):
+        who = f"connection {holder.connection_id}"
+        with (
+            pytest.warns(UserWarning, match=f"Waiting up to 0.5 s for {who}, which creates or"),
+            pytest.raises(ServerError, match=f"{who} creates or upgrades the tables for more"),
+        ):
+            connection.connect(other)
+        database.connect()
+    connection.connect(other)
+
+
+def test_a_table_in_use_is_waited_for_with_a_limit(database, monkeypatch):
+    """A transaction of another connection that is frozen may use a table for ever."""
+    limits = {"mysql": "SET SESSION lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}
+    monkeypatch.setattr(locks, "LIMIT", limits)
+    table = subject.Lab.full_table_name
+    with closing(connection.another()) as holder:
+        holder.query("BEGIN")
+        holder.query(f"SELECT * FROM {table}")
+        with (
+            pytest.raises(ServerError, match="another connection uses a table for more than"),
+            locks.one_at_a_time(dj.conn(), database.settings.prefix),
+        ):
+            dj.conn().query(f"ALTER TABLE {table} ADD COLUMN added int")
+    with locks.one_at_a_time(dj.conn(), database.settings.prefix, seconds=0):
+        pass
+
+
+def test_new_tables_have_one_row_with_their_version(database):
+    prefix = database.settings.prefix
+    found = activation.read_version(dj.conn(), prefix)
+    assert found == activation.Version(activation.VERSION, schemas.__version__)
+    activation.write_version(dj.conn(), prefix, activation.VERSION)
+    table = activation._version_table(dj.conn(), prefix)
+    assert len(dj.conn().query(f"SELECT * FROM {table}").fetchall()) == 1

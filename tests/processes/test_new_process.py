@@ -64,8 +64,8 @@ def test_importing_the_tables_needs_no_server_and_starts_none(tmp_path):
 def test_a_new_process_knows_every_table_by_name():
     """Else it takes what is there for missing, and who may only read cannot connect."""
     code = (
-        "from schemas import connection\n"
-        "for schema, table in sorted(connection._wanted_tables('bwm')): print(schema, table)\n"
+        "from schemas import activation\n"
+        "for schema, table in sorted(activation.wanted_tables('bwm')): print(schema, table)\n"
     )
     named = python("-c", code).splitlines()
     assert "bwm_behavior _trials__trial" in named

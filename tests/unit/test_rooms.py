@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "schemas.database.upstream": {"datajoint", "deepdiff", "numpy", "pandas", "pyarrow"}
     | {"psycopg2", "schemas.database.fetched_hash"},
     "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
+    "schemas.database.locks": {"datajoint", "schemas.errors", "schemas.database.driver_errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
     "schemas.database.restrictions": {"datajoint", "numpy"},
     "schemas.database.bulk": {"datajoint", "schemas.database.upstream"},
@@ -74,13 +75,17 @@ MAY_IMPORT = {
     | TABLES
     | {
         "schemas",
-        "schemas.database.declared",
+        "schemas.activation",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
+        "schemas.database.locks",
         "schemas.database.restrictions",
         "schemas.database.upstream",
         "schemas.sources",
     },
+    "schemas.activation": TABLES
+    | {"datajoint", "schemas", "schemas.errors", "schemas.sources"}
+    | {"schemas.database.declared", "schemas.database.driver_errors", "schemas.database.locks"},
     "schemas.definitions": {"datajoint", "pandas", "schemas.errors", "schemas.rows"},
     "schemas.imported": {"datajoint", "schemas.errors", "schemas.rows", "schemas.session"}
     | {"schemas.sources.base", "schemas.sources.records"},
@@ -119,6 +124,7 @@ MAY_IMPORT = {
     | BASICS
     | {
         "schemas",
+        "schemas.activation",
         "schemas.connection",
         "schemas.imported",
         "schemas.database.declared",
