@@ -1,4 +1,4 @@
-"""Quality control: what was checked, and the quality of raw recordings."""
+"""Quality control: what was checked, the quality of raw recordings, and rows computed again."""
 
 from __future__ import annotations
 
@@ -116,3 +116,16 @@ class SpectralDensity(FromRawFiles, dj.Imported):
 
 def _channels(values: np.ndarray) -> dict[str, np.ndarray]:
     return {f"channel_{k}": column for k, column in enumerate(values.T)}
+
+
+@schema
+class Recomputed(dj.Manual):
+    """What `bwm verify --recompute` has covered; a new round begins once every row is covered."""
+
+    definition = """
+    # one row per stored row that was computed again and found equal
+    recomputed_table : varchar(128)  # name of the table, e.g. behavior.Trials
+    key_md5          : char(32)      # hash of the primary key of the row
+    ---
+    recomputed_at    : datetime      # (UTC) when it was computed again
+    """

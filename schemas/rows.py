@@ -104,22 +104,31 @@ def insert(
         given = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
         table.insert([{**(key or {}), **row} for row in given], **options)
         return
-    columns = _columns(rows)
-    n_rows = len(next(iter(columns.values()), ()))
-    if not n_rows:
-        return
-    columns = {name: [value] * n_rows for name, value in clean(key or {}).items()} | columns
-    kinds = {
-        n: kind_of(str(a.original_type or a.type)) for n, a in table.heading.attributes.items()
-    }
-    columns = {name: _cast(name, values, kinds.get(name)) for name, values in columns.items()}
+    columns = as_columns(table, rows, key)
     as_text = not options and bulk.takes(table, columns)
-    for chunk in _chunks(columns, n_rows):
+    for chunk in _chunks(columns):
         if as_text:
             bulk.insert(table, chunk)
         else:
             values = zip(*chunk.values(), strict=True)
             table.insert([dict(zip(chunk, row, strict=True)) for row in values], **options)
+
+
+def as_columns(
+    table: dj.Table,
+    rows: Iterable[Mapping[str, Any]] | pd.DataFrame,
+    key: Mapping[str, Any] | None = None,
+) -> dict[str, list[Any]]:
+    """Turn rows into the columns that `insert` stores; no column for no row."""
+    columns = _columns(rows)
+    n_rows = len(next(iter(columns.values()), ()))
+    if not n_rows:
+        return {}
+    columns = {name: [value] * n_rows for name, value in clean(key or {}).items()} | columns
+    kinds = {
+        n: kind_of(str(a.original_type or a.type)) for n, a in table.heading.attributes.items()
+    }
+    return {name: _cast(name, values, kinds.get(name)) for name, values in columns.items()}
 
 
 def _columns(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> dict[str, list[Any]]:
@@ -173,7 +182,10 @@ def insert1(table: Any, row: Mapping[str, Any], **options: Any) -> None:
     insert(table, [row], **options)
 
 
-def _chunks(columns: dict[str, list[Any]], n_rows: int) -> Iterator[dict[str, list[Any]]]:
+def _chunks(columns: dict[str, list[Any]]) -> Iterator[dict[str, list[Any]]]:
+    n_rows = len(next(iter(columns.values()), ()))
+    if not n_rows:
+        return
     every = max(1, n_rows // 100)
     sample = [values[::every] for values in columns.values()]
     size = sum(len(str(value)) for values in sample for value in values) / len(sample[0])

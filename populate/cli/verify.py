@@ -32,6 +32,15 @@ def verify(
             min=0, help="Minutes: a younger file without a row may belong to a running job."
         ),
     ] = 10.0,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            "--recompute",
+            min=0,
+            max=1,
+            help="Compute this share of all rows again (1: all) and compare every column.",
+        ),
+    ] = None,
     lost: Annotated[
         bool,
         typer.Option("--lost-store", help="An empty store was lost: its rows are damaged too."),
@@ -41,6 +50,11 @@ def verify(
 ) -> None:
     """Check files, stored objects, counts and jobs, and list the damage.
 
+    With --recompute, each run takes rows that earlier runs have not covered.
+    A run can be stopped and continued, and several runs share the rows.
+
+    Example: bwm verify --recompute 0.1
+
     Example: bwm verify --deep --repair
     """
     connect(modules=module or ())
@@ -49,13 +63,31 @@ def verify(
     eid = find_eid(recording)
     with display.byte_bar("verify") as progress:
         report = checks.verify(deep, eid, 60 * older_than, progress, lost)
+    covered = None if share is None else _recompute(report, share, eid)
     if not as_json:
         _print(report)
+        if covered:
+            out.print(covered)
     removed = (
         checks.repair(report.damage, None if as_json else _print_removed) if with_repair else []
     )
     if as_json:
         print(json.dumps(_plain(report, removed), indent=2))
+    _conclude(report, removed, with_repair)
+
+
+def _recompute(report: Report, share: float, eid: str | None) -> str:
+    """Compute rows again, add what differs to the report, and say what is covered."""
+    from populate.verify import recompute
+
+    with display.bars() as bars:
+        covered = recompute.recompute(share, eid, progress=display.bar(bars, "recompute"))
+    report.add(recompute.RECOMPUTED, recompute.PROMISE, covered.n_computed, covered.damage)
+    return str(covered)
+
+
+def _conclude(report: Report, removed: list[Removed], with_repair: bool) -> None:
+    """Say what is left to do, and exit with 1 unless all is sound or repaired."""
     if report.damage and not with_repair:
         err.print(
             f"{len(report.damage)} damaged. `bwm verify --repair` removes what can be recomputed."

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import datajoint as dj
 
 from populate import catalog, sql
 from populate.verify.damage import Damage
@@ -86,6 +89,23 @@ def read_files(eid: str | None = None) -> list[File]:
         file.md5 |= {text.lower() for text in (md5, read_md5) if text}
         file.sizes |= {n for n in (size, read_size) if n is not None}
     return list(found.values())
+
+
+def missing_files(
+    tables: Sequence[type[dj.Table]], eid: str | None = None
+) -> Iterator[tuple[type[dj.Table], dict[str, Any]]]:
+    """Yield the table and key of each row of which a file that was read is not on this machine."""
+    read = read_files(eid)
+    here = {(file.eid, file.dataset_path) for file in _locate(read)}
+    missing = {(file.eid, file.dataset_path) for file in read} - here
+    if not missing:
+        return
+    for table in tables:
+        if hasattr(table, "Source"):
+            of_session = catalog.session_key(eid)
+            for key in (table.Source & "source_md5 IS NOT NULL" & of_session).keys():  # noqa: SIM118
+                if (key["eid"], key.pop("dataset_path")) in missing:
+                    yield table, key
 
 
 class Files:

@@ -84,17 +84,17 @@ def one_at_a_time(
 def _acquire(connection: dj.Connection, prefix: str, seconds: float) -> None:
     backend, name = connection.adapter.backend, (f"bwm activate {prefix}",)
     deadline = time.monotonic() + seconds
-    is_told = False
+    is_holder_named = False
     while not connection.query(TRY[backend], name).fetchone()[0]:
         found = connection.query(HOLDER[backend], name).fetchone()
         holder = f"connection {found[0]}" if found and found[0] else "another connection"
         if time.monotonic() > deadline:
             what = f"{holder} creates or upgrades the tables for more than {seconds:g} s."
             raise ServerError(what, prefix, END_IT)
-        if not is_told:
+        if not is_holder_named:
             text = f"Waiting up to {seconds:g} s for {holder}, which creates or upgrades {prefix}."
             warnings.warn(text, stacklevel=2)
-            is_told = True
+            is_holder_named = True
         time.sleep(PAUSE)
 
 
