@@ -17,6 +17,8 @@ from schemas.errors import ServerError
 
 Table = type[dj.Table]
 Key = dict[str, Any]
+Object = tuple[str, storage.Held]
+"""The store of an object, and its file as it was before its row was deleted."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
     """
     try:
         with explain_blocked_deletes():
-            counts, objects = retry_on_deadlock(lambda: _delete(table() & keys))
+            counts, objects = retry_on_deadlock(lambda: _delete(table, keys))
     except (ServerError, _InsertedByHand) as error:
         if len(keys) == 1:
             yield Removed("kept", catalog.name_of(table), 1, _explain(error, keys[0]), keys[0])
@@ -71,33 +73,47 @@ def remove_rows(table: Table, keys: list[Key]) -> Iterator[Removed]:
             for key in keys:
                 yield from remove_rows(table, [key])
         return
-    _forget_failures(table, keys)
+    gone = _remove_objects(objects)
     names = {one.full_table_name: catalog.name_of(one) for one in catalog.all_with_parts()}
     for full_name, n in counts.items():
         if n:
             yield Removed("rows", names.get(full_name, full_name), n)
-    for store, path in objects:
+    for store, path in gone:
         yield Removed("object", storage.place(path, store), 1)
 
 
-def _delete(doomed: dj.Table) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Delete rows, their dependants and their objects in one transaction.
-
-    Objects are deleted before the transaction ends. Later, a worker could have computed the rows
-    again, and stored objects with the same names.
-    """
+def _delete(table: Table, keys: list[Key]) -> tuple[dict[str, int], list[Object]]:
+    """Delete rows, their dependants and failed jobs in one transaction; return their objects."""
+    doomed = table() & keys
     cascade = list(dj.Diagram.cascade(doomed))
     counts = {table.full_table_name: len(table) for table in cascade}
     # `populate` can insert the rows of imported and computed tables again, and no others.
     unfilled = [table.full_table_name for table in cascade if not table.table_name.startswith("_")]
     if manual := [name for name in unfilled if counts[name]]:
         raise _InsertedByHand(", ".join(manual))
-    objects = _objects(cascade)
+    found = [(store, storage.look_up(path, store)) for store, path in _objects(cascade)]
     with doomed.connection.transaction:
         doomed.delete(prompt=False)
-        for store, path in objects:
-            storage.remove(path, store)
-    return counts, objects
+        _forget_failures(table, keys)
+    return counts, [(store, held) for store, held in found if held]
+
+
+def _remove_objects(objects: Sequence[Object]) -> list[tuple[str, str]]:
+    """Remove the objects of deleted rows; return the store and path of each.
+
+    If this is interrupted, verify finds the objects that are left, as no row refers to them.
+    """
+    columns = stored_objects.object_columns()
+    referred: dict[str | None, set[tuple[str, str]]] = {}
+    gone = []
+    for store, held in objects:
+        eid = stored_objects.session_of(held.path)
+        if eid not in referred:
+            found = stored_objects.fetch_references(columns, eid)
+            referred[eid] = {ref.place for ref in found}
+        if stored_objects.remove_loose(held.path, store, held.written, referred[eid]):
+            gone.append((store, held.path))
+    return gone
 
 
 def _explain(error: Exception, key: Key) -> str:
@@ -130,5 +146,4 @@ def _forget_failures(table: Table, keys: list[Key]) -> None:
         failed = child().jobs.errors
         shared = [name for name in keys[0] if name in failed.primary_key]
         if shared and table.full_table_name in child().ancestors():
-            doomed = failed & [{name: key[name] for name in shared} for key in keys]
-            retry_on_deadlock(doomed.delete_quick)
+            (failed & [{name: key[name] for name in shared} for key in keys]).delete_quick()

@@ -120,6 +120,24 @@ def fetch_references(columns: Iterable[ObjectColumn], eid: str | None = None) ->
     ]
 
 
+def session_of(path: str) -> str | None:
+    """Return the session that the path of an object names; None if it names none."""
+    found = re.search(r"/eid=([^/]+)/", path)
+    return found[1] if found else None
+
+
+def remove_loose(path: str, store: str, written: float, referred: set[tuple[str, str]]) -> bool:
+    """Remove an object unless a row refers to it or it was written since; return whether it went.
+
+    A worker that stores an object again marks it as new, and then inserts its row.
+    """
+    held = storage.look_up(path, store)
+    if held is None or held.written != written or (store, path) in referred:
+        return False
+    storage.remove(path, store)
+    return True
+
+
 def require_store() -> None:
     """Raise an error if the store is empty though rows refer to objects in it.
 

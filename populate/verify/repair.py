@@ -8,10 +8,9 @@ import datajoint as dj
 
 from populate import catalog
 from populate.removal import Removed, remove_rows
-from populate.stored_objects import fetch_references, object_columns
+from populate.stored_objects import fetch_references, object_columns, remove_loose
 from populate.verify import files, jobs
 from populate.verify.damage import Damage, Key
-from schemas import storage
 
 Table = type[dj.Table]
 
@@ -36,7 +35,7 @@ def repair(damage: Sequence[Damage], on_result: OnResult | None = None) -> list[
     Raises
     ------
     StorageError
-        An object cannot be removed; its rows are kept.
+        An object cannot be removed. Its row is deleted: the next repair removes the object.
     """
     done = []
     for removed in _repair(damage):
@@ -84,9 +83,7 @@ def _remove_orphans(damage: Sequence[Damage]) -> Iterator[Removed]:
     columns = object_columns() if damage else []
     referred = {ref.place for ref in fetch_references(columns)}
     for one in damage:
-        held = storage.look_up(one.path, one.store)
-        if held and held.written == one.written and (one.store, one.path) not in referred:
-            storage.remove(one.path, one.store)
+        if remove_loose(one.path, one.store, one.written, referred):
             yield Removed("object", one.what, 1)
 
 

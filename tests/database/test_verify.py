@@ -576,19 +576,51 @@ def test_one_session_is_looked_at_alone(filled):
         assert damage.key == first_key
 
 
-def test_rows_stay_whose_objects_cannot_be_removed(filled, monkeypatch):
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing handles it."""
+
+
+@pytest.mark.parametrize("stage", ["deleting", "before the commit", "removing", "removed"])
+def test_a_repair_that_is_killed_is_completed_by_the_next(filled, monkeypatch, stage):
     key, ref = first(wheel.Wheel, "wheel_trace")
     cut(place(filled, ref))
+    remove = storage.remove
 
-    def refuse(path, store):
-        raise StorageError("it cannot be removed.", path)
+    def killed(*arguments, **_):
+        if stage == "removed":
+            remove(*arguments)
+        raise Killed
 
-    monkeypatch.setattr(storage, "remove", refuse)
-    with pytest.raises(StorageError, match="cannot be removed"):
-        verify.repair(verify.verify().damage)
-    monkeypatch.undo()
-    assert len(wheel.Wheel & key) == len(wheel.WheelMoves & key) == 1
-    verify.repair(verify.verify().damage)
+    with monkeypatch.context() as patch:
+        if stage in ("removing", "removed"):
+            patch.setattr(storage, "remove", killed)
+        elif stage == "deleting":
+            patch.setattr(dj.Table, "delete", killed)
+        else:
+            patch.setattr(dj.Connection, "commit_transaction", killed)
+        with pytest.raises(Killed):
+            verify.repair(verify.verify().damage)
+    connection.reconnect()
+    is_deleted = stage in ("removing", "removed")
+    assert len(wheel.Wheel & key) == len(wheel.WheelMoves & key) == (not is_deleted)
+    assert place(filled, ref).exists() == (stage != "removed")
+    verify.repair(verify.verify(older_than=0).damage)
+    assert not place(filled, ref).exists()
+    restore()
+
+
+def test_an_object_to_which_another_row_refers_is_not_removed(filled):
+    (key, _), (_, other) = (
+        first(wheel.Wheel, "wheel_trace", **one)
+        for one in wheel.Wheel().keys(order_by=wheel.Wheel.primary_key, limit=2)
+    )
+    with pointed(wheel.Wheel, key, "wheel_trace", {**other.stored, "n_bytes": 1}):
+        (damage,) = [d for d in verify.verify().damage if d.check == "objects"]
+        assert damage.key == key
+        gone = [one.name for one in verify.repair([damage]) if one.what == "object"]
+        assert str(place(filled, other)) not in gone
+        assert place(filled, other).exists()
+    verify.repair(verify.verify(older_than=0).damage)
     restore()
 
 
