@@ -9,6 +9,7 @@ from the reservation to the last sign of life of the worker. Until a job has fai
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -271,6 +272,58 @@ def _requeue(reservation: Reservation) -> None:
         "WHERE status = 'reserved' AND host = %s AND pid = %s"
     )
     _update(jobs, statement, (reservation.host, reservation.pid))
+
+
+class JobLost(Exception):
+    """The job of this process was taken over by another worker, as this one seemed dead."""
+
+
+LOCK_SECONDS = 20.0
+"""Time for which a worker waits for rows that others have locked, e.g. a worker that is frozen."""
+
+
+def limit_waits(server: dj.Connection) -> None:
+    """Let no statement of a connection wait longer than `LOCK_SECONDS` for locked rows."""
+    if server.adapter.backend == "mysql":
+        server.query(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(LOCK_SECONDS)}")
+    else:
+        server.query(f"SET lock_timeout = {int(1000 * LOCK_SECONDS)}")
+
+
+def require_reservation(jobs: dj.jobs.Job, key: Key, connection_id: int) -> None:
+    """Raise `JobLost` unless this process still has the job, and lock the job until the commit.
+
+    Call this at the end of the transaction that inserts the rows of the job: until then nothing
+    keeps other workers from taking over the job.
+    """
+    condition, values = _own(jobs, key, connection_id)
+    query = f"SELECT pid FROM {jobs.full_table_name} WHERE {condition} FOR UPDATE"
+    if jobs.connection.query(query, values).fetchone() is None:
+        raise JobLost
+
+
+def postpone(jobs: dj.jobs.Job, key: Key, connection_id: int, seconds: float) -> None:
+    """Return a job of this process to the queue, to be run in some seconds or later."""
+    condition, values = _own(jobs, key, connection_id)
+    later = jobs.adapter.interval_expr(seconds, "second")
+    statement = (
+        f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL, "
+        f"scheduled_time = CURRENT_TIMESTAMP(3) + {later} WHERE {condition}"
+    )
+    _update(jobs, statement, values)
+
+
+def _own(jobs: dj.jobs.Job, key: Key, connection_id: int) -> tuple[str, list[Any]]:
+    """Return the SQL condition that selects a job while this process has it, and its values.
+
+    `connection_id` is that of the reservation: containers may share host names and process numbers.
+    """
+    condition, values = key_condition(jobs, key)
+    own = [platform.node(), os.getpid(), connection_id]
+    return (
+        f"status = 'reserved' AND host = %s AND pid = %s AND connection_id = %s AND {condition}",
+        [*own, *values],
+    )
 
 
 ABANDONED = (

@@ -29,7 +29,7 @@ from populate.workers.heartbeat import Heartbeat
 from schemas import connection
 from schemas.database import io_counters, upstream
 from schemas.database.declared import with_parts
-from schemas.database.driver_errors import is_server_away, retry_on_deadlock
+from schemas.database.driver_errors import is_lock_timeout, is_server_away, retry_on_deadlock
 from schemas.errors import ServerAway, ServerError
 from schemas.settings import WorkerSettings
 
@@ -269,6 +269,7 @@ class Worker:
         self._n_tried = dict.fromkeys(tables, 0)
         self._last_housekeeping = time.monotonic()
         self._has_job = False
+        self._limited: int | None = None
         self._longest_job = 0.0
         self._heartbeat = Heartbeat(self._settings.stale_after / 4)
 
@@ -354,16 +355,26 @@ class Worker:
             return False
         if connection_id != jobs.connection.connection_id:
             raise dj.errors.LostConnectionError("Connection lost while a job was reserved.")
+        if self._limited != connection_id:
+            queue.limit_waits(jobs.connection)
+            self._limited = connection_id
         began, read, stored = time.monotonic(), io_counters.total.read, io_counters.total.stored
         made, message = 0, None
         self._has_job = True
         try:
             with self._heartbeat.during(jobs, key):
-                made = _populate(table, key)
+                made = _populate(
+                    table, key, lambda: queue.require_reservation(jobs, key, connection_id)
+                )
+        except queue.JobLost:
+            self._has_job = False
         except Exception as error:
             if _stop_request(error) or is_server_away(error):
                 raise
             self._has_job = False
+            if is_lock_timeout(error):
+                queue.postpone(jobs, key, connection_id, self._settings.stale_after)
+                return True
             message = self._describe(error)
             queue.fail(jobs, key, message, traceback.format_exc())
             self._results[table].failed.append((key, message))
@@ -482,10 +493,22 @@ def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
         pause = min(2 * pause, 10.0)
 
 
-def _populate(table: type[dj.Table], key: Key) -> int:
+def _populate(table: type[dj.Table], key: Key, before_commit: Callable[[], None]) -> int:
     """Insert the rows of a key; return 0 if they are there or the key is gone."""
+
+    def populate() -> int | BaseException:
+        try:
+            return upstream.populate_key(table(), key, before_commit)
+        except Exception as error:
+            if not is_lock_timeout(error):
+                raise
+            return error  # not tried again at once: the worker that has the lock may be frozen
+
     try:
-        return retry_on_deadlock(lambda: upstream.populate_key(table(), key))
+        made = retry_on_deadlock(populate)
+        if isinstance(made, BaseException):
+            raise made
+        return made
     except dj.errors.DuplicateError:
         if not table & key:
             raise

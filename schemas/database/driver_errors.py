@@ -35,7 +35,8 @@ DEADLOCK = (
     psycopg2.errors.LockNotAvailable,
     psycopg2.errors.SerializationFailure,
 )
-DEADLOCK_MYSQL = {1205, 1213}
+LOCK_TIMEOUT_MYSQL = 1205
+DEADLOCK_MYSQL = {LOCK_TIMEOUT_MYSQL, 1213}
 TRIES = 5
 """How often a statement or transaction runs that the server ends because of a deadlock."""
 
@@ -63,6 +64,13 @@ def is_deadlock(error: BaseException) -> bool:
     if isinstance(error, pymysql.err.OperationalError):
         return error.args[0] in DEADLOCK_MYSQL
     return isinstance(error, DEADLOCK)
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether a statement waited for a locked row for too long."""
+    if isinstance(error, pymysql.err.OperationalError):
+        return bool(error.args[0] == LOCK_TIMEOUT_MYSQL)
+    return isinstance(error, psycopg2.errors.LockNotAvailable)
 
 
 def retry_on_deadlock(run: Callable[[], T]) -> T:

@@ -274,19 +274,35 @@ def stamp_by_server() -> None:
 # --- DataJoint's private names ------------------------------------------------------------------
 
 
-def populate_key(table: datajoint.Table, key: dict[str, Any]) -> int:
+def populate_key(
+    table: datajoint.Table, key: dict[str, Any], before_commit: Callable[[], None]
+) -> int:
     """Compute and insert the rows of one key; return 0 if there is nothing to do.
+
+    `before_commit` is called at the end of the transaction; if it raises, the rows are rolled back.
 
     `populate(key)` does the same in the end, but first evaluates `key_source` for one key, and
     compares what `make_fetch` returned before and after the computation with `DeepHash`, which
     takes up to a third of the time of a small job.
     """
     options = {"suppress_errors": False, "return_exception_objects": False}
-    slow = deepdiff.DeepHash
+    connection, slow = table.connection, deepdiff.DeepHash
+    commit = connection.commit_transaction
+
+    def checked_commit() -> None:
+        try:
+            before_commit()
+        except BaseException:
+            connection.cancel_transaction()
+            raise
+        commit()
+
     deepdiff.DeepHash = FetchedHash  # type: ignore[assignment, misc]
+    connection.commit_transaction = checked_commit
     try:
         return int(table._populate1(key, None, **options))
     finally:
+        del connection.commit_transaction
         deepdiff.DeepHash = slow  # type: ignore[misc]
 
 

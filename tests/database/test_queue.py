@@ -2,10 +2,12 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import datajoint as dj
 import psycopg2
@@ -22,6 +24,7 @@ from schemas.settings import WorkerSettings
 from schemas.sources import simulator
 from tests.support import readers
 from tests.support.databases import Release
+from tests.support.users import users
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 TWO = catalog.find(["Trials", "Wheel"])
@@ -449,3 +452,72 @@ def test_every_write_of_the_queue_survives_a_deadlock(registered, backend, monke
     assert len(met) >= 6
     assert [(outcome.made, len(outcome.failed)) for outcome in outcomes] == [(1, 1), (2, 0)]
     assert states(behavior.Trials) == states(wheel.Wheel) == []
+
+
+FROZEN = """
+import time
+from populate.workers import worker
+from schemas import behavior, connection
+
+connection.connect()
+insert = behavior.Trials.make_insert
+
+def slowly(self, *arguments, **more):
+    if {after}:
+        insert(self, *arguments, **more)
+    print("here", flush=True)
+    time.sleep(1)
+    if not {after}:
+        insert(self, *arguments, **more)
+
+behavior.Trials.make_insert = slowly
+(result,) = worker.run([behavior.Trials])
+print(result.made, len(result.failed), flush=True)
+"""
+
+
+@contextmanager
+def frozen(database, account, after):
+    """A worker under an account of its own, stopped in the middle of its first insert."""
+    login = {"DJ_USER": account.user, "DJ_PASS": account.password.get_secret_value()}
+    worker_of_another = subprocess.Popen(
+        [sys.executable, "-c", FROZEN.format(after=after)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **database.environment, **login},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert worker_of_another.stdout.readline() == "here\n"
+        worker_of_another.send_signal(signal.SIGSTOP)
+        yield worker_of_another
+    finally:
+        worker_of_another.kill()
+        worker_of_another.wait()
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["rows written", "no row written"])
+def test_a_frozen_worker_of_another_account_neither_commits_nor_blocks(
+    registered, monkeypatch, after
+):
+    monkeypatch.setattr(queue, "LOCK_SECONDS", 2.0)
+    postpone = queue.postpone
+    monkeypatch.setattr(queue, "postpone", lambda *arguments: postpone(*arguments[:3], 600.0))
+    with users(registered) as make:
+        first, second = make("worker", "first"), make("worker", "second")
+        with frozen(registered, first, after) as other:
+            time.sleep(1.5)
+            limit = second.worker.model_copy(update={"stale_after": 1.0})
+            connection.connect(second.model_copy(update={"worker": limit}))
+            began = time.monotonic()
+            (result,) = worker.run([behavior.Trials])
+            assert time.monotonic() - began < 2 + 8
+            assert (result.made, result.failed) == (2 - after, [])
+            other.send_signal(signal.SIGCONT)
+            assert other.communicate(timeout=60)[0] == "0 0\n"
+        assert len(behavior.Trials()) == 2 - after
+        assert states(behavior.Trials) == ["pending"] * after
+        registered.connect()
+    behavior.Trials().jobs.delete()
+    assert sum(outcome.made for outcome in worker.run([behavior.Trials])) == after
+    assert len(behavior.Trials()) == 2
