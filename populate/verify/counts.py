@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,12 +151,8 @@ def find(rules: Sequence[Rule], eid: str | None, known: Sequence[Damage]) -> lis
         *_, rows = wrong.setdefault((id(rule), *key.values()), (rule, key, []))
         rows.append((row, expected, found))
     damage = [(rule, _damage(rule, key, rows)) for rule, key, rows in wrong.values()]
-    causes = [*known, *(one for _, one in damage)]
-    return [
-        one
-        for rule, one in damage
-        if not any(_explains(cause, rule.unless, one.key) for cause in causes)
-    ]
+    causes = Causes([*known, *(one for _, one in damage)])
+    return [one for rule, one in damage if not causes.explain(rule.unless, one.key)]
 
 
 def _damage(rule: Rule, key: Key, rows: list[tuple[Key, Any, Any]]) -> Damage:
@@ -190,13 +187,32 @@ def _name_rows(rows: tuple[Key, ...]) -> str:
     return first if len(rows) == 1 else f"{first} and {len(rows) - 1} more"
 
 
-def _explains(damage: Damage, tables: tuple[Table, ...], key: Key) -> bool:
-    """Whether the damaged row belongs to one of these tables and matches a key."""
-    return (
-        damage.kind == "rows"
-        and any(damage.table == catalog.name_of(table) for table in tables)
-        and all(damage.key.get(name, value) == value for name, value in key.items())
-    )
+class Causes:
+    """Damaged rows, by table and key, so that a difference finds its cause at once."""
+
+    def __init__(self, damage: Iterable[Damage]) -> None:
+        self._keys: dict[str, list[Key]] = defaultdict(list)
+        for one in damage:
+            if one.kind == "rows":
+                self._keys[one.table].append(one.key)
+        self._values: dict[tuple[str, ...], set[tuple]] = {}
+
+    def explain(self, tables: Sequence[Table], key: Key) -> bool:
+        """Whether a damaged row of these tables has the values of a key, where it has its names."""
+        return any(self._is_damaged(catalog.name_of(table), key) for table in tables)
+
+    def _is_damaged(self, table: str, key: Key) -> bool:
+        if table not in self._keys:
+            return False
+        shared = [name for name in self._keys[table][0] if name in key]
+        of = (table, *shared)
+        if of not in self._values:
+            self._values[of] = {_values(one, shared) for one in self._keys[table]}
+        return _values(key, shared) in self._values[of]
+
+
+def _values(key: Key, names: Sequence[str]) -> tuple:
+    return tuple(key[name] for name in names)
 
 
 def count_rows(rules: Sequence[Rule], eid: str | None) -> dict[Table, int]:
