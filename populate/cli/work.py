@@ -64,7 +64,8 @@ def populate(
     from populate.workers import pool
 
     tables = catalog.find(only)
-    pool.limit_memory(None if many else settings.worker.memory)
+    if not many:
+        pool.limit_memory(settings.worker.memory or pool.share_of_memory(1))
     if many:
         on_result = _log_printer(log_format)
         results = pool.run(workers or 1, tables, watch=watch, on_result=on_result)

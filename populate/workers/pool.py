@@ -35,7 +35,7 @@ from pydantic import ByteSize
 
 from populate import cache_eviction, catalog
 from populate.workers import queue, worker
-from schemas import MODULES, connection
+from schemas import MODULES, connection, memory
 from schemas.database.driver_errors import is_server_away
 from schemas.errors import BwmError, ServerError
 from schemas.settings import Settings
@@ -145,7 +145,7 @@ class _Pool:
         on_result: worker.OnResult | None,
     ) -> None:
         settings = connection.active()
-        budget = settings.worker.memory or int(0.9 * memory_of_machine() / n_workers)
+        budget = settings.worker.memory or share_of_memory(n_workers)
         shared = settings.worker.model_copy(update={"memory": ByteSize(budget)})
         self._tables = tables
         self._config = WorkerConfig(
@@ -424,11 +424,17 @@ def memory_of_machine() -> int:
     return min(found)
 
 
+def share_of_memory(n_workers: int) -> int:
+    """Return the memory for the data of each of some workers on this machine (bytes)."""
+    return int(0.9 * memory_of_machine() / n_workers)
+
+
 def limit_memory(budget: int | None) -> None:
     """Limit the bytes that this process may still allocate: more is a MemoryError.
 
-    Linux alone counts them: on other systems, or for None, nothing is limited.
+    Linux alone counts them: on other systems only files that unpack to more are refused.
     """
+    memory.budget = budget
     used = getattr(psutil.Process().memory_info(), "data", None)
     if budget is not None and used is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)

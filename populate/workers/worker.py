@@ -26,7 +26,7 @@ import psycopg2
 from populate import catalog, sql, stored_objects
 from populate.workers import queue
 from populate.workers.heartbeat import Heartbeat
-from schemas import connection
+from schemas import connection, memory
 from schemas.database import io_counters, upstream
 from schemas.database.declared import with_parts
 from schemas.database.driver_errors import is_lock_timeout, is_server_away, retry_on_deadlock
@@ -395,8 +395,8 @@ class Worker:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if not isinstance(error, MemoryError):
             return text
-        limit = self._settings.memory
-        budget = f"the {limit.human_readable(decimal=True)} of bwm.memory" if limit else "memory"
+        limit = self._settings.memory or memory.budget
+        budget = f"the {limit / 1e9:.1f}GB of bwm.memory" if limit else "memory"
         return f"{text}. It needs more than {budget}: allow more, with fewer workers, and retry."
 
     def _show_progress(self, table: type[dj.Table], n_tried: int, n_total: int) -> None:

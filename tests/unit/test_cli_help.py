@@ -8,7 +8,9 @@ import typer
 from typer.testing import CliRunner
 
 from populate import cli
-from populate.cli import base
+from populate.cli import base, work
+from populate.workers import pool
+from schemas.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("datajoint", "numpy", "pandas", "pyarrow", "matplotlib", "scipy", "one", "iblatlas")
@@ -195,3 +197,16 @@ def test_the_version_is_printed(run):
 def test_the_short_option_shows_the_same_help(run, path):
     short, long = run(*path, "-h"), run(*path, "--help")
     assert (short.exit_code, short.output) == (0, long.output)
+
+
+@pytest.mark.parametrize(("given", "limit"), [(None, 9_000_000_000), ("2GB", 2_000_000_000)])
+def test_populate_without_workers_has_a_memory_budget_too(monkeypatch, given, limit):
+    limits = []
+    settings = Settings() if given is None else Settings().with_memory(given)
+    monkeypatch.setattr(work, "connect", lambda *_: settings)
+    monkeypatch.setattr(work, "_run_here", lambda *_: [])
+    monkeypatch.setattr(work, "_print_results", lambda *_: None)
+    monkeypatch.setattr(pool, "memory_of_machine", lambda: 10_000_000_000)
+    monkeypatch.setattr(pool, "limit_memory", limits.append)
+    assert CliRunner().invoke(cli.app, ["populate"]).exit_code == 0
+    assert limits == [limit]

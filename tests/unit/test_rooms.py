@@ -68,6 +68,7 @@ MAY_IMPORT = {
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"}
     | {"schemas.database.bulk"},
     "schemas.disk": set(),
+    "schemas.memory": set(),
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.disk", "schemas.errors", "schemas.database.io_counters"},
     "schemas.connection": TABLE_ROOM
@@ -101,6 +102,7 @@ MAY_IMPORT = {
         "schemas.maths",
         "schemas.sources",
         "schemas.disk",
+        "schemas.memory",
         "schemas.database.io_counters",
     },
     "schemas.sources.one_api": BASICS
@@ -133,6 +135,7 @@ MAY_IMPORT = {
         "schemas.database.restrictions",
         "schemas.database.upstream",
         "schemas.disk",
+        "schemas.memory",
         "schemas.rows",
         "schemas.storage",
         "schemas.database.io_counters",

@@ -6,22 +6,30 @@ import hashlib
 import io
 import math
 import re
+import threading
 import tokenize
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas import disk, memory
 from schemas.database import io_counters
 from schemas.errors import DamagedFile, InconsistentData, MissingDataset
 from schemas.sources.alf.domains import DOMAINS, Domain
 from schemas.sources.alf.paths import place, task_collections
 from schemas.sources.records import DatasetRecord, FileRead
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Files = Mapping[DatasetRecord, Path]
 """Paths of listed datasets; reading a path downloads the file if it is missing."""
@@ -68,15 +76,14 @@ class Reader:
 
     def read_ahead(self, records: Sequence[DatasetRecord]) -> None:
         """Get several files at once: downloading, reading, hashing do not hold Python's lock."""
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            for record, (raw, read) in zip(records, pool.map(self._load, records), strict=True):
-                self._ahead[record] = raw
-                self._note(read)
+        for record, (raw, read) in zip(records, _in_threads(self._load, records), strict=True):
+            self._ahead[record] = raw
+            self._note(read)
 
     def raw(self, record: DatasetRecord) -> np.ndarray:
         """Read the bytes of a file."""
         if record not in self._ahead:
-            raw, read = self._load(record)
+            ((raw, read),) = _in_threads(self._load, [record])
             self._note(read)
             return raw
         return self._ahead.pop(record)
@@ -100,6 +107,8 @@ class Reader:
         """Read a Parquet file; what pandas made an index of is a column again."""
         raw, path = self.raw(record), self.path(record)
         try:
+            metadata = pq.read_metadata(pa.BufferReader(pa.py_buffer(raw)))
+            memory.require(_unpacked(metadata), path)
             frame = pq.read_table(pa.BufferReader(pa.py_buffer(raw))).to_pandas()
         # Pandas reads its own metadata back, and does not expect them to be damaged.
         except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
@@ -118,7 +127,8 @@ class Reader:
     def _load(self, record: DatasetRecord) -> tuple[np.ndarray, FileRead]:
         path = self.path(record)
         try:
-            raw = np.fromfile(path, dtype=np.uint8)
+            with disk.open_file(path) as file:
+                raw = np.fromfile(file, dtype=np.uint8)
         except FileNotFoundError as error:
             raise MissingDataset(f"{record.path} is listed but not there.", path, GET_IT) from error
         except OSError as error:
@@ -130,6 +140,48 @@ class Reader:
             size = f"It has {raw.size} bytes, and {record.file_size} are listed."
             raise DamagedFile(size, path, AGAIN)
         return raw, FileRead(record.path, record.revision, md5, raw.size)
+
+
+N_THREADS = 8
+"""Files that are read at once."""
+
+
+def _in_threads(load: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Call a function for each item, several at once, and yield the results in order.
+
+    A call may hang for ever, on a mount whose server is away, and then no signal is handled in its
+    thread. This thread waits for it, where Ctrl-C and SIGTERM are, and daemon threads end with the
+    process.
+    """
+    waiting = deque((item, Future[R]()) for item in items)
+    results = deque(result for _, result in waiting)
+
+    def run() -> None:
+        with suppress(IndexError):  # no item is left
+            while True:
+                item, result = waiting.popleft()
+                try:
+                    result.set_result(load(item))
+                except BaseException as error:
+                    result.set_exception(error)
+
+    for _ in range(min(N_THREADS, len(results))):
+        threading.Thread(target=run, daemon=True, name="reading").start()
+    try:
+        while results:
+            yield results.popleft().result()
+    finally:
+        waiting.clear()
+
+
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4}
+"""Bytes of a value in memory, by physical type of Parquet; 8 of all others."""
+
+
+def _unpacked(metadata: pq.FileMetaData) -> int:
+    """Return how many bytes a Parquet file has in memory, at least."""
+    columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    return metadata.num_rows * sum(WIDTHS.get(column.physical_type, 8) for column in columns)
 
 
 def _native(array: np.ndarray) -> np.ndarray:
