@@ -106,6 +106,7 @@ def test_what_is_restored_is_what_was_there(filled, path, backend, tmp_path):
     taken.unlink()
     restored = run("restore.sh", filled, path, folder, BWM_STORE=str(elsewhere))
     assert restored.returncode == 0, restored.stderr
+    assert re.search(r"The rows of \d+ tables are counted", restored.stdout)
     moved = Database(
         backend, filled.settings.home, filled.settings.prefix, **{"bwm.store": str(elsewhere)}
     )
@@ -138,6 +139,47 @@ def test_a_second_backup_adds_what_is_new(filled, path, tmp_path):
     saved = run("backup.sh", filled, path, folder)
     assert "1 objects copied" in saved.stdout, saved.stderr
     assert files(folder / "store") == kept
+
+
+def test_a_damaged_object_is_not_copied_and_a_repaired_one_is(filled, path, tmp_path):
+    filled.connect()
+    store, folder = Path(filled.settings.store.location), tmp_path / "backup"
+    whole = files(store)
+    name, content = next(iter(sorted(whole.items())))
+    (store / name).write_bytes(b"x" + content[1:])
+    saved = run("backup.sh", filled, path, folder)
+    assert saved.returncode != 0
+    assert f"{name}: is damaged" in saved.stderr
+    assert "1 objects are damaged" in saved.stderr
+    # A copy that an earlier version made while the object was damaged.
+    (folder / "store" / name).write_bytes(b"x" + content[1:])
+    (store / name).write_bytes(content)
+    os.utime(folder / "store" / name, (1, 1))
+    assert run("backup.sh", filled, path, folder).returncode == 0
+    assert files(folder / "store") == whole
+
+
+def test_what_a_restore_lacks_is_named(filled, path, tmp_path):
+    filled.connect()
+    store, folder = Path(filled.settings.store.location), tmp_path / "backup"
+    saved = run("backup.sh", filled, path, folder)
+    assert saved.returncode == 0, saved.stderr
+    (name, content), *_ = sorted(files(folder / "store").items())
+    (folder / "store" / name).write_bytes(b"x" + content[1:])
+    (rows,) = folder.glob("rows-*")
+    lines = rows.read_text().splitlines()
+    assert all(re.fullmatch(r"\S+ \d+ \d+", line) for line in lines)
+    trials = next(n for n, line in enumerate(lines) if "._trials " in line)
+    table = lines[trials].split()[0]
+    rows.write_text("\n".join([*lines[:trials], f"{table} 3 3", *lines[trials + 1 :]]) + "\n")
+    lose(filled)
+    store.mkdir()
+    restored = run("restore.sh", filled, path, folder)
+    assert restored.returncode != 0
+    assert f"{name}: is damaged" in restored.stderr
+    assert f"{table}: it has 2 rows, and had 3 to 3." in restored.stderr
+    (folder / "store" / name).write_bytes(content)
+    shutil.copytree(folder / "store", store, dirs_exist_ok=True)  # for the tests that follow
 
 
 def test_an_object_that_is_stored_after_the_dump_is_copied(filled, path, backend, tmp_path):
