@@ -22,8 +22,8 @@ from schemas.database.declared import FILLED, tables_of, with_parts
 from schemas.database.driver_errors import AccessDenied
 from schemas.errors import ServerError
 
-VERSION = 0
-"""Number of the newest definitions of the tables."""
+VERSION = 5
+"""Number of the newest definitions of the tables: the last step of `populate.upgrade`."""
 
 VERSION_TABLE = "~version"
 """Table of the first schema, hidden as the other tables that users do not see."""
@@ -43,6 +43,10 @@ class Version:
     software: str
 
 
+FIRST = Version(0, "0.4.0")
+"""Version of tables that have no row that says it."""
+
+
 def schema_name(module: str, prefix: str) -> str:
     """Name of the database (MySQL) or schema (PostgreSQL) of a table module."""
     return f"{prefix}_{module}"
@@ -54,10 +58,15 @@ def activate(connection: dj.Connection, prefix: str) -> None:
     Raises
     ------
     ServerError
-        The tables that are there lack columns: they are of an older version. Or tables are
-        missing, and the user may not create them, or another process creates them for too long.
+        The tables are of an older or newer version. Or tables are missing, and the user may not
+        create them, or another process creates them for too long.
     """
     held = held_columns(connection, prefix)
+    if found := read_version(connection, prefix):
+        refuse_newer(found, prefix)
+        if found.number < VERSION:
+            made = f"This database was made by {found.software}."
+            raise ServerError(made, None, "An admin must run `bwm upgrade`.")
     _refuse_older_tables(held, prefix)
     # Where every table is there, DataJoint needs to read nothing of one before it is used.
     missing = wanted_tables(prefix) - held.keys()
@@ -134,16 +143,26 @@ ADMIN_FIRST = (
 
 
 def read_version(connection: dj.Connection, prefix: str) -> Version | None:
-    """Read the version of the tables; None if the database has none, as those of 0.4.0."""
-    if (schema_name(MODULES[0], prefix), VERSION_TABLE) not in held_columns(connection, prefix):
-        return None
-    table = _version_table(connection, prefix)
-    query = f"SELECT schema_version, software_version FROM {table} WHERE prefix = %s"
-    found = connection.query(query, (prefix,)).fetchone()
-    return Version(*found) if found else None
+    """Read the version of the tables; None if there are no tables."""
+    held = held_columns(connection, prefix)
+    if (schema_name(MODULES[0], prefix), VERSION_TABLE) in held:
+        table = _version_table(connection, prefix)
+        query = f"SELECT schema_version, software_version FROM {table} WHERE prefix = %s"
+        if found := connection.query(query, (prefix,)).fetchone():
+            return Version(*found)
+    return FIRST if held else None
 
 
-def write_version(connection: dj.Connection, prefix: str, number: int) -> None:
+def refuse_newer(found: Version, prefix: str) -> None:
+    """Refuse tables of a newer version: what their rows mean is not known here."""
+    if found.number > VERSION:
+        what = f"the database was made by {found.software}, and this is {__version__}."
+        raise ServerError(what, prefix, f"Install bwm-datajoint {found.software} or newer.")
+
+
+def write_version(
+    connection: dj.Connection, prefix: str, number: int, software: str = __version__
+) -> None:
     """Record the version of the tables in the one row of the prefix."""
     quote, table = connection.adapter.quote_identifier, _version_table(connection, prefix)
     mysql = connection.adapter.backend == "mysql"
@@ -162,7 +181,7 @@ def write_version(connection: dj.Connection, prefix: str, number: int) -> None:
     connection.query(
         f"INSERT INTO {table} VALUES (%s, %s, %s) {conflict} schema_version = %s, "
         "software_version = %s",
-        (prefix, number, __version__, number, __version__),
+        (prefix, number, software, number, software),
     )
 
 

@@ -30,9 +30,12 @@ from schemas.settings import Settings
 from schemas.sources import base, registry
 
 _active: Settings | None = None
+_has_tables = False
 
 
-def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Connection:
+def connect(
+    settings: Settings | None = None, *, demo: bool = False, tables: bool = True
+) -> dj.Connection:
     """Connect, and create or attach to all schemas.
 
     With no host configured, the embedded server of `settings.home` is started if it does not
@@ -44,6 +47,8 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
         Default: `schemas.settings.load()`.
     demo : bool, optional
         Use the database of `bwm demo` instead of your own.
+    tables : bool, optional
+        Whether to attach to the tables; `bwm upgrade` does not, and takes tables of any version.
 
     Returns
     -------
@@ -56,10 +61,10 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
     StorageError
         The folder of the store cannot be made.
     """
-    global _active
+    global _active, _has_tables
     settings = settings or settings_module.load()
     settings = settings.for_demo() if demo else settings
-    if _active == settings and dj.conn().is_connected:
+    if _active == settings and dj.conn().is_connected and (_has_tables or not tables):
         return dj.conn()
     disconnect()
     upstream.apply()
@@ -67,7 +72,8 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
     _configure(settings)
     connection = _open(settings)
     try:
-        activation.activate(connection, settings.prefix)
+        if tables:
+            activation.activate(connection, settings.prefix)
     except (dj.errors.DataJointError, ServerError) as error:
         _detach()
         connection.close()
@@ -76,7 +82,7 @@ def connect(settings: Settings | None = None, *, demo: bool = False) -> dj.Conne
         raise ServerError(f"the tables cannot be created ({error}).", settings.prefix) from error
     base.use_opener(lambda location: _open_source(location, settings))
     storage.use_owner(_owner(connection, settings))
-    _active = settings
+    _active, _has_tables = settings, tables
     return connection
 
 

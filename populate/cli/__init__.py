@@ -8,6 +8,7 @@ from populate.cli import (  # noqa: F401  (adds commands)
     releases,
     server,
     status,
+    upgrade,
     verify,
     work,
 )

@@ -30,6 +30,7 @@ ORDER = (
     "fetch",
     "release",
     "server",
+    "upgrade",
     "simulate",
     "diagram",
 )

@@ -274,6 +274,15 @@ def stamp_by_server() -> None:
 # --- DataJoint's private names ------------------------------------------------------------------
 
 
+def compile_column(line: str, adapter: Any) -> tuple[str, str, str | None]:
+    """Return name, SQL and comment of the column that a line of a definition declares.
+
+    The comment is the one that DataJoint stores, with the type; that of MySQL is in the SQL too.
+    """
+    name, sql, _, comment = datajoint.declare.compile_attribute(line, False, [], {}, adapter)
+    return name, sql, comment
+
+
 def populate_key(
     table: datajoint.Table, key: dict[str, Any], before_commit: Callable[[], None]
 ) -> int:

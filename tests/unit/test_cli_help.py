@@ -54,6 +54,7 @@ def test_the_commands_are_those_that_the_documentation_names():
             "verify",
             "units",
             "fetch",
+            "upgrade",
             "simulate",
             "diagram",
         ),

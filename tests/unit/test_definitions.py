@@ -14,7 +14,7 @@ ATTRIBUTE = re.compile(
     r"^(?P<name>[a-z][a-z0-9_]*)(?: *= *[^:]+?)? *: *(?P<type>\S+) *# (?P<comment>.+)$"
 )
 CORE_TYPE = re.compile(
-    r"int(8|16|32|64)|float64|bool|json|date|datetime\(6\)|char\(36\)|varchar\(\d+\)|"
+    r"int(8|16|32|64)|float64|bool|json|date|datetime\(6\)|char\((32|36)\)|varchar\(\d+\)|"
     r"decimal\(\d+,\d+\)|<parquet@bulk>"
 )
 RESERVED = {

@@ -132,6 +132,7 @@ MAY_IMPORT = {
         "schemas.database.declared",
         "schemas.database.driver_errors",
         "schemas.database.embedded",
+        "schemas.database.locks",
         "schemas.database.restrictions",
         "schemas.database.upstream",
         "schemas.disk",
@@ -144,6 +145,7 @@ MAY_IMPORT = {
         "schemas.sources",
         "populate",
     },
+    "populate.upgrade.steps": TABLES | {"numpy", "schemas.maths", "schemas.storage", "populate"},
 } | {
     f"schemas.{name}": TABLE_ROOM | {f"schemas.{earlier}" for earlier in MODULES[:i]}
     for i, name in enumerate(MODULES)

@@ -1,0 +1,193 @@
+"""The upgrades in their order: step N makes tables of version N - 1 those of version N.
+
+A step stays as it is once it is released. It is written out, because a later definition may
+differ; see "A changed definition" in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from populate.upgrade.changes import Change, Column, Compute, Database, Insert, Reference, Update
+from schemas import probe, storage
+from schemas.maths.wheel import infer_unit
+
+
+@dataclass(frozen=True)
+class Step:
+    """A numbered upgrade.
+
+    Attributes
+    ----------
+    number : int
+        Version that the tables have afterwards.
+    title : str
+        What the step is for, after a verb in the imperative.
+    changes : tuple of Change
+        In their order; each can be repeated.
+    """
+
+    number: int
+    title: str
+    changes: tuple[Change, ...]
+
+
+def _remove_wrong_wheels(db: Database) -> None:
+    """Remove traces that 0.4.0 took for radians and are none; populate imports them again.
+
+    Traces of sessions of 2018 are in centimetres.
+    """
+    table = db.quote(*db.split("wheel._wheel"))
+    for eid, stored in db.run(f"SELECT eid, wheel_trace FROM {table}"):
+        trace = storage.reference(json.loads(stored) if isinstance(stored, str) else stored)
+        if infer_unit(np.asarray(trace.read(["position"])["position"], float)) == "rad":
+            continue
+        for dependant in db.dependants("wheel._wheel"):
+            db.run(f"DELETE FROM {db.quote(*dependant)} WHERE eid = %s", eid)
+
+
+def _hash_sites(db: Database) -> None:
+    """Hash the sites of each trajectory, as a registration does."""
+    key = ("eid", "probe_name", "provenance")
+    columns = ", ".join([*key, "site", *probe.SITE_COLUMNS])
+    sites = db.run(f"SELECT {columns} FROM {db.quote(*db.split('probe.trajectory__site'))}")
+    where = " AND ".join(f"{name} = %s" for name in key)
+    trajectory = db.quote(*db.split("probe.trajectory"))
+    for values, group in itertools.groupby(sorted(sites, key=lambda r: r[:4]), lambda r: r[:3]):
+        digest = probe.hash_sites([row[4:] for row in group])
+        db.run(f"UPDATE {trajectory} SET sites_md5 = %s WHERE {where}", digest, *values)
+
+
+STEPS = (
+    Step(
+        1,
+        "record the unit of wheel traces, which may be empty",
+        (
+            Compute(
+                "wheel._wheel: traces that are not in radians are removed", _remove_wrong_wheels
+            ),
+            Column(
+                "wheel._wheel",
+                "wheel_start = null : float64  "
+                "# (s) time of the first sample; null where there is none",
+            ),
+            Column(
+                "wheel._wheel",
+                "wheel_end = null : float64  "
+                "# (s) time of the last sample; null where there is none",
+            ),
+            Column(
+                "wheel._wheel",
+                "wheel_unit : varchar(3)  # unit of the released positions: rad, cm or deg",
+                "'rad'",
+            ),
+        ),
+    ),
+    Step(
+        2,
+        "count error trials in rules of inclusion",
+        (
+            # 0.4.0 counted no error trials; our own rule has the name of the published one.
+            Reference(
+                "activity.#inclusion_rule",
+                "trial_mask : varchar(32)  # name of the rule",
+                "CASE WHEN inclusion_rule = 'bwm' THEN 'bwm' ELSE 'all' END",
+                parent="behavior.#trial_mask_definition",
+            ),
+            Column(
+                "activity.#inclusion_rule",
+                "min_error_trials : int32  # error trials of a session among the trials in use",
+                "CASE WHEN inclusion_rule = 'bwm' THEN 3 ELSE 0 END",
+            ),
+        ),
+    ),
+    Step(
+        3,
+        "let criteria of good units have bounds and lack tests",
+        (
+            Column(
+                "ephys.#unit_criterion",
+                "refractory_metric = null : varchar(32)  "
+                "# column of SpikeSorting.Cluster; null: no such test",
+            ),
+            Column(
+                "ephys.#unit_criterion",
+                "min_refractory = null : float64  # (metric) pass if at least this",
+            ),
+            Column(
+                "ephys.#unit_criterion",
+                "max_noise_cutoff = null : float64  # (sd) pass if below this; null: no such test",
+            ),
+            Column(
+                "ephys.#unit_criterion",
+                "min_amplitude = null : float64  "
+                "# (V) pass if the median is above; null: no such test",
+            ),
+            Column("ephys.__good_units", "n_good : int32  # number of units that pass all tests"),
+            Insert(
+                "ephys.#unit_criterion",
+                {
+                    "criterion": "ibl_2022_10",
+                    "refractory_metric": "sliding_rp_viol",
+                    "min_refractory": 1.0,
+                    "max_noise_cutoff": 5.0,
+                    "min_amplitude": 50e-6,
+                    "criterion_description": "labels from 2022-10-04 to 2024",
+                },
+            ),
+            # Null is what a criterion without bounds gives.
+            Column("ephys.__good_units__unit", "bounds_pass = null : bool  # within every bound"),
+            Column(
+                "ephys.__good_units__unit",
+                "unit_label = null : float64  # (fraction) of the tests passed",
+            ),
+            Column("ephys.__good_units__unit", "is_good = null : bool  # passes all tests"),
+        ),
+    ),
+    Step(
+        4,
+        "hash the sites that locate channels and units",
+        (
+            Column(
+                "probe.trajectory",
+                "sites_md5 = null : char(32)  "
+                "# hash of the sites that it locates; null without sites",
+            ),
+            Compute("probe.trajectory: sites_md5 is computed", _hash_sites),
+            # Null, although sites may have located them: such rows are stale, and can be imported
+            # again with `bwm populate --stale`. The sites may have been others then.
+            Column(
+                "probe._channels",
+                "located_md5 = null : char(32)  "
+                "# hash of the sites of the trajectory; null where none were used",
+            ),
+            Column(
+                "ephys._spike_sorting",
+                "located_md5 = null : char(32)  "
+                "# hash of the sites of the trajectory; null where none were used",
+            ),
+        ),
+    ),
+    Step(
+        5,
+        "describe kinds of data in the words of the field",
+        (
+            Update(
+                "session.#data_kind",
+                "data_kind_description",
+                "'units of a spike sorting, with their metrics'",
+                "data_kind = 'clusters'",
+            ),
+            Update(
+                "session.#data_kind",
+                "data_kind_description",
+                "'spikes of a spike sorting'",
+                "data_kind = 'spikes'",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,229 @@
+"""Upgrading a database of 0.4.0, made by its own code: see `tests.support.old_databases`."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import datajoint as dj
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from populate import permissions, status, upgrade
+from populate.cli import app
+from populate.upgrade.changes import Column, Database, Describe, Rebuild
+from populate.upgrade.steps import STEPS
+from schemas import activation, activity, connection, ephys, wheel
+from schemas.errors import ServerError
+from tests.support import databases, described, old_databases
+
+MADE_BY = "This database was made by 0.4.0. An admin must run `bwm upgrade`."
+PASSWORD = "a word of 16 letters"
+
+
+@pytest.fixture
+def expected(database):
+    """What the server says about the tables of a new database."""
+    return described.describe(dj.conn(), database.settings.prefix)
+
+
+@pytest.fixture
+def old(backend, expected, tmp_path):
+    """Settings of a database of 0.4.0."""
+    made = databases.Database(backend, tmp_path / "old")
+    old_databases.restore(made.settings, backend.name)
+    yield made
+    connection.connect(made.settings, tables=False)
+    made.drop()
+
+
+def test_an_upgrade_keeps_every_row_and_makes_the_tables_of_a_new_database(old, expected):
+    settings, prefix = old.settings, old.settings.prefix
+    server = connection.connect(settings, tables=False)
+    before = old_databases.counts(server, prefix)
+    upgrade.upgrade(settings)
+    after = old_databases.counts(dj.conn(), prefix)
+    new = {name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name, 0)}
+    assert new == {"ephys.#unit_criterion": 1}
+    assert sum(before.values()) > 15_000
+    assert described.differences(described.describe(dj.conn(), prefix), expected) == []
+    assert activation.read_version(dj.conn(), prefix).number == activation.VERSION
+    assert upgrade.pending(settings) == []
+    assert_values_are_those_of_now()
+    old.connect()
+    assert not old.populate()
+    made = {row.table for row in status.status() if row.done}
+    assert len(ephys.GoodUnits & {"criterion": "ibl_2022_10"}) == len(ephys.SpikeSorting())
+    filled = old_databases.counts(dj.conn(), prefix)
+    more = {name for name, n in filled.items() if n != after[name]}
+    assert more <= {
+        *("ephys.__good_units", "ephys.__good_units__unit"),
+        *("activity.__region_rate", "activity.__region_rate__region"),
+    }
+    assert "behavior.Trials" in made
+
+
+def assert_values_are_those_of_now():
+    assert wheel.Wheel.to_arrays("wheel_unit").tolist() == ["rad"]
+    rules = activity.InclusionRule.to_dicts()
+    assert sorted(rules, key=str) == sorted(activity.InclusionRule.contents, key=str)
+    criteria = ephys.UnitCriterion.to_dicts()
+    assert sorted(criteria, key=str) == sorted(ephys.UnitCriterion.contents, key=str)
+
+
+DIE = """
+import os, signal, sys, datajoint
+from schemas import settings
+from populate import upgrade
+execute, number = datajoint.Connection._execute_query, iter(range(int(sys.argv[1])))
+def die(self, cursor, query, *arguments):
+    if next(number, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return execute(self, cursor, query, *arguments)
+datajoint.Connection._execute_query = die
+upgrade.upgrade(settings.load())
+"""
+
+
+def test_an_upgrade_that_is_killed_goes_on_where_it_was(old, expected):
+    before = old_databases.counts(dj.conn(), old.settings.prefix)
+    connection.disconnect()
+    for number in sorted(random.sample(range(60, 200), 2)):
+        killed = subprocess.run(
+            [sys.executable, "-c", DIE, str(number)],
+            env={**os.environ, **old.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
+    upgrade.upgrade(old.settings)
+    prefix = old.settings.prefix
+    assert described.differences(described.describe(dj.conn(), prefix), expected) == [], number
+    after = old_databases.counts(dj.conn(), prefix)
+    assert {name: after[name] for name in before} == {**before, "ephys.#unit_criterion": 3}
+    assert_values_are_those_of_now()
+
+
+def run(settings, *words):
+    connection.disconnect()
+    named = {
+        "DJ_HOST": settings.host,
+        "DJ_PORT": str(settings.port),
+        "DJ_USER": settings.user,
+        "DJ_PASS": settings.password.get_secret_value(),
+        "DJ_BACKEND": settings.backend,
+        "DJ_USE_TLS": "false",
+        "BWM_HOME": str(settings.home),
+        "BWM_PREFIX": settings.prefix,
+    }
+    return CliRunner().invoke(app, list(words), env={**named, "COLUMNS": "200"})
+
+
+def test_nobody_else_uses_or_upgrades_an_older_database(old):
+    """Neither readers, nor anybody while a worker runs; nothing is written then, or to look."""
+    settings, prefix = old.settings, old.settings.prefix
+    before = described.describe(dj.conn(), prefix)
+    reader = f"reader{prefix}"
+    permissions.apply(prefix, "reader", reader, password=PASSWORD)
+    mine = settings.model_copy(update={"user": reader, "password": SecretStr(PASSWORD)})
+    try:
+        for who in (settings, mine):
+            refused = run(who, "status")
+            assert refused.exit_code == 1
+            assert MADE_BY in refused.stderr
+        refused = run(mine, "upgrade")
+        assert (refused.exit_code, "may not alter" in refused.stderr) == (1, True), refused.stderr
+        shown = run(settings, "upgrade", "--dry-run")
+        assert shown.exit_code == 0, shown.stderr
+        assert all(step.title in shown.stdout for step in STEPS)
+        db = Database(connection.connect(settings, tables=False), prefix)
+        jobs = db.quote(*db.split("wheel.~~wheel"))
+        db.run(
+            f"INSERT INTO {jobs} (eid, status, priority, created_time, scheduled_time, "
+            "reserved_time, host, pid) SELECT eid, 'reserved', 5, CURRENT_TIMESTAMP(3), "
+            "CURRENT_TIMESTAMP(3), CURRENT_TIMESTAMP(3), 'elsewhere', 7 "
+            f"FROM {db.quote(*db.split('session.session'))}"
+        )
+        refused = run(settings, "upgrade")
+        assert "workers run: process 7 on elsewhere" in refused.stderr
+        assert refused.exit_code == 1
+        connection.connect(settings, tables=False)
+        assert described.describe(dj.conn(), prefix) == before
+    finally:
+        connection.connect(settings, tables=False)
+        drop_user(reader)
+
+
+def drop_user(user):
+    if dj.conn().adapter.backend == "mysql":
+        dj.conn().query(f"DROP USER `{user}`")
+    else:
+        dj.conn().query(f'DROP OWNED BY "{user}" CASCADE')
+        dj.conn().query(f'DROP ROLE "{user}"')
+
+
+def test_a_newer_database_is_refused_by_the_name_of_its_version(database):
+    prefix = database.settings.prefix
+    activation.write_version(dj.conn(), prefix, activation.VERSION + 1, "9.1.0")
+    connection.disconnect()
+    try:
+        for command in ("status", "upgrade"):
+            refused = run(database.settings, command)
+            assert "made by 9.1.0" in refused.stderr
+            assert refused.exit_code == 1
+    finally:
+        server = connection.connect(database.settings, tables=False)
+        activation.write_version(server, prefix, activation.VERSION)
+
+
+def test_a_users_table_survives_or_is_named_before_anything_is_touched(old, monkeypatch):
+    settings, prefix = old.settings, old.settings.prefix
+    db = Database(connection.connect(settings, tables=False), prefix)
+    own, trials = f"mine_{prefix}", db.quote(*db.split("ephys.__good_units"))
+    db.run(f"CREATE {'DATABASE' if db.is_mysql else 'SCHEMA'} {own}")
+    key = "eid, probe_name, sorting_name, criterion"
+    db.run(f"CREATE TABLE {own}.counted AS SELECT {key} FROM {trials}")
+    db.run(f"ALTER TABLE {own}.counted ADD FOREIGN KEY ({key}) REFERENCES {trials} ({key})")
+    rows = db.run(f"SELECT count(*) FROM {own}.counted")
+    try:
+        step = STEPS[0].__class__(1, "made up", (Rebuild("ephys.__good_units"),))
+        with monkeypatch.context() as patch:
+            patch.setattr(upgrade, "STEPS", (step,))
+            with pytest.raises(ServerError, match=f"{own}.counted refer to tables that must be"):
+                upgrade.upgrade(settings)
+        upgrade.upgrade(settings)
+        assert Database(dj.conn(), prefix).run(f"SELECT count(*) FROM {own}.counted") == rows
+    finally:
+        connection.connect(settings, tables=False)
+        dj.conn().query(f"DROP TABLE {own}.counted")
+        dj.conn().query(dj.conn().adapter.drop_schema_sql(own))
+
+
+def test_each_change_can_be_repeated_and_a_rebuilt_table_is_filled_again(old, expected):
+    settings, prefix = old.settings, old.settings.prefix
+    upgrade.upgrade(settings)
+    db = Database(dj.conn(), prefix)
+    for change in (
+        Column("wheel._wheel", "wheel_unit = 'x' : varchar(9)  # a 'unit'", retyped=True),
+        Describe("wheel._wheel", "one row per user's session"),
+        Rebuild("ephys.__good_units"),
+    ):
+        change.run(db)
+        change.run(db)
+    assert "ephys.__good_units__unit" not in old_databases.counts(dj.conn(), prefix)
+    assert "(9)" in str(described.describe(dj.conn(), prefix))
+    for change in (
+        Column(
+            "wheel._wheel",
+            "wheel_unit : varchar(3)  # unit of the released positions: rad, cm or deg",
+            retyped=True,
+        ),
+        Describe("wheel._wheel", "one row per session with a wheel"),
+    ):
+        change.run(db)
+    connection.disconnect()
+    old.connect()
+    assert described.differences(described.describe(dj.conn(), prefix), expected) == []
