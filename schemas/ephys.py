@@ -73,9 +73,9 @@ class SpikeSorting(FromSortFiles, dj.Imported):
     # one row per sort of an insertion
     -> OfferedSorting
     ---
-    n_clusters         : int32     # number of clusters, with spikes or without
-    released_metrics   : json      # names of the metrics that the sort was released with
-    located_md5 = null : char(32)  # hash of the sites of the trajectory; null where none were used
+    n_clusters               : int32     # number of clusters, with spikes or without
+    released_metrics         : json      # names of the metrics that the sort was released with
+    cluster_sites_md5 = null : char(32)  # hash of the sites of the trajectory; null without sites
     """
 
     class Cluster(dj.Part):
@@ -150,8 +150,8 @@ class SpikeSorting(FromSortFiles, dj.Imported):
         clusters = source.load("clusters", datasets, located=located.frame())
         table = clusters.frame.rename(columns=CLUSTER_COLUMNS)
         table = table.rename_axis("cluster_id").reset_index()
-        metrics = list(clusters.metrics)
-        row = {"n_clusters": len(table), "released_metrics": metrics, "located_md5": located.md5}
+        row = {"n_clusters": len(table), "released_metrics": list(clusters.metrics)}
+        row["cluster_sites_md5"] = located.md5
         return row, {"Cluster": table}, clusters.files
 
 

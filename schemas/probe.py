@@ -193,12 +193,17 @@ def relocated(table: type[dj.Table]) -> dj.expression.QueryExpression:
     final = "CASE WHEN is_current_trajectory AND insertion_level = 'resolved' THEN sites_md5 END"
     now = ProbeInsertion.aggr(Trajectory, "insertion_level", sites_md5=f"max({final})")
     other = ["coalesce(located_md5, '') <> coalesce(sites_md5, '')"]
-    names = ["located_md5"]
+    names = []
     if "location_level" in table().heading:
         names.append("location_level")
         level = "location_level <> coalesce(insertion_level, 'none')"
         other.append(f"location_level <> 'alf' AND {level}")
-    return (table.proj(*names) * now) & other
+    return (table.proj(*names, located_md5=sites_column(table)) * now) & other
+
+
+def sites_column(table: type[dj.Table]) -> str | None:
+    """Return the column of a table that has the hash of the sites of the trajectory."""
+    return next((name for name in table().heading.names if name.endswith("_sites_md5")), None)
 
 
 class FromProbeFiles(imported.ImportedFromFiles):
@@ -220,9 +225,9 @@ class Channels(FromProbeFiles, dj.Imported):
     # one row per insertion whose sites are released
     -> ProbeInsertion
     ---
-    n_channels         : int32     # number of sites
+    n_channels               : int32     # number of sites
     -> LocationLevel
-    located_md5 = null : char(32)  # hash of the sites of the trajectory; null where none were used
+    channel_sites_md5 = null : char(32)  # hash of the sites of the trajectory; null without sites
     """
 
     class Channel(dj.Part):
@@ -268,7 +273,8 @@ class Channels(FromProbeFiles, dj.Imported):
         channels = source.load("channels", datasets, located=located.frame())
         table = channels.frame.rename(columns=CHANNEL_COLUMNS).rename_axis("channel").reset_index()
         level = channels.level or level or "none"
-        row = {"n_channels": len(table), "location_level": level, "located_md5": located.md5}
+        row = {"n_channels": len(table), "location_level": level}
+        row["channel_sites_md5"] = located.md5
         return row, {"Channel": _with_hemisphere(table)}, channels.files
 
 

@@ -127,5 +127,5 @@ class Recomputed(dj.Manual):
     recomputed_table : varchar(128)  # name of the table, e.g. behavior.Trials
     key_md5          : char(32)      # hash of the primary key of the row
     ---
-    recomputed_at    : datetime      # (UTC) when it was computed again
+    recomputed_at    : datetime(6)   # (UTC) when it was computed again
     """

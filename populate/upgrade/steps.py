@@ -162,13 +162,13 @@ STEPS = (
             # again with `bwm populate --stale`. The sites may have been others then.
             Column(
                 "probe._channels",
-                "located_md5 = null : char(32)  "
-                "# hash of the sites of the trajectory; null where none were used",
+                "channel_sites_md5 = null : char(32)  "
+                "# hash of the sites of the trajectory; null without sites",
             ),
             Column(
                 "ephys._spike_sorting",
-                "located_md5 = null : char(32)  "
-                "# hash of the sites of the trajectory; null where none were used",
+                "cluster_sites_md5 = null : char(32)  "
+                "# hash of the sites of the trajectory; null without sites",
             ),
         ),
     ),
