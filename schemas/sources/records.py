@@ -155,9 +155,13 @@ class InsertionRecord:
 
 @dataclass(frozen=True, slots=True)
 class SubjectRecord:
-    """The public fields of a mouse; None where the source does not know them."""
+    """The public fields of a mouse; None where the source does not know them.
+
+    `lab` is the laboratory that keeps the mouse, which can be another than that of a session.
+    """
 
     nickname: str
+    lab: str | None = None
     sex: str | None = None
     birth_date: date | None = None
     death_date: date | None = None

@@ -186,7 +186,7 @@ def test_unknown_sessions_are_told_and_do_not_stop_the_others(alyx, offline, tmp
 
 def test_a_session_that_fails_always_is_told_and_does_not_stop_the_others(alyx, offline, tmp_path):
     bad = offline[1].eid
-    fault = alyx.fault("status", bad, status=500)
+    fault = alyx.fault("status", f"sessions/{bad}", status=500)
     opened = source(alyx, tmp_path / "cache")
     assert list(opened.sessions([r.eid for r in offline])) == [offline[0], *offline[2:]]
     (problem,) = opened.problems
@@ -207,7 +207,7 @@ def test_sessions_that_fail_always_lose_no_other(alyx, offline, tmp_path, bad):
 
 
 def test_a_session_that_fails_for_a_while_comes_last(alyx, offline, tmp_path):
-    alyx.fault("cut", offline[1].eid, times=6)
+    alyx.fault("cut", f"sessions/{offline[1].eid}", times=6)
     opened = source(alyx, tmp_path / "cache")
     records = list(opened.sessions([r.eid for r in offline]))
     assert records == [offline[0], *offline[2:], offline[1]]
@@ -223,10 +223,56 @@ def test_a_server_that_fails_always_is_left_soon(alyx, offline, tmp_path):
 
 def test_few_requests_are_sent(alyx, offline, tmp_path):
     everything(source(alyx, tmp_path / "cache"))
-    # A login, the two lists that name sessions, each session, mice, trajectories, and the sites
-    # of insertions that no file locates.
+    # A login, the two lists that name sessions, each session, each mouse, trajectories, and the
+    # sites of insertions that no file locates.
     tracks = [t for r in offline for i in r.insertions for t in i.trajectories if t.sites]
-    assert len(alyx.requests) == 1 + 2 + len(offline) + 2 + len(tracks)
+    mice = {record.subject for record in offline}
+    assert len(alyx.requests) == 1 + 2 + len(offline) + len(mice) + 1 + len(tracks)
+
+
+@pytest.mark.parametrize("of", ["subjects", "trajectories", "channels"])
+def test_what_belongs_to_a_session_fails_with_that_session_alone(alyx, offline, tmp_path, of):
+    tracks = {t.trajectory_id: r for r in offline for i in r.insertions for t in i.trajectories}
+    (located,) = {r.eid for r in offline for i in r.insertions for t in i.trajectories if t.sites}
+    one = {"trajectories": offline[2].eid, "channels": located}.get(of)
+    lost = [r for r in offline if r.eid == one or (of == "subjects" and r.subject == "EL_011")]
+    pattern = {"subjects": "subjects.*EL_011", "trajectories": f"trajectories.*{one}"}
+    assert tracks
+    fault = alyx.fault("status", pattern.get(of, of), status=500)
+    opened = source(alyx, tmp_path / "cache")
+    listed = list(opened.sessions([r.eid for r in offline]))
+    assert listed == [r for r in offline if r not in lost]
+    assert len(opened.problems) == len(lost) > 0
+    alyx.clear_faults()
+    again = source(alyx, tmp_path / "other")
+    assert list(again.sessions([r.eid for r in offline])) == offline
+    assert fault.hits
+
+
+@pytest.mark.parametrize("n_read", [0, 1, 4])
+def test_what_was_read_before_an_outage_is_returned(alyx, offline, tmp_path, n_read):
+    left = "|".join(record.eid for record in offline[n_read:])
+    read = []
+    opened = source(alyx, tmp_path / "cache")
+    fault = alyx.fault("status", f"sessions/({left})", status=502)
+    if n_read:  # the sound session fails, too, once the server is away
+        first = opened.sessions([r.eid for r in offline])
+        with pytest.MonkeyPatch.context() as patch:
+            read_one = opened._session
+
+            def session(eid, tracks):
+                if eid == offline[n_read].eid:
+                    alyx.fault("status", "sessions/", status=502)
+                return read_one(eid, tracks)
+
+            patch.setattr(opened, "_session", session)
+            with pytest.raises(SourceError, match="502"):
+                read.extend(first)
+    else:
+        with pytest.raises(SourceError, match="502"):
+            read.extend(opened.sessions([r.eid for r in offline]))
+    assert fault.hits
+    assert read == offline[:n_read]
 
 
 @pytest.mark.parametrize("page_size", [1, 3])

@@ -6,8 +6,9 @@ import contextlib
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from schemas.settings import AlyxSettings
 from schemas.sources import alf
 from schemas.sources.names import is_dataset_path, is_subject_name
 from schemas.sources.one_api import cache, listing, query
-from schemas.sources.one_api.client import Client, NotLetIn, NotThere, RetryPolicy, UnstablePages
+from schemas.sources.one_api.client import Client, NotLetIn, NotThere, RetryPolicy
 from schemas.sources.one_api.download import STATE, Downloader
 from schemas.sources.one_api.limits import RateLimiter, locked
 from schemas.sources.one_api.loads import AlfLoader, LazyFiles
@@ -78,6 +79,7 @@ class AlyxSource(AlfLoader):
         self._cache = Path(self._settings.cache or Path(home) / "ONE").expanduser().resolve()
         self.problems: list[SourceError] = []
         self._places: dict[str, _Place] = {}
+        self._mice: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         retry_policy = retry_policy or RetryPolicy()
         at_once, per_minute = self._settings.requests_at_once, self._settings.requests_per_minute
@@ -109,6 +111,7 @@ class AlyxSource(AlfLoader):
         See `schemas.sources.base.Source.sessions`; sessions that failed at first come last.
         """
         self.problems = []
+        self._mice = {}
         wanted = list(self.find(Selection()).eids if eids is None else dict.fromkeys(eids))
         failed: dict[str, SourceError] = {}
         sound = wanted[-1:]
@@ -135,74 +138,87 @@ class AlyxSource(AlfLoader):
         """
         failures = 0
         for start in range(0, len(eids), BATCH):
+            batch = eids[start : start + BATCH]
             rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for eid in eids[start : start + BATCH]:
-                try:
-                    found = self._session(eid)
-                    failures, sound[:] = 0, [eid]
-                except NotLetIn:
-                    raise
-                except SourceError as problem:
-                    failures += not isinstance(problem, MissingDataset)
-                    if failures >= HOPELESS:
-                        self._session(sound[0])
-                        failures = 0
-                    failed[eid] = problem
-                    continue
-                for name, more in found.items():
-                    rows[name] += more
-            if rows:
+            outage = None
+            try:
+                tracks = self._tracks(batch)
+                for eid in batch:
+                    try:
+                        found = self._session(eid, tracks)
+                        failures, sound[:] = 0, [eid]
+                    except NotLetIn:
+                        raise
+                    except SourceError as problem:
+                        failures += not isinstance(problem, MissingDataset)
+                        if failures >= HOPELESS:
+                            self._session(sound[0], tracks)
+                            failures = 0
+                        failed[eid] = problem
+                        continue
+                    for name, more in found.items():
+                        rows[name] += more
+            except SourceError as problem:
+                outage = problem
+            if rows:  # what was read before an outage is written too
                 yield from self._listed(rows, eids)
+            if outage:
+                raise outage
             if progress:
                 progress(total - len(eids) + min(start + BATCH, len(eids)), total)
 
-    def _session(self, eid: str) -> dict[str, list[dict[str, Any]]]:
+    def _session(
+        self, eid: str, tracks: Sequence[listing.Reply] | None
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Request a session, its mouse, its trajectories where `tracks` is None, and its sites."""
         try:
-            return listing.session_rows(self._client.read("sessions", eid), self._url)
+            rows = listing.session_rows(self._client.read("sessions", eid), self._url)
         except NotThere:
             what = f"Session {eid} is not listed."
             raise MissingDataset(what, self._url, "Check the id.") from None
+        if tracks is None:
+            tracks = self._request_tracks([eid])
+        rows["alyx/trajectories"] = listing.trajectory_rows(tracks, rows["insertions"])
+        needed = listing.unlocated(rows["datasets"], rows["insertions"], rows["alyx/trajectories"])
+        sites = [self._client.rows("channels", trajectory_estimate=track) for track in needed]
+        rows["alyx/channels"] = listing.site_rows(chain.from_iterable(sites))
+        rows["alyx/subjects"] = self._mouse(rows["sessions"][0]["subject"])
+        return rows
+
+    def _mouse(self, nickname: str) -> list[dict[str, Any]]:
+        """Request the mice of a nickname, once: a nickname is one mouse's in its laboratory."""
+        if not is_subject_name(nickname):
+            return []
+        if nickname not in self._mice:
+            found = self._client.rows("subjects", **query.django({"nickname__in": [nickname]}))
+            self._mice[nickname] = listing.subject_rows(found)
+        return self._mice[nickname]
+
+    def _tracks(self, eids: Sequence[str]) -> Sequence[listing.Reply] | None:
+        """Request the trajectories of sessions; None if each session must ask for its own."""
+        try:
+            return self._request_tracks(eids)
+        except NotLetIn:
+            raise
+        except SourceError:
+            return None
+
+    def _request_tracks(self, eids: Sequence[str]) -> Sequence[listing.Reply]:
+        term = "probe_insertion__session__in"
+        return self._client.rows("trajectories", **query.django({term: list(eids)}))
 
     def _listed(
         self, rows: dict[str, list[dict[str, Any]]], order: Sequence[str]
     ) -> list[SessionRecord]:
-        """Request what belongs to sessions, write all into the cache, and return the records."""
-        rows["alyx/subjects"] = self._subjects(rows["sessions"])
-        rows["alyx/trajectories"] = self._trajectories(rows["sessions"], rows["insertions"])
-        for track in listing.unlocated(
-            rows["datasets"], rows["insertions"], rows["alyx/trajectories"]
-        ):
-            sites = self._client.rows("channels", trajectory_estimate=track)
-            rows["alyx/channels"] += listing.site_rows(sites)
+        """Write rows into the cache, and return the records."""
+        mice = {(row["nickname"], row["lab"]): row for row in rows["alyx/subjects"]}
+        rows["alyx/subjects"] = list(mice.values())
         new = listing.as_tables(rows)
         self._keep(new)
         records, problems = session_records(new, self._cache, from_alyx=True)
         self.problems += [type(p)(p.what, p.where, _REPORT) for p in problems]
         rank = {eid: k for k, eid in enumerate(order)}
         return sorted(records, key=lambda record: rank[record.eid])
-
-    def _subjects(self, sessions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        names = sorted({s["subject"] for s in sessions if is_subject_name(s["subject"])})
-        if not names:
-            return []
-        found = self._client.rows("subjects", **query.django({"nickname__in": names}))
-        mice = {(row["subject"], row["lab"]) for row in sessions}
-        return [row for row in listing.subject_rows(found) if (row["nickname"], row["lab"]) in mice]
-
-    def _trajectories(
-        self, sessions: Sequence[Mapping[str, Any]], insertions: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        if not insertions:
-            return []
-        term = "probe_insertion__session__in"
-        eids = [row["eid"] for row in sessions]
-        try:
-            found = self._client.rows("trajectories", **query.django({term: eids}))
-        except UnstablePages:  # fewer at a time: each fits one page
-            found = []
-            for eid in eids:
-                found += self._client.rows("trajectories", **query.django({term: [eid]}))
-        return listing.trajectory_rows(found, insertions)
 
     def _keep(self, new: Tables) -> None:
         """Merge tables into those of the cache; a lock keeps other processes from it."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from schemas.errors import SourceError
 from schemas.sources import alf
-from schemas.sources.one_api.records import insertion_level
+from schemas.sources.one_api.records import insertion_level, json_object
 from schemas.sources.one_api.tables import ALYX_TABLES, Tables, empty_tables
 from schemas.sources.records import PLACE, PROVENANCES
 
@@ -21,6 +21,7 @@ Reply = Mapping[str, Any]
 LOCATED = "brainLocationIds_ccf_2017"
 
 _SESSION = r"/{lab}/Subjects/{subject}/{day}/{number:03d}/"
+_COMPLETE = "Complete it on the server, and register it again; the others are not affected."
 _REPORT = "Report it to those who keep the server; the other sessions are not affected."
 
 
@@ -32,6 +33,10 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[dict[str, Any]]]:
     SourceError
         It is not what Alyx says of a session.
     """
+    where = f"{url}/sessions/{reply.get('id')}"
+    for name in ("lab", "subject", "start_time", "number"):
+        if reply.get(name) is None:
+            raise SourceError(f"The session has no {name}.", where, _COMPLETE)
     try:
         json.dumps(reply, ensure_ascii=False).encode()  # databases cannot store a lone surrogate
         datasets = [_dataset_row(reply, d) for d in reply["data_dataset_session_related"]]
@@ -52,7 +57,7 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[dict[str, Any]]]:
         }
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"What it says of a session cannot be understood ({type(error).__name__}: {error})."
-        raise SourceError(what, f"{url}/sessions/{reply.get('id')}", _REPORT) from error
+        raise SourceError(what, where, _REPORT) from error
 
 
 def _session_row(reply: Reply) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def _session_row(reply: Reply) -> dict[str, Any]:
         "date": pd.Timestamp(reply["start_time"]).date(),
         "number": int(reply["number"]),
         "task_protocol": reply["task_protocol"] or "",
-        "projects": ",".join(sorted(reply["projects"])),
+        "projects": ",".join(sorted(reply["projects"] or ())),
     }
 
 
@@ -146,7 +151,7 @@ def _rank(provenance: str) -> int:
 
 
 def _level(released: str | None) -> str | None:
-    checks = (json.loads(released) if released else {}).get("extended_qc")
+    checks = (json_object(released) or {}).get("extended_qc")
     return insertion_level(checks) if isinstance(checks, dict) else None
 
 

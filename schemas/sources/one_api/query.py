@@ -14,6 +14,7 @@ from schemas.errors import QueryError
 from schemas.maths.quality import BWM_PROJECT, BWM_TASK_CHECKS, BWM_TASK_PASS
 from schemas.sources import ontology
 from schemas.sources.one_api.client import Client, NotThere
+from schemas.sources.one_api.records import json_object
 from schemas.sources.one_api.selection import unknown
 from schemas.sources.records import Found, Selection
 
@@ -40,6 +41,7 @@ def find(client: Client, selection: Selection, where: str) -> Found:
     _check_names(client, selection, where)
     by_insertion = bool(selection.pids or selection.region or selection.bwm_rule)
     insertions = _insertions(client, selection, where)
+    insertions = {pid: row for pid, row in insertions.items() if row["session"]}  # not chronic ones
     sessions = {row["session"]: row["session_info"] for row in insertions.values()}
     if not by_insertion or selection.eids:
         named = _sessions(client, selection)
@@ -59,7 +61,8 @@ def django(terms: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _order(info: Reply) -> tuple[Any, ...]:
-    return info["subject"], info["start_time"][:10], info["number"]
+    """Return the place of a session; the server may know neither its start nor its number."""
+    return info["subject"] or "", (info["start_time"] or "")[:10], info["number"] or 0
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -112,7 +115,7 @@ def _check_ids(kind: str, selection: Selection, there: Mapping[str, Any], where:
     missing = [name for name in asked if name not in there]
     if not missing:
         return
-    if _filters(selection) or selection.tag:
+    if _filters(selection) or selection.tag or selection.project:
         what = f"There is no {kind} {missing[0]!r} for which the other criteria hold."
         raise QueryError(what, where, "Check how it is written, or leave them out.")
     raise unknown(kind, missing[0], (), where)
@@ -166,14 +169,22 @@ def _named(endpoint: str, selection: Selection) -> Iterator[dict[str, Any]]:
 
 
 def _filters(selection: Selection) -> dict[str, Any]:
-    asked = {"subject": selection.subject, "lab": selection.lab, "project": selection.project}
+    asked = {"subject": selection.subject, "lab": selection.lab}
     return {name: value for name, value in asked.items() if value is not None}
 
 
 def _terms(endpoint: str, selection: Selection) -> dict[str, Any]:
-    if selection.tag is None:
-        return {}
-    return {f"{TAGGED[endpoint]}__tags__name": selection.tag}
+    """Return conditions by exact name, for which no session comes twice.
+
+    The server's own filter by project lists a session once for each project that has the name as
+    a part of its own.
+    """
+    of_session = "session__" if endpoint == "insertions" else ""
+    asked = {
+        f"{TAGGED[endpoint]}__tags__name": selection.tag,
+        f"{of_session}projects__name": selection.project,
+    }
+    return {term: value for term, value in asked.items() if value is not None}
 
 
 def _is_meant(info: Reply, selection: Selection) -> bool:
@@ -181,7 +192,7 @@ def _is_meant(info: Reply, selection: Selection) -> bool:
     return (
         selection.subject in (None, info["subject"])
         and selection.lab in (None, info["lab"])
-        and (selection.project is None or selection.project in info["projects"])
+        and (selection.project is None or selection.project in (info["projects"] or ()))
     )
 
 
@@ -207,10 +218,10 @@ def _may_follow_bwm_rule(insertion: Reply) -> bool:
     Only this function excludes CRITICAL insertions: the server's own filter drops some insertions
     that have no quality.
     """
-    facts = insertion["json"] or {}
-    checks = facts.get("extended_qc") or {}
+    facts = json_object(insertion["json"]) or {}
+    checks = json_object(facts.get("extended_qc")) or {}
     return (
-        BWM_PROJECT in insertion["session_info"]["projects"]
+        BWM_PROJECT in (insertion["session_info"]["projects"] or ())
         and facts.get("qc") != "CRITICAL"
         and checks.get("tracing_exists") is True
         and checks.get("alignment_resolved") is True

@@ -220,18 +220,17 @@ class _Facts:
     sessions: Mapping[str, list[dict[str, Any]]]
     trajectories: Mapping[str, list[dict[str, Any]]]
     sites: Mapping[str, list[dict[str, Any]]]
-    mice: Mapping[tuple[str, str | None], dict[str, Any]]
+    mice: Mapping[str, list[dict[str, Any]]]
 
     @classmethod
     def of(cls, tables: Tables, from_alyx: bool) -> _Facts:
-        mice = _rows(tables["alyx/subjects"])
         return cls(
             datasets=_dataset_records(tables["datasets"], from_alyx),
             insertions=_grouped(tables["insertions"], "eid"),
             sessions=_grouped(tables["alyx/sessions"], "eid"),
             trajectories=_grouped(tables["alyx/trajectories"], "eid"),
             sites=_grouped(tables["alyx/channels"], "trajectory_id"),
-            mice={(mouse["nickname"], _text(mouse["lab"])): mouse for mouse in mice},
+            mice=_grouped(tables["alyx/subjects"], "nickname"),
         )
 
 
@@ -248,7 +247,7 @@ def _session_record(row: dict[str, Any], facts: _Facts) -> SessionRecord:
     more = facts.sessions.get(eid, [{}])
     if len(more) > 1:
         raise _Unusable("What Alyx knows of it is there twice.")
-    mouse = facts.mice.get((row["subject"], lab))
+    mouse = _own_mouse(facts.mice.get(row["subject"], []), lab)
     return SessionRecord(
         eid=eid,
         subject=row["subject"],
@@ -285,7 +284,7 @@ def _insertions(
 
 
 def _insertion(row: dict[str, Any]) -> InsertionRecord:
-    released = _facts(row.get("json"))
+    released = json_object(row.get("json"))
     known = released or {}
     checks = _dict(known.get("extended_qc"), "extended_qc of an insertion")
     return InsertionRecord(
@@ -311,13 +310,17 @@ def insertion_level(checks: Mapping[str, Any]) -> str:
     return "traced" if checks.get("tracing_exists") is True else "none"
 
 
-def _facts(released: Any) -> dict[str, Any] | None:
-    """Return the JSON of an insertion, stored as text or as a structure; None if invalid."""
-    if isinstance(released, str):
-        try:
-            released = json.loads(released)
-        except ValueError:
-            return None
+def json_object(released: Any) -> dict[str, Any] | None:
+    """Return a JSON object that is stored as a structure, as text, or as text of text.
+
+    Anything else, e.g. a list, tells nothing: None.
+    """
+    for _ in range(2):
+        if isinstance(released, str):
+            try:
+                released = json.loads(released)
+            except ValueError:
+                return None
     return released if isinstance(released, dict) else None
 
 
@@ -359,12 +362,22 @@ def _in_order(name: str, tracks: list[TrajectoryRecord]) -> tuple[TrajectoryReco
     return tuple(replace(track, is_current=k == last) for k, track in enumerate(tracks))
 
 
+def _own_mouse(mice: list[dict[str, Any]], lab: str | None) -> dict[str, Any] | None:
+    """Choose among the mice of a nickname: that of the laboratory, or else the only one.
+
+    A mouse that moved is of another laboratory than its earlier sessions.
+    """
+    own = [mouse for mouse in mice if _text(mouse["lab"]) == lab] or mice
+    return own[0] if len(own) == 1 else None
+
+
 def _mouse(row: dict[str, Any]) -> SubjectRecord:
     sex = _text(row["sex"])
     if sex not in (None, *SEXES):
         raise _Unusable(f"The sex of {row['nickname']} is {sex!r}, none of {', '.join(SEXES)}.")
     return SubjectRecord(
         nickname=row["nickname"],
+        lab=_text(row["lab"]),
         sex=sex,
         birth_date=_day(row["birth_date"]),
         death_date=_day(row["death_date"]),
