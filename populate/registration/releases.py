@@ -80,8 +80,8 @@ def register_found(name: str, origin: str, rule: str, found: Found, report: Repo
     found : Found
         Its members, whose sessions are registered.
     report : Report
-        Where refused sessions are told, and the release is counted. With a session refused the
-        release is not registered.
+        Where the release is counted, and named if members are missing because their sessions were
+        refused: registering the release again then adds them.
 
     Raises
     ------
@@ -94,33 +94,42 @@ def register_found(name: str, origin: str, rule: str, found: Found, report: Repo
     members = {(eid, probe_name) for eid, probe_name, _ in found.insertions}
     if not members:
         raise RegistrationError("it has no insertion.", f"release {name}", "Select more.")
-    if report.problems:
-        problem = f"release {name!r} is not registered, its good sessions are."
-        remedy = "Register it again when the sessions named above can be read."
-        report.problems.append(RegistrationError(problem, None, remedy))
-        return
-    _write(row, members, report)
+    registered = members & _registered({eid for eid, _ in members})
+    digest = hashlib.md5(repr(sorted(members)).encode(), usedforsecurity=False).hexdigest()
+    if registered:
+        _write({**row, "release_md5": digest}, registered, report)
+    if missing := len(members - registered):
+        what = f"{missing} of its {len(members)} insertions are missing."
+        remedy = "Register it again when the sessions named above can be read: they are added."
+        report.problems.append(RegistrationError(what, f"release {name}", remedy))
+
+
+def _registered(eids: set[str]) -> set[Member]:
+    """Fetch the insertions of sessions that are registered."""
+    held = rows.frame(probe.ProbeInsertion.proj(), columns=["eid", "probe_name"])
+    return {one for one in held.itertuples(index=False, name=None) if one[0] in eids}
 
 
 def _write(row: dict[str, str], members: set[Member], report: Report) -> None:
-    """Register a release, or check that it has the members that it is registered with."""
+    """Register a release, add what it lacked of the same list, or check that it has the members."""
     name = {"release_name": row["release_name"]}
-    if release.Release & name:
-        held = _members(row["release_name"])
-        if held != members:
-            raise Contradiction(
-                f"it is registered with {len(held)} insertions, of which {len(held - members)} are "
-                f"not among these {len(members)}, and {len(members - held)} of these are new.",
-                f"release {row['release_name']}",
-                "A release does not change: register this one under another --name.",
-            )
-        report.count("releases", known=1)
-        return
-    given = [{"eid": eid, "probe_name": probe_name} for eid, probe_name in sorted(members)]
+    held = _members(row["release_name"])
+    known = (release.Release & name).to_dicts()
+    is_same_list = bool(known) and known[0]["release_md5"] == row["release_md5"]
+    if known and held != members and not (is_same_list and held < members):
+        raise Contradiction(
+            f"it is registered with {len(held)} insertions, of which {len(held - members)} are "
+            f"not among these {len(members)}, and {len(members - held)} of these are new.",
+            f"release {row['release_name']}",
+            "A release does not change: register this one under another --name.",
+        )
+    given = [{"eid": eid, "probe_name": probe} for eid, probe in sorted(members - held)]
     with dj.conn().transaction:
-        rows.insert1(release.Release(), row)
+        if not known:
+            rows.insert1(release.Release(), row)
         rows.insert(release.Release.Insertion(), given, name)
-    report.count("releases", new=1)
+    kind = "new" if not known else "updated" if given else "known"
+    report.count("releases", **{kind: 1})
 
 
 def _members(name: str) -> set[Member]:

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 import datajoint as dj
 
 from populate.registration import left_out, upsert
+from populate.registration.resumed import Resumed
 from populate.registration.upsert import Report
 from schemas import probe, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
+from schemas.sources import registry
 from schemas.sources.base import Source
-from schemas.sources.names import is_dataset_path, is_lab_name, is_probe_name, is_subject_name
+from schemas.sources.names import (
+    bounded,
+    is_dataset_path,
+    is_lab_name,
+    is_probe_name,
+    is_subject_name,
+)
 from schemas.sources.records import Found, InsertionRecord, Selection, SessionRecord
 
 BATCH_ROWS = 4_000
@@ -40,7 +48,8 @@ def register_source(
     """Register the sessions that a source lists, with insertions, sorts, datasets and quality.
 
     Sessions are written as the source yields them, so that an interrupted registration keeps
-    what it has.
+    what it has. If a server is asked for the same sessions again within a day, those that were
+    written are not requested again.
 
     Parameters
     ----------
@@ -67,11 +76,18 @@ def register_source(
         raise RegistrationError(long, source.location, "Link to the folder by a shorter path.")
     found = None if selection is None else source.find(selection)
     eids = eids if found is None else found.eids
+    report, resumed = Report(), None
+    if eids is not None and registry.type_of(source.location).is_server:
+        resumed = Resumed(source.location, eids)
+        eids = [eid for eid in eids if eid not in resumed.done]
+        report.notes += resumed.notes()
     records = source.sessions() if eids is None else source.sessions(eids)
     total = None if eids is None else len(eids)
     rows.insert1(session.DataSource(), {"data_source": source.location}, skip_duplicates=True)
-    report = Report()
-    register_sessions(records, source.location, report, progress, total, task)
+    written = resumed.add if resumed else None
+    register_sessions(records, source.location, report, progress, total, task, written)
+    if resumed:
+        resumed.end()
     report.problems[:0] = getattr(source, "problems", ())
     report.notes[:0] = getattr(source, "notes", ())
     return report, found
@@ -84,8 +100,11 @@ def register_sessions(
     progress: Progress | None = None,
     total: int | None = None,
     task: str | None = None,
+    written: Callable[[list[str]], None] | None = None,
 ) -> set[str]:
     """Register sessions in transactions of whole sessions, as they come.
+
+    `written` is called with the eids of each transaction.
 
     Returns
     -------
@@ -97,33 +116,41 @@ def register_sessions(
     done = 0
     for batch in _batches(records):
         good = []
-        for record in batch:
+        for record in map(state.named, batch):
             problem = state.problem_with(record)
             if problem:
                 report.problems.append(problem)
             else:
+                state.note_deleted(record)
                 state.add(record)
                 good.append(record)
         if good:
             upsert.write(good, location, report)
             notes.take(good, report)
             accepted.update(record.eid for record in good)
+            if written:
+                written([record.eid for record in good])
         done += len(batch)
         if progress:
             progress(done, total or done)
-    report.notes += notes.lines()
+    report.notes += [*notes.lines(), *bounded(state.renamed), *bounded(state.deleted)]
     return accepted
 
 
 def _batches(records: Iterable[SessionRecord]) -> Iterator[list[SessionRecord]]:
     batch: list[SessionRecord] = []
     size = 0
-    for record in records:
-        batch.append(record)
-        size += upsert.size_of(record)
-        if size >= BATCH_ROWS:
+    try:
+        for record in records:
+            batch.append(record)
+            size += upsert.size_of(record)
+            if size >= BATCH_ROWS:
+                yield batch
+                batch, size = [], 0
+    except BwmError:
+        if batch:  # what came before an outage is not lost
             yield batch
-            batch, size = [], 0
+        raise
     if batch:
         yield batch
 
@@ -138,6 +165,8 @@ class _State:
     pids: dict[str, tuple[str, str]]
     insertions: dict[tuple[str, str], dict[str, Any]]
     limits: dict[str, int]
+    renamed: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
 
     @classmethod
     def fetch(cls) -> _State:
@@ -154,13 +183,32 @@ class _State:
             limits=text_limits(*upsert.TABLES),
         )
 
+    def named(self, record: SessionRecord) -> SessionRecord:
+        """Name a mouse `nickname@lab` if another laboratory has a mouse of its nickname.
+
+        A mouse that the source knows as the only one of its nickname has moved, if a session is
+        of another laboratory: it stays that of the first.
+        """
+        held, mouse = self.labs.get(record.subject), record.mouse
+        name = f"{record.subject}@{record.lab}"
+        if not held or not record.lab or held == record.lab:
+            return record
+        if name not in self.labs:
+            if mouse is None:
+                return record
+            if mouse.is_unique:
+                return replace(record, lab=held)
+            what = f"{record.subject} of {record.lab} is registered as the subject {name}"
+            self.renamed.append(f"{what}, because {held} has a mouse of this nickname.")
+        return replace(record, subject=name, mouse=mouse and replace(mouse, nickname=name))
+
     def problem_with(self, record: SessionRecord) -> BwmError | None:
         """Return what forbids to register a session, if anything does."""
         day = (record.subject, record.date, record.number)
         where = f"session {record.eid} ({record.subject} {record.date} {record.number})"
         if not is_uuid(record.eid):
             return RegistrationError("malformed eid.", where, "It must be a lower-case UUID.")
-        if not is_subject_name(record.subject):
+        if not is_subject_name(record.subject.removesuffix(f"@{record.lab}")):
             return RegistrationError(
                 f"{record.subject!r} cannot name a subject.",
                 where,
@@ -210,6 +258,16 @@ class _State:
             if held.get(name) and value and held[name] != value:
                 return _contradiction(where, name, held[name], value)
         return None
+
+    def note_deleted(self, record: SessionRecord) -> None:
+        """Note the registered insertions that the source had under a pid, and has no longer."""
+        if not record.is_complete or record.eid not in self.sessions:
+            return
+        listed = {insertion.probe_name for insertion in record.insertions}
+        for (eid, name), held in self.insertions.items():
+            if eid == record.eid and held["pid"] and name not in listed:
+                what = f"insertion {held['pid']} ({name} of session {eid})"
+                self.deleted.append(f"{what} is listed no longer; its rows are kept.")
 
     def add(self, record: SessionRecord) -> None:
         """Note a record, so that the next ones are checked against it too."""

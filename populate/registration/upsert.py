@@ -3,7 +3,7 @@
 Two ways to bring rows up to date. `_merge` adds and fills in: what a record does not say stays as
 it is, no row goes. `_mirror` makes the rows of an owner equal to the record, for facts that are
 replaced as a whole (quality control, histology); an owner for whom a record lists none is left
-alone, since many a source knows nothing of them.
+alone, since many a source knows nothing of them, unless the source says that it lists all.
 """
 
 from __future__ import annotations
@@ -128,10 +128,16 @@ def _write_facts(batch: Sequence[SessionRecord], own: list[Row], report: Report)
     _merge(probe.ProbeInsertion, map(_insertion_row, probes), own, "insertions", report)
     checks = [{"eid": r.eid, **row} for r in batch for row in _checks("session", r.checks)]
     _mirror((quality.SessionQC, checks), owner=("eid",))
-    _write_histology(probes)
+    told = [insertion for record in batch if record.is_complete for insertion in record.insertions]
+    if n_gone := _write_histology(probes, told):
+        report.notes.append(f"{n_gone} trajectories were removed: the source has them no longer.")
 
 
-def _write_histology(probes: Sequence[InsertionRecord]) -> None:
+def _write_histology(probes: Sequence[InsertionRecord], told: Sequence[InsertionRecord]) -> int:
+    """Write checks, picks and trajectories; return the number of trajectories removed.
+
+    Of the insertions in `told`, the source lists every trajectory.
+    """
     checks, picks, trajectories, sites = [], [], [], []
     for record in probes:
         key = {"eid": record.eid, "probe_name": record.probe_name}
@@ -149,7 +155,8 @@ def _write_histology(probes: Sequence[InsertionRecord]) -> None:
     owner = ("eid", "probe_name")
     _mirror((quality.InsertionQC, checks), owner=owner)
     _mirror((probe.ProbeInsertion.Pick, picks), owner=owner)
-    _mirror((probe.Trajectory, trajectories), (probe.Trajectory.Site, sites), owner=owner)
+    located = (probe.Trajectory, trajectories), (probe.Trajectory.Site, sites)
+    return _mirror(*located, owner=owner, told=[(one.eid, one.probe_name) for one in told])
 
 
 def _write_datasets(
@@ -359,8 +366,12 @@ def _merge(
         report.count(kind, new=len(new), known=n_known, updated=len(changed))
 
 
-def _mirror(*tables: tuple[type[dj.Table], Sequence[Row]], owner: tuple[str, ...]) -> None:
-    """Make the rows of each owner equal to the wanted ones.
+def _mirror(
+    *tables: tuple[type[dj.Table], Sequence[Row]],
+    owner: tuple[str, ...],
+    told: Sequence[tuple] = (),
+) -> int:
+    """Make the rows of each owner equal to the wanted ones; return how many rows were removed.
 
     Parameters
     ----------
@@ -368,16 +379,22 @@ def _mirror(*tables: tuple[type[dj.Table], Sequence[Row]], owner: tuple[str, ...
         Tables with their wanted rows, a parent before its part. The first tells the owners.
     owner : tuple of str
         Names of the key that the rows of one owner share.
+    told : sequence of tuple
+        Keys of owners that may have no wanted row.
     """
-    owners = [dict(zip(owner, key, strict=True)) for key in _owners(tables[0][1], owner)]
+    keys = dict.fromkeys([*_owners(tables[0][1], owner), *told])
+    owners = [dict(zip(owner, key, strict=True)) for key in keys]
     if not owners:
-        return
+        return 0
     steps = []
     for table, wanted in tables:
         fresh = {_key(table, row): rows.clean(row) for row in wanted}
         steps.append((table, fresh, _held(table & owners, table)))
+    n_gone = 0
     for table, fresh, held in reversed(steps):
-        if gone := [key for key in held if key not in fresh]:
+        gone = [key for key in held if key not in fresh]
+        n_gone = len(gone)  # of the first table in the end
+        if gone:
             doomed = [dict(zip(table.primary_key, key, strict=True)) for key in gone]
             (table & doomed).delete_quick()
     for table, fresh, held in steps:
@@ -385,6 +402,7 @@ def _mirror(*tables: tuple[type[dj.Table], Sequence[Row]], owner: tuple[str, ...
         for key, row in fresh.items():
             if key in held and any(held[key][name] != value for name, value in row.items()):
                 table.update1(row)
+    return n_gone
 
 
 def _owners(wanted: Iterable[Row], owner: tuple[str, ...]) -> list[tuple]:

@@ -157,11 +157,13 @@ class InsertionRecord:
 class SubjectRecord:
     """The public fields of a mouse; None where the source does not know them.
 
-    `lab` is the laboratory that keeps the mouse, which can be another than that of a session.
+    `lab` is the laboratory that keeps the mouse, which can be another than that of a session;
+    `is_unique` says that the source has no mouse of the same nickname in another laboratory.
     """
 
     nickname: str
     lab: str | None = None
+    is_unique: bool = True
     sex: str | None = None
     birth_date: date | None = None
     death_date: date | None = None
@@ -186,7 +188,11 @@ class SortingRecord:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session with its datasets and insertions, as a source lists it."""
+    """A session with its datasets and insertions, as a source lists it.
+
+    `is_complete` says that the source lists every insertion and trajectory, so that those which
+    are missing were deleted.
+    """
 
     eid: str
     subject: str
@@ -202,6 +208,7 @@ class SessionRecord:
     datasets: tuple[DatasetRecord, ...] = ()
     insertions: tuple[InsertionRecord, ...] = ()
     sortings: tuple[SortingRecord, ...] = ()
+    is_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,11 +110,29 @@ def test_a_tag_that_grew_is_not_the_release_that_it_was(registered):
         releases.register_found("old", "tag", "old", found(1, 2, 3, 4), report)
 
 
-def test_a_release_with_a_refused_session_is_not_registered(registered):
-    report = Report(problems=[RegistrationError("it cannot be read.", "session x")])
-    releases.register_found("holed", "tag", "holed", found(1, 2), report)
-    assert "'holed' is not registered" in str(report.problems[-1])
-    assert not release.Release & {"release_name": "holed"}
+def test_a_release_is_registered_without_refused_sessions_and_completed_later(registered):
+    report = Report(problems=[RegistrationError("it cannot be read.", "session 9")])
+    releases.register_found("holed", "tag", "holed", found(1, 2, 9), report)
+    assert report.new["releases"] == 1
+    assert "release holed: 1 of its 3 insertions are missing" in str(report.problems[-1])
+    members = release.Release.Insertion & {"release_name": "holed"}
+    assert len(members) == 2
+    again = Report()
+    releases.register_found("holed", "tag", "holed", found(1, 2, 9), again)
+    assert (again.known["releases"], len(again.problems)) == (1, 1)
+    sessions.register_sessions([record(9, "eastlab")], None, Report())
+    whole = Report()
+    releases.register_found("holed", "tag", "holed", found(1, 2, 9), whole)
+    assert (whole.updated["releases"], whole.problems, len(members)) == (1, [], 3)
+    with pytest.raises(Contradiction):
+        releases.register_found("holed", "tag", "holed", found(1, 2, 3, 9), Report())
+
+
+def test_a_release_of_which_no_session_is_registered_is_none(registered):
+    report = Report()
+    releases.register_found("nothing", "tag", "nothing", found(77), report)
+    assert "1 of its 1 insertions are missing" in str(report.problems[0])
+    assert not release.Release & {"release_name": "nothing"}
 
 
 def test_a_release_without_insertions_is_refused(registered):

@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -218,7 +219,8 @@ class AlyxSource(AlfLoader):
         records, problems = session_records(new, self._cache, from_alyx=True)
         self.problems += [type(p)(p.what, p.where, _REPORT) for p in problems]
         rank = {eid: k for k, eid in enumerate(order)}
-        return sorted(records, key=lambda record: rank[record.eid])
+        told = (replace(record, is_complete=True) for record in records)
+        return sorted(told, key=lambda record: rank[record.eid])
 
     def _keep(self, new: Tables) -> None:
         """Merge tables into those of the cache; a lock keeps other processes from it."""

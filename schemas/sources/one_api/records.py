@@ -247,7 +247,8 @@ def _session_record(row: dict[str, Any], facts: _Facts) -> SessionRecord:
     more = facts.sessions.get(eid, [{}])
     if len(more) > 1:
         raise _Unusable("What Alyx knows of it is there twice.")
-    mouse = _own_mouse(facts.mice.get(row["subject"], []), lab)
+    mice = facts.mice.get(row["subject"], [])
+    mouse = _own_mouse(mice, lab)
     return SessionRecord(
         eid=eid,
         subject=row["subject"],
@@ -258,7 +259,7 @@ def _session_record(row: dict[str, Any], facts: _Facts) -> SessionRecord:
         task_protocol=_text(row.get("task_protocol")),
         projects=_text(row.get("projects")),
         qc=_outcome(more[0].get("qc")),
-        mouse=_mouse(mouse) if mouse else None,
+        mouse=_mouse(mouse, len(mice) == 1) if mouse else None,
         checks=_checks(_json(more[0].get("extended_qc"))),
         datasets=tuple(datasets),
         insertions=_insertions(eid, datasets, facts),
@@ -371,13 +372,14 @@ def _own_mouse(mice: list[dict[str, Any]], lab: str | None) -> dict[str, Any] | 
     return own[0] if len(own) == 1 else None
 
 
-def _mouse(row: dict[str, Any]) -> SubjectRecord:
+def _mouse(row: dict[str, Any], is_unique: bool) -> SubjectRecord:
     sex = _text(row["sex"])
     if sex not in (None, *SEXES):
         raise _Unusable(f"The sex of {row['nickname']} is {sex!r}, none of {', '.join(SEXES)}.")
     return SubjectRecord(
         nickname=row["nickname"],
         lab=_text(row["lab"]),
+        is_unique=is_unique,
         sex=sex,
         birth_date=_day(row["birth_date"]),
         death_date=_day(row["death_date"]),

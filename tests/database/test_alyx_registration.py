@@ -1,0 +1,185 @@
+"""Registration from a server in trouble: what was read is kept, and then all is as it should be."""
+
+import json
+
+import pytest
+
+from populate.registration import sessions
+from schemas import probe, rows, session, subject
+from schemas.errors import SourceError
+from schemas.sources import base
+from schemas.sources.records import Selection
+from tests.database.test_online import online
+from tests.support.alyx import AlyxServer
+from tests.support.databases import differences, snapshot
+
+
+@pytest.fixture
+def alyx(release):
+    with AlyxServer(release.folder) as server:
+        yield server
+
+
+@pytest.fixture
+def database(lend, alyx, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with lend(tmp_path / "home", online(tmp_path, alyx)) as database:
+        yield database
+
+
+def requested(alyx):
+    return [request.path for request in alyx.asked(r"^/sessions/[0-9a-f-]{36}")]
+
+
+def test_what_was_read_before_an_outage_is_kept_and_the_rest_is_requested_alone(database, alyx):
+    eids = base.open_source(alyx.url).find(Selection(project="ibl_neuropixel_brainwide_01")).eids
+    n_read = len(eids) - 3
+    read = []
+
+    def break_down(eid):
+        read.append(eid)
+        if len(read) == n_read:
+            alyx.fault("status", "/", status=502)
+
+    source = base.open_source(alyx.url)
+    read_one = source._session
+
+    def session_of(eid, tracks):
+        found = read_one(eid, tracks)
+        break_down(eid)
+        return found
+
+    source._session = session_of
+    with pytest.raises(SourceError, match="502"):
+        sessions.register_source(source, None, eids=eids)
+    assert set(session.Session.to_arrays("eid")) == set(eids[:n_read])
+    alyx.clear_faults()
+    alyx.forget()
+    del source._session
+    report, _ = sessions.register_source(source, None, eids=eids)
+    assert len(requested(alyx)) == 3
+    assert f"continued: {n_read} sessions" in " ".join(report.notes)
+    assert set(session.Session.to_arrays("eid")) == set(eids)
+    alyx.forget()
+    after = snapshot()
+    again, _ = sessions.register_source(source, None, eids=eids)
+    assert len(requested(alyx)) == len(eids)
+    assert not again.changed
+    assert differences(snapshot(), after) == {}
+
+
+def test_two_mice_of_one_nickname_both_register(database, alyx):
+    """The mouse of the second laboratory is named after it, and keeps this name."""
+    records = alyx.rest.records
+    labs = {row["lab"]["name"] for row in records.subjects}
+    first, second = (
+        next(m for m in records.subjects if m["lab"]["name"] == lab) for lab in sorted(labs)[:2]
+    )
+    nickname, lab = first["nickname"], second["lab"]["name"]
+    eids = [s["id"] for m in (first, second) for s in m["actions_sessions"]]
+    for one in records.sessions:
+        if one["subject"] is second:
+            one["folder"] = one["folder"].replace(second["nickname"], nickname)
+            for dataset in one["data_dataset_session_related"]:
+                for file in dataset["file_records"]:
+                    path = file["relative_path"]
+                    file["relative_path"] = path.replace(second["nickname"], nickname)
+    second["nickname"] = nickname
+    for _ in range(2):
+        report, _ = sessions.register_source(base.open_source(alyx.url), None, eids=eids)
+        assert not report.problems
+        held = rows.frame(subject.Subject)
+        assert set(held.subject) == {nickname, f"{nickname}@{lab}"}
+        assert len(session.Session()) == len(eids)
+    own = rows.frame(session.Session & {"subject": f"{nickname}@{lab}"})
+    assert set(own.eid) == {s["id"] for s in second["actions_sessions"]}
+
+
+def test_a_mouse_of_another_laboratory_keeps_its_facts(database, alyx):
+    mouse = next(m for m in alyx.rest.records.subjects if m["actions_sessions"] and m["sex"] != "U")
+    other = next(lab for lab in alyx.rest.records.labs if lab is not mouse["lab"])
+    mouse["lab"] = other
+    eids = [s["id"] for s in mouse["actions_sessions"]]
+    report, _ = sessions.register_source(base.open_source(alyx.url), None, eids=eids)
+    assert not report.problems
+    held = (subject.Subject & {"subject": mouse["nickname"]}).fetch1()
+    assert held["sex"] == mouse["sex"]
+    assert held["birth_date"]
+    assert len(probe.ProbeInsertion())
+
+
+def test_insertions_and_trajectories_that_were_deleted_are_named(database, alyx):
+    records = alyx.rest.records
+    sessions_of_two = [s for s in records.sessions if len(s["probe_insertion"]) == 2]
+    one = next(s for s in sessions_of_two if s["probe_insertion"][0]["trajectory_estimate"])
+    kept, gone = one["probe_insertion"]
+
+    def register():
+        source = base.open_source(alyx.url)
+        return sessions.register_source(source, None, eids=[one["id"]])[0]
+
+    assert not register().problems
+    n_tracks = len(probe.Trajectory & {"probe_name": kept["name"]})
+    assert n_tracks
+    trajectories = list(records.trajectories)
+    records.trajectories[:] = [t for t in trajectories if t["probe_insertion"] is not kept]
+    records.insertions.remove(gone)
+    one["probe_insertion"].remove(gone)
+    one["data_dataset_session_related"] = [
+        d
+        for d in one["data_dataset_session_related"]
+        if not (d["collection"] or "").startswith(f"alf/{gone['name']}")
+        and gone["name"] not in (d["collection"] or "")
+    ]
+    report = register()
+    assert not report.problems
+    assert f"insertion {gone['id']} ({gone['name']}" in " ".join(report.notes)
+    assert f"{n_tracks} trajectories were removed" in " ".join(report.notes)
+    assert len(probe.ProbeInsertion & {"pid": gone["id"]}) == 1
+    assert not probe.Trajectory & {"probe_name": kept["name"]}
+    assert not [note for note in register().notes if "trajectories" in note]
+
+
+NULLS = {
+    "start_time": "has no start_time",
+    "number": "has no number",
+    "lab": "has no lab",
+}
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_a_session_with_a_null_is_named_and_registers_once_it_is_complete(database, alyx, name):
+    one, *others = alyx.rest.records.sessions
+    eids = [s["id"] for s in (one, *others)]
+    with pytest.MonkeyPatch.context() as patch:
+        source = base.open_source(alyx.url)
+        read = source._client.read
+        patch.setattr(
+            source._client,
+            "read",
+            lambda endpoint, key: (
+                {**read(endpoint, others[0]["id"]), "id": key, name: None}
+                if key == one["id"]
+                else read(endpoint, key)
+            ),
+        )
+        report, _ = sessions.register_source(source, None, eids=eids)
+    assert NULLS[name] in str(report.problems[0])
+    assert one["id"] in str(report.problems[0])
+    assert len(report.problems) == 1
+    assert len(session.Session()) == len(others)
+    report, _ = sessions.register_source(base.open_source(alyx.url), None, eids=eids)
+    assert not report.problems
+    assert len(session.Session()) == len(eids)
+
+
+@pytest.mark.parametrize("shape", [list, str], ids=["list", "text"])
+def test_json_as_a_list_tells_nothing_and_as_text_is_read(database, alyx, shape):
+    facts = {"extended_qc": {"tracing_exists": True}}
+    for insertion in alyx.rest.records.insertions:
+        insertion["json"] = [facts] if shape is list else json.dumps(facts)
+    found = Selection(project="ibl_neuropixel_brainwide_01")
+    report, _ = sessions.register_source(base.open_source(alyx.url), found)
+    assert not report.problems
+    levels = set(probe.ProbeInsertion.to_arrays("insertion_level"))
+    assert levels == ({None} if shape is list else {"traced"})
