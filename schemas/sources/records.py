@@ -5,7 +5,7 @@ Times are seconds of the session clock, lengths micrometres, amplitudes volts, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
@@ -208,7 +208,7 @@ class SessionRecord:
     datasets: tuple[DatasetRecord, ...] = ()
     insertions: tuple[InsertionRecord, ...] = ()
     sortings: tuple[SortingRecord, ...] = ()
-    is_complete: bool = False
+    is_complete: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
