@@ -132,7 +132,7 @@ def reconnect() -> None:
     with suppress(Exception):
         dj.conn().close()
     dj.conn().connect()
-    dj.conn()._in_transaction = False
+    upstream.forget_transaction(dj.conn())
 
 
 def _detach() -> None:
@@ -190,7 +190,11 @@ def _open(settings: Settings) -> dj.Connection:
         connection = dj.conn(where, user, password, reset=True, use_tls=tls)
     except Exception as error:  # drivers raise their own kinds, before DataJoint can translate
         raise _explained(error, user, f"{where}:{port}") from None
-    if tls and settings.server_backend == "postgresql" and not connection._conn.info.ssl_in_use:
+    if (
+        tls
+        and settings.server_backend == "postgresql"
+        and not upstream.driver_connection(connection).info.ssl_in_use
+    ):
         connection.close()
         raise ServerError(
             "a socket is never encrypted, but database.use_tls is set.",

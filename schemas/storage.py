@@ -26,6 +26,7 @@ from datajoint.errors import DataJointError, MissingExternalFile
 
 from schemas import disk
 from schemas.database import io_counters
+from schemas.database.upstream import full_path
 from schemas.errors import StorageError
 
 STORE = "bulk"
@@ -91,7 +92,7 @@ class ParquetRef:
                 file = pq.ParquetFile(source, memory_map=is_local, page_checksum_verification=True)
             found = n_bytes, file.metadata.num_rows, file.schema_arrow.names
             if found != (self.stored["n_bytes"], self.n_rows, list(self.columns)):
-                where = self._backend._full_path(self.path)
+                where = full_path(self._backend, self.path)
                 raise WrongObject(self._describe(*found), where, REPAIR)
             self._file = file
         return self._file
@@ -208,7 +209,7 @@ def _faults_explained(backend: Any, path: str) -> Iterator[None]:
     except _faults(backend) as error:
         raise StorageError(
             f"the stored object cannot be read ({error}).",
-            backend._full_path(path),
+            full_path(backend, path),
             REPAIR,
         ) from None
 
@@ -219,7 +220,7 @@ def _access_explained(backend: Any, path: str, what: str) -> Iterator[None]:
         yield
     except _faults(backend) as error:
         remedy = WRITABLE if backend.protocol == "file" else REACHABLE
-        raise StorageError(f"{what} ({error}).", backend._full_path(path), remedy) from None
+        raise StorageError(f"{what} ({error}).", full_path(backend, path), remedy) from None
 
 
 FIELDS: dict[str, type] = {
@@ -261,7 +262,7 @@ def _inside(backend: Any, path: str) -> str:
             "the store",
             REPAIR,
         )
-    return str(backend._full_path(path))
+    return full_path(backend, path)
 
 
 def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -334,7 +335,7 @@ class ParquetCodec(SchemaCodec):
         _inside(backend, path)
         _claim(backend)
         with _access_explained(backend, path, "the object cannot be written"):
-            if backend.protocol != "file" or not _keep(Path(backend._full_path(path)), packed):
+            if backend.protocol != "file" or not _keep(Path(full_path(backend, path)), packed):
                 _put(backend, path, packed.buffer)
         io_counters.total.stored += len(packed.buffer)
         return {
@@ -372,7 +373,7 @@ def _keep(path: Path, packed: Packed) -> bool:
 def _put(backend: Any, path: str, content: bytes | memoryview) -> None:
     """Write a file of a store; readers see it whole, or the one before: a bucket does as much."""
     if backend.protocol == "file":
-        disk.write_file(Path(backend._full_path(path)), content)
+        disk.write_file(Path(full_path(backend, path)), content)
     else:
         backend.put_buffer(bytes(content), path)
 
@@ -479,7 +480,7 @@ def _read_owner(backend: Any, path: str) -> Owner | None:
         except (TypeError, ValueError) as error:
             raise StorageError(
                 f"it does not say whose the store is ({error}).",
-                backend._full_path(path),
+                full_path(backend, path),
                 "Remove it, if no other database writes into this store.",
             ) from None
 
@@ -497,7 +498,7 @@ def _claim(backend: Any) -> None:
         raise StorageError(
             f"another database writes here, {found.prefix} of {found.address}, and {own.address} "
             "is connected.",
-            backend._full_path(own.path),
+            full_path(backend, own.path),
             "Set bwm.store, or bwm.prefix, to one of its own. If that database is no more, or was "
             "moved here, remove this file.",
         )
@@ -527,10 +528,10 @@ def list_schema(schema: str, store: str = STORE) -> dict[str, Held]:
     backend = _backend(store)
     top = backend.spec["schema_prefix"].strip("/")
     folder = f"{top}/{schema}" if top else schema
-    root = backend._full_path("").rstrip("/") + "/"
+    root = full_path(backend, "").rstrip("/") + "/"
     with _faults_explained(backend, folder):
         backend.fs.invalidate_cache()  # other processes write as well
-        found = backend.fs.find(backend._full_path(folder), detail=True)
+        found = backend.fs.find(full_path(backend, folder), detail=True)
     held = (_held(name.removeprefix(root).lstrip("/"), info) for name, info in found.items())
     return {one.path: one for one in held}
 
@@ -538,7 +539,7 @@ def list_schema(schema: str, store: str = STORE) -> dict[str, Held]:
 def is_empty(store: str = STORE) -> bool:
     """Tell whether nothing was ever written into a store: it is new, or not mounted, or lost."""
     backend = _backend(store)
-    top = backend._full_path(backend.spec["schema_prefix"].strip("/"))
+    top = full_path(backend, backend.spec["schema_prefix"].strip("/"))
     with _access_explained(backend, "", "it cannot be read"):
         backend.fs.invalidate_cache()
         return find_owner() is None and not backend.fs.exists(top)
@@ -563,7 +564,7 @@ def _held(path: str, info: Mapping[str, Any]) -> Held:
 
 def place(path: str, store: str = STORE) -> str:
     """Tell where an object is: its path on this machine, or bucket and key."""
-    return str(_backend(store)._full_path(path))
+    return full_path(_backend(store), path)
 
 
 def remove(path: str, store: str = STORE) -> None:

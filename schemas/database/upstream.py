@@ -331,6 +331,16 @@ def driver_connection(connection: datajoint.Connection) -> Any:
     return connection._conn
 
 
+def forget_transaction(connection: datajoint.Connection) -> None:
+    """Forget the transaction of a connection that was lost: the server has rolled it back."""
+    connection._in_transaction = False
+
+
+def full_path(store: Any, path: str) -> str:
+    """Return where an object of a store is: its path on this machine, or bucket and key."""
+    return str(store._full_path(path))
+
+
 def literals(connection: datajoint.Connection) -> Callable[[Any], str]:
     """Return the function with which the driver of a connection writes a value as SQL."""
     driver = driver_connection(connection)

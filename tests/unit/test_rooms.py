@@ -70,7 +70,8 @@ MAY_IMPORT = {
     "schemas.disk": set(),
     "schemas.memory": set(),
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
-    | {"schemas.disk", "schemas.errors", "schemas.database.io_counters"},
+    | {"schemas.disk", "schemas.errors", "schemas.database.io_counters"}
+    | {"schemas.database.upstream"},
     "schemas.connection": TABLE_ROOM
     | BASICS
     | TABLES
@@ -278,3 +279,25 @@ def test_files_and_functions_are_short_enough_to_be_read(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, functions):
             assert node.end_lineno - node.lineno < 60, f"{node.name} has more than 60 lines"
+
+
+PUBLIC = {"_exit", "_getframe", "_asdict"}
+"""Names of the standard library that are public, underscore or not."""
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=str)
+def test_private_names_of_others_are_in_one_module(path):
+    """DataJoint may change them: whoever upgrades it looks at `schemas.database.upstream` alone."""
+    tree = ast.parse((ROOT / path).read_text())
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    own = ("self", "cls")
+    of_self = {a.attr for a in attributes if isinstance(a.value, ast.Name) and a.value.id in own}
+    private = {
+        ast.unparse(a)
+        for a in attributes
+        if a.attr.startswith("_")
+        and not a.attr.startswith("__")
+        and a.attr not in defined | of_self | PUBLIC
+    }
+    assert not private or path.as_posix() == "schemas/database/upstream.py"
