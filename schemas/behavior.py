@@ -83,11 +83,6 @@ class Trials(imported.ImportedFromFiles, dj.Imported):
         extra_columns = null         : json     # released columns that are none of the above
         """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("trials",)
 
     def as_rows(self, loaded: data.Trials) -> imported.AsRows:

@@ -120,11 +120,6 @@ class SpikeSorting(FromSortFiles, dj.Imported):
         ks2_label = null              : varchar(16)  # label of Kilosort
         """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("clusters", "channels")
     candidates = probe.ProbeInsertion
 
@@ -235,11 +230,6 @@ class Spikes(FromSortFiles, dj.Imported):
         first_unit_spike = null : float64  # (s) first spike
         last_unit_spike = null  : float64  # (s) last spike
         """
-
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
 
     kinds = ("spikes",)
     lengths = (("spikes", "n_spikes"),)

@@ -72,13 +72,26 @@ class ImportedFromFiles:
     lengths : tuple of (str, str)
         Each column of objects, and the column with the number of rows of its object.
     Source : type of dj.Part
-        The files that were read; its definition is `SOURCE`.
+        The files that were read; made for each table from `SOURCE`.
     """
 
     kinds: tuple[str, ...]
     lengths: tuple[tuple[str, str], ...] = ()
     candidates: Any = Session
     Source: type[dj.Part]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Give each imported table its part table `Source`."""
+        super().__init_subclass__(**options)
+        if issubclass(cls, dj.Imported) and "Source" not in vars(cls):
+
+            class Source(dj.Part):
+                """The files that were read."""
+
+                definition = SOURCE
+
+            Source.__module__, Source.__qualname__ = cls.__module__, f"{cls.__qualname__}.Source"
+            cls.Source = Source
 
     @property
     def listed(self) -> dj.expression.QueryExpression:

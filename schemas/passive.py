@@ -34,11 +34,6 @@ class PassivePeriods(imported.ImportedFromFiles, dj.Imported):
         period_stop = null  : float64      # (s) end; null where it did not run
         """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("passive_periods",)
 
     def as_rows(self, loaded: data.Events) -> imported.AsRows:
@@ -65,11 +60,6 @@ class ReceptiveField(imported.ImportedFromFiles, dj.Imported):
     noise_stop = null  : float64  # (s) last frame; null where there is none
     sparse_noise       : <parquet@{storage.STORE}>  # time (s), square_00_00 to square_14_14
     """
-
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
 
     kinds = ("receptive_field",)
     lengths = (("sparse_noise", "n_noise_frames"),)
@@ -139,11 +129,6 @@ class PassiveStimuli(imported.ImportedFromFiles, dj.Imported):
         stimulus_stop = null  : float64  # (s) end; null where it was not detected
         """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("passive_stimuli",)
 
     def as_rows(self, loaded: data.Events) -> imported.AsRows:
@@ -179,11 +164,6 @@ class PassiveGabors(imported.ImportedFromFiles, dj.Imported):
         gabor_contrast = null : float64  # (fraction) contrast
         gabor_phase = null    : float64  # (raw) phase, in the unit that it was released in
         """
-
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
 
     kinds = ("passive_gabors",)
 

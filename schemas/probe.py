@@ -249,11 +249,6 @@ class Channels(FromProbeFiles, dj.Imported):
         channel_label = null   : int8        # 0 good, 1 dead, 2 noisy, 3 outside the brain
         """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("channels",)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:

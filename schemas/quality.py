@@ -64,11 +64,6 @@ class RMS(FromRawFiles, dj.Imported):
     rms               : <parquet@{storage.STORE}>  # time (s), channel_0 and on (V)
     """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("rms",)
     lengths = (("rms", "n_rms_windows"),)
 
@@ -98,11 +93,6 @@ class SpectralDensity(FromRawFiles, dj.Imported):
     n_spectral_channels : int16  # number of channels of the raw file
     spectral_density    : <parquet@{storage.STORE}>  # frequency (Hz), channel_0 and on (V**2/Hz)
     """
-
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
 
     kinds = ("spectral_density",)
     lengths = (("spectral_density", "n_frequencies"),)

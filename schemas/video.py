@@ -77,11 +77,6 @@ class FrameTimes(FromCameraFiles, dj.Imported):
     frame_times        : <parquet@{storage.STORE}>  # column time (s)
     """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("frame_times",)
     lengths = (("frame_times", "n_frame_times"),)
 
@@ -116,11 +111,6 @@ class Pose(FromCameraFiles, dj.Imported):
         pose_point : varchar(32)  # name, e.g. nose_tip
         """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("pose", "frame_times")
     lengths = (("pose", "n_pose_frames"),)
     candidates = imported.KeyProduct(session.Session, Camera, Tracker)
@@ -153,11 +143,6 @@ class Pupil(FromCameraFiles, dj.Imported):
     pupil           : <parquet@{storage.STORE}>  # time (s), diameter_raw, diameter_smooth (px)
     """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("pupil", "frame_times")
     lengths = (("pupil", "n_pupil_frames"),)
 
@@ -186,11 +171,6 @@ class MotionEnergy(FromCameraFiles, dj.Imported):
     motion_energy        : <parquet@{storage.STORE}>  # time (s), energy (a.u.)
     """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("motion_energy", "frame_times")
     lengths = (("motion_energy", "n_energy_frames"),)
 
@@ -218,11 +198,6 @@ class Licks(imported.ImportedFromFiles, dj.Imported):
     last_lick = null  : float64  # (s) last lick; null where there is none
     licks             : <parquet@{storage.STORE}>  # column time (s)
     """
-
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
 
     kinds = ("licks",)
     lengths = (("licks", "n_licks"),)

@@ -30,11 +30,6 @@ class Wheel(imported.ImportedFromFiles, dj.Imported):
     wheel_trace        : <parquet@{storage.STORE}>  # columns time (s) and position (rad)
     """
 
-    class Source(dj.Part):
-        """The files that were read."""
-
-        definition = imported.SOURCE
-
     kinds = ("wheel",)
     lengths = (("wheel_trace", "n_samples"),)
 
