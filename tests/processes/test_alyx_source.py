@@ -436,7 +436,22 @@ def test_the_login_goes_to_no_other_server(alyx, tmp_path):
     opened = open_source(alyx.url, tmp_path, alyx=given)
     with pytest.raises(SourceError, match="does not let in a request without a user"):
         opened.find(Selection())
-    assert alyx.requests == []
+    assert [(request.method, request.path) for request in alyx.requests] == [("GET", "/")]
+
+
+def test_a_server_that_cannot_be_reached_is_not_said_to_refuse_a_user(tmp_path):
+    quick = impatient(attempts=2)
+    opened = AlyxSource("http://127.0.0.1:9", tmp_path, AlyxSettings(cache=tmp_path), quick)
+    with pytest.raises(SourceError, match="failed 2 times at .*: it cannot be reached"):
+        opened.find(Selection())
+
+
+def test_a_server_in_trouble_is_not_said_to_refuse_a_user(alyx, tmp_path):
+    alyx.fault("status", "/", status=502)
+    given = AlyxSettings(cache=tmp_path)
+    opened = AlyxSource(alyx.url, tmp_path, given, impatient(attempts=2))
+    with pytest.raises(SourceError, match="failed 2 times at .*: status 502"):
+        opened.find(Selection())
 
 
 def test_a_url_opens_a_server_with_or_without_its_last_slash(tmp_path):
@@ -743,13 +758,31 @@ def test_a_session_without_files_and_probes_is_kept(tmp_path):
     [
         ({"data_dataset_session_related": None}, "cannot be understood"),
         ({"start_time": "long ago"}, "cannot be understood"),
-        ({"lab": "otherlab"}, "cannot be understood"),
     ],
 )
 def test_a_reply_that_is_no_session_is_reported(change, text):
     reply = recorded("sessions_read_200.json") | change
     with pytest.raises(SourceError, match=text):
         listing.session_rows(reply, "http://alyx.test")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("lab", "otherlab", "the lab was changed on the server, but its files were not"),
+        ("subject", "other", "the subject was changed on the server, but its files were not"),
+        ("number", 77, "the number was changed on the server, but its files were not"),
+        ("start_time", "2001-02-03T04:05:06", "the day was changed on the server"),
+    ],
+)
+def test_files_of_another_folder_are_left_out_and_the_cause_is_named(name, value, says):
+    reply = recorded("sessions_read_200.json") | {name: value}
+    rows = listing.session_rows(reply, "http://alyx.test")
+    (problem,) = rows["problems"]
+    assert says in str(problem)
+    assert "folder" not in str(problem)
+    assert rows["datasets"] == []
+    assert len(rows["sessions"]) == 1
 
 
 def test_recorded_sites_are_understood():

@@ -19,7 +19,7 @@ from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources.one_api import OneSource
 from schemas.sources.one_api.download import Downloader
 from schemas.sources.one_api.limits import RateLimiter
-from tests.support.alyx import AlyxServer
+from tests.support.alyx import AlyxServer, rest
 from tests.support.online import QUICK, impatient, source
 
 ROOT = Path(__file__).parents[2]
@@ -461,3 +461,64 @@ def test_a_file_that_goes_at_the_moment_of_its_use_comes_again(alyx, opened, off
     finally:
         over.set()
         thread.join()
+
+
+@pytest.fixture
+def second(alyx, release, monkeypatch):
+    """A second server of files, which the metadata name after one without an address."""
+    read = rest.READ["datasets"]
+    with AlyxServer(release.folder) as other:
+
+        def tell(of, row):
+            told = read(of, row)
+            own = [copy for copy in told["file_records"] if copy["data_url"]]
+            there = [{**c, "data_url": c["data_url"].replace(of.url, other.url)} for c in own]
+            nowhere = [{**copy, "data_url": None} for copy in own]
+            return {**told, "file_records": [*nowhere, *own, *there]}
+
+        monkeypatch.setitem(rest.READ, "datasets", tell)
+        yield other
+
+
+@pytest.mark.parametrize("status", [404, 403, 500])
+def test_a_file_comes_from_another_repository_if_its_own_fails(
+    alyx, opened, offline, second, status
+):
+    (dataset, *_) = of_kind(offline, "wheel")
+    alyx.fault("status", "/public/", status=status)
+    (path,) = opened.fetch([dataset])
+    assert path.is_file()
+    assert len(second.downloads()) == 1
+
+
+def test_a_file_that_no_repository_has_is_named_with_each_reason(alyx, opened, offline, second):
+    (dataset, *_) = of_kind(offline, "wheel")
+    alyx.fault("status", "/public/", status=404)
+    second.fault("status", "/public/", status=418)
+    with pytest.raises(MissingDataset, match=f"does not have it.*{second.url}.*status 418"):
+        opened.fetch([dataset])
+
+
+def test_a_dataset_without_an_address_is_found_in_another_repository_or_left_out_alone(
+    alyx, offline, second, tmp_path, monkeypatch
+):
+    (dataset, *_) = of_kind(offline, "wheel")
+    tell = rest.READ["sessions"]
+
+    def without(of, row):
+        told = tell(of, row)
+        for one in told["data_dataset_session_related"]:
+            if one["id"] == dataset.dataset_id:
+                one["data_url"] = None
+        return told
+
+    monkeypatch.setitem(rest.READ, "sessions", without)
+    (record,) = [r for r in offline if r.eid == dataset.eid]
+    assert list(source(alyx, tmp_path / "cache").sessions([record.eid])) == [record]
+    monkeypatch.setitem(rest.READ, "datasets", lambda *_: {"file_records": []})
+    opened = source(alyx, tmp_path / "other")
+    (listed,) = opened.sessions([record.eid])
+    assert {*record.datasets} - {*listed.datasets} == {dataset}
+    (problem,) = opened.problems
+    assert dataset.name in str(problem)
+    assert "no repository of the server has an address" in str(problem)

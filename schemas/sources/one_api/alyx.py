@@ -140,7 +140,7 @@ class AlyxSource(AlfLoader):
         failures = 0
         for start in range(0, len(eids), BATCH):
             batch = eids[start : start + BATCH]
-            rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+            rows: dict[str, list[Any]] = defaultdict(list)
             outage = None
             try:
                 tracks = self._tracks(batch)
@@ -161,6 +161,7 @@ class AlyxSource(AlfLoader):
                         rows[name] += more
             except SourceError as problem:
                 outage = problem
+            self.problems += rows.pop("problems", ())
             if rows:  # what was read before an outage is written too
                 yield from self._listed(rows, eids)
             if outage:
@@ -173,10 +174,14 @@ class AlyxSource(AlfLoader):
     ) -> dict[str, list[dict[str, Any]]]:
         """Request a session, its mouse, its trajectories where `tracks` is None, and its sites."""
         try:
-            rows = listing.session_rows(self._client.read("sessions", eid), self._url)
+            reply = self._client.read("sessions", eid)
         except NotThere:
             what = f"Session {eid} is not listed."
             raise MissingDataset(what, self._url, "Check the id.") from None
+        for dataset in reply.get("data_dataset_session_related") or ():
+            if dataset.get("data_url") is None:  # another repository may have an address
+                dataset["data_url"] = next(iter(self._addresses(dataset["id"], quoted=False)), None)
+        rows = listing.session_rows(reply, self._url)
         if tracks is None:
             tracks = self._request_tracks([eid])
         rows["alyx/trajectories"] = listing.trajectory_rows(tracks, rows["insertions"])
@@ -285,8 +290,41 @@ class AlyxSource(AlfLoader):
                 what = f"The server lists no address of {record.path}."
                 raise MissingDataset(what, f"{self._url}, session {record.eid}", _AGAIN)
             url = listing.file_url(server.rstrip("/"), place.folder, record.path, record.dataset_id)
-            self._downloader.fetch(path, url, record.md5, record.file_size, progress)
+            self._fetch(record, path, url, progress)
         return path
+
+    def _fetch(
+        self,
+        record: DatasetRecord,
+        path: Path,
+        url: str,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        """Download a file from its repository, or else from the others that have it, in turn."""
+        failures: list[SourceError] = []
+        own = url.rpartition("/")[0]
+        more = () if self._settings.data_server else self._others(record.dataset_id, own)
+        for address in chain([url], more):
+            try:
+                self._downloader.fetch(path, address, record.md5, record.file_size, progress)
+                return
+            except SourceError as failure:  # noqa: PERF203  (the next repository may have it)
+                failures.append(failure)
+        first = failures[0]
+        also = "".join(f" Also tried: {f.where}: {f.what}" for f in failures[1:])
+        raise type(first)(f"{first.what}{also}", first.where, first.remedy) from first
+
+    def _others(self, dataset_id: str | None, own: str) -> Iterator[str]:
+        """Yield the addresses of a file but for the one below a folder; asked for when needed."""
+        yield from (a for a in self._addresses(dataset_id) if a.rpartition("/")[0] != own)
+
+    def _addresses(self, dataset_id: str | None, quoted: bool = True) -> list[str]:
+        """Request the addresses of a file in all repositories; none if that fails."""
+        try:
+            found = listing.addresses(self._client.read("datasets", str(dataset_id)))
+        except (SourceError, NotThere):
+            return []
+        return found if quoted else [address.replace("%23", "#") for address in found]
 
     def _path(self, place: _Place, path: str) -> Path:
         """Return the path of a file in the cache; refuse a name that leads out of it."""

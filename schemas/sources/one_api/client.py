@@ -311,6 +311,11 @@ class Client:
         client.max_retry_attempts = 0  # these requests would not be counted
         user, password, token = self._login()
         if token is None and password is None and not _is_kept(known, user):
+            # A server that cannot be reached refuses nobody: that is another error.
+            timeout = self._retry_policy.reply
+            with requests.get(self._url, timeout=timeout, stream=True) as reply:
+                if reply.status_code >= 500:
+                    reply.raise_for_status()
             raise _Refused
         try:
             client.authenticate(user, password, cache_token=False, token=token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +22,15 @@ Reply = Mapping[str, Any]
 LOCATED = "brainLocationIds_ccf_2017"
 
 _SESSION = r"/{lab}/Subjects/{subject}/{day}/{number:03d}/"
+_REPOSITORY = "Ask those who keep the server for its address; the other files are not affected."
 _COMPLETE = "Complete it on the server, and register it again; the others are not affected."
 _REPORT = "Report it to those who keep the server; the other sessions are not affected."
 
 
-def session_rows(reply: Reply, url: str) -> dict[str, list[dict[str, Any]]]:
+def session_rows(reply: Reply, url: str) -> dict[str, list[Any]]:
     """Turn what Alyx says of one session into rows, by name of the table.
+
+    `problems` has an error for the files that are left out, which are in no folder of the session.
 
     Raises
     ------
@@ -39,7 +43,14 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[dict[str, Any]]]:
             raise SourceError(f"The session has no {name}.", where, _COMPLETE)
     try:
         json.dumps(reply, ensure_ascii=False).encode()  # databases cannot store a lone surrogate
-        datasets = [_dataset_row(reply, d) for d in reply["data_dataset_session_related"]]
+        datasets: list[dict[str, Any]] = []
+        astray: list[Reply] = []
+        for dataset in reply["data_dataset_session_related"]:
+            row = _dataset_row(reply, dataset)
+            if row is None:
+                astray.append(dataset)
+            else:
+                datasets.append(row)
         servers = Counter(row.pop("server") for row in datasets)
         extended_qc = reply["extended_qc"]
         known = {
@@ -50,6 +61,7 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[dict[str, Any]]]:
             "data_server": servers.most_common(1)[0][0] if servers else None,
         }
         return {
+            "problems": [_astray(reply, astray, where)] if astray else [],
             "sessions": [_session_row(reply)],
             "datasets": datasets,
             "insertions": [_insertion_row(row) for row in reply["probe_insertion"]],
@@ -72,8 +84,35 @@ def _session_row(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _dataset_row(session: Reply, reply: Reply) -> dict[str, Any]:
-    """Describe a file; its path, with the revision's name, is in its address and nowhere else."""
+_FOLDER = re.compile(r"/(?P<lab>[^/]+)/Subjects/(?P<subject>[^/]+)/(?P<day>[^/]+)/(?P<number>\d+)/")
+
+
+def _astray(session: Reply, datasets: Sequence[Reply], where: str) -> SourceError:
+    """Say which files are in no folder of their session, and by what they differ."""
+    address = datasets[0]["data_url"]
+    first, others = datasets[0]["name"], f" and {len(datasets) - 1} others" * (len(datasets) > 1)
+    if address is None:
+        what = f"{first}{others}: no repository of the server has an address of it."
+        return SourceError(f"{what} It is left out.", where, _REPOSITORY)
+    facts = {"lab": session["lab"], "subject": session["subject"]}
+    facts |= {"day": session["start_time"][:10], "number": f"{int(session['number']):03d}"}
+    found = _FOLDER.search(address)
+    differ = [name for name in facts if found and found[name] != facts[name]]
+    if not differ:
+        return SourceError(f"{first}{others}: {address!r} is no address of it.", where, _REPOSITORY)
+    name = differ[0]
+    what = (
+        f"{first}{others}: the files are of {name} {found[name]}, the session is of {facts[name]}"  # type: ignore[index]
+    )
+    what += f": the {name} was changed on the server, but its files were not. They are left out."
+    return SourceError(what, where, "Ask those who keep the server to move the files.")
+
+
+def _dataset_row(session: Reply, reply: Reply) -> dict[str, Any] | None:
+    """Describe a file; None if its address is not in the folder of the session.
+
+    The path of a file, with the revision's name, is in its address and nowhere else.
+    """
     place = _SESSION.format(
         lab=session["lab"],
         subject=session["subject"],
@@ -82,7 +121,7 @@ def _dataset_row(session: Reply, reply: Reply) -> dict[str, Any]:
     )
     address = reply["data_url"]
     if address is None or place not in address:
-        raise ValueError(f"{reply['name']} is at {address!r}")
+        return None
     server, _, path = address.partition(place)
     return {
         "eid": session["id"],
@@ -180,3 +219,10 @@ def file_url(server: str, folder: str, path: str, dataset_id: str) -> str:
     stem, dot, extension = path.rpartition(".")
     name = f"{stem}.{dataset_id}{dot}{extension}" if dot else f"{path}.{dataset_id}"
     return f"{server}/{urllib.parse.quote(f'{folder}/{name}')}"
+
+
+def addresses(reply: Reply) -> list[str]:
+    """Return the addresses of a file in every repository that has it and says where."""
+    copies = reply.get("file_records") or ()
+    found = [copy["data_url"] for copy in copies if copy.get("exists") and copy.get("data_url")]
+    return [address.replace("#", "%23") for address in dict.fromkeys(found)]
