@@ -442,7 +442,7 @@ def test_the_login_goes_to_no_other_server(alyx, tmp_path):
 def test_a_server_that_cannot_be_reached_is_not_said_to_refuse_a_user(tmp_path):
     quick = impatient(attempts=2)
     opened = AlyxSource("http://127.0.0.1:9", tmp_path, AlyxSettings(cache=tmp_path), quick)
-    with pytest.raises(SourceError, match="failed 2 times at .*: it cannot be reached"):
+    with pytest.raises(SourceError, match=r"failed 2 times at .*: it cannot be reached"):
         opened.find(Selection())
 
 
@@ -450,7 +450,7 @@ def test_a_server_in_trouble_is_not_said_to_refuse_a_user(alyx, tmp_path):
     alyx.fault("status", "/", status=502)
     given = AlyxSettings(cache=tmp_path)
     opened = AlyxSource(alyx.url, tmp_path, given, impatient(attempts=2))
-    with pytest.raises(SourceError, match="failed 2 times at .*: status 502"):
+    with pytest.raises(SourceError, match=r"failed 2 times at .*: status 502"):
         opened.find(Selection())
 
 
