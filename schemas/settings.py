@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 import re
+import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -335,7 +336,8 @@ def find_file(start: Path | None = None) -> Path | None:
     """Find the nearest `dj_local_conf.json` from a folder (default: working directory) upwards.
 
     A file that DataJoint saved is skipped with a warning: versions before 2 kept their own
-    settings under this name.
+    settings under this name. So is a file in a folder above that another account than this one and
+    root could have written.
 
     Raises
     ------
@@ -351,8 +353,32 @@ def find_file(start: Path | None = None) -> Path | None:
         except OSError as error:
             reason = f"cannot be looked for ({error.strerror})."
             raise SettingsError(reason, place, "Work in a folder that you may read.") from None
-        if place.is_file() and not _is_of_datajoint(place):
-            return place
+        if not place.is_file() or _is_of_datajoint(place):
+            continue
+        if place.parent != start and (why := _others_may_write(place)):
+            warnings.warn(f"{place} is not read: {why}.", UserWarning, stacklevel=2)
+            continue
+        return place
+    return None
+
+
+def _others_may_write(path: Path) -> str | None:
+    """Say which other account can change a file, or exchange it with one of its folders.
+
+    The group that has the number of the account is that of the account alone. In a folder like
+    `/tmp`, which all may write, nobody can exchange what others own.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    for place in (path, *path.parents):
+        known = place.stat()
+        if known.st_uid not in (0, os.geteuid()):
+            return f"{place} belongs to another account"
+        by_all = known.st_mode & stat.S_IWOTH or (
+            known.st_mode & stat.S_IWGRP and known.st_gid not in (0, os.geteuid())
+        )
+        if by_all and not (place.is_dir() and known.st_mode & stat.S_ISVTX):
+            return f"other accounts may write {place}"
     return None
 
 
@@ -394,6 +420,9 @@ def load(start: Path | None = None, environment: Mapping[str, str] | None = None
     environment = os.environ if environment is None else environment
     path = find_file(start)
     values = _read_file(path) if path else {}
+    if path and "bwm.modules" in values and (why := _others_may_write(path)):
+        del values["bwm.modules"]  # modules are code that runs
+        warnings.warn(f"bwm.modules of {path} is not used: {why}.", UserWarning, stacklevel=2)
     origin = dict.fromkeys(values, str(path))
     known = (*ENVIRONMENT, *STORE_KEYS, *(f"{name}_FILE" for name in SECRETS))
     for variable in environment:

@@ -1,6 +1,7 @@
 """Settings: where they come from, which are refused, and what is never shown."""
 
 import json
+import os
 import traceback
 from pathlib import Path
 
@@ -33,6 +34,45 @@ def refused(folder, environment=None):
 
 
 # --- where they come from -----------------------------------------------------------------------
+
+
+OTHERS = {
+    "file of another account": lambda place: os.chown(place / settings.FILE_NAME, 12345, 12345),
+    "folder of another account": lambda place: os.chown(place, 12345, 12345),
+    "file that all may write": lambda place: (place / settings.FILE_NAME).chmod(0o666),
+    "folder that all may write": lambda place: place.chmod(0o777),
+    "file that a group may write": lambda place: _of_group(place / settings.FILE_NAME, 0o664),
+}
+
+
+def _of_group(path, mode):
+    os.chown(path, os.geteuid(), 12345)
+    path.chmod(mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("case", OTHERS)
+def test_settings_above_that_others_could_have_written_are_not_read(tmp_path, case):
+    write(tmp_path, {"bwm.prefix": "outer"})
+    place, inner = tmp_path / "shared", tmp_path / "shared" / "inner"
+    inner.mkdir(parents=True)
+    write(place, {"bwm.prefix": "theirs", "bwm.modules": ["theirs"]})
+    assert load(inner).prefix == "theirs"
+    OTHERS[case](place)
+    with pytest.warns(UserWarning, match="is not read: .*(belongs to another|may write)"):
+        assert load(inner).prefix == "outer"
+    # In the folder itself, the settings are read, but no code is taken from them.
+    with pytest.warns(UserWarning, match=r"bwm\.modules of .* is not used"):
+        found = load(place)
+    assert (found.prefix, found.modules) == ("theirs", ())
+
+
+def test_settings_in_a_folder_that_keeps_what_others_own_are_read(tmp_path):
+    place, inner = tmp_path / "like tmp", tmp_path / "like tmp" / "inner"
+    inner.mkdir(parents=True)
+    write(place, {"bwm.prefix": "own"})
+    place.chmod(0o1777)
+    assert load(inner).prefix == "own"
 
 
 def test_defaults_are_the_embedded_server_below_home(tmp_path):
