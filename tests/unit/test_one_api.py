@@ -381,12 +381,6 @@ GOOD = session_row(EIDS[2], subject="good")
         ([session_row(number=1000)], [], "number is not between 0 and 999"),
         ([session_row(eid=str(uuid.UUID(int=1)))], [], "Its id is no UUID"),
         ([session_row(), session_row(number=5)], [], "Its id is there twice"),
-        ([], dataset_rows(*WHEEL), "whose session is not listed"),
-        ([session_row()], dataset_rows("../up/a.b.npy"), "does not lead into the session"),
-        ([session_row()], dataset_rows("/etc/a.b.npy"), "does not lead into the session"),
-        ([session_row()], dataset_rows("alf/.."), "does not lead into the session"),
-        ([session_row()], dataset_rows(None, "alf/x.y.npy"), "does not lead into the session"),
-        ([session_row()], dataset_rows(*WHEEL, *WHEEL), "that is listed twice"),
     ],
 )
 def test_a_bad_row_is_told_and_does_not_stop_the_others(tmp_path, home, sessions, datasets, text):
@@ -399,6 +393,28 @@ def test_a_bad_row_is_told_and_does_not_stop_the_others(tmp_path, home, sessions
     assert text in str(problem)
     assert str(tmp_path / "ONE") in str(problem)
     assert problem.remedy in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("datasets", "text"),
+    [
+        (dataset_rows(*WHEEL, eid=EIDS[1]), "whose session is not listed"),
+        (dataset_rows("../up/a.b.npy"), "does not lead into the session"),
+        (dataset_rows("/etc/a.b.npy"), "does not lead into the session"),
+        (dataset_rows("alf/.."), "does not lead into the session"),
+        (dataset_rows(None), "does not lead into the session"),
+        (dataset_rows(None, None), "does not lead into the session"),
+        (dataset_rows("alf/a.b.npy", "alf/a.b.npy"), "that is listed twice"),
+    ],
+)
+def test_a_bad_dataset_is_told_and_left_out_alone(tmp_path, home, datasets, text):
+    tables(tmp_path / "ONE", [session_row(), GOOD], datasets + dataset_rows("alf/x.y.npy"))
+    source = OneSource(tmp_path / "ONE", home)
+    listed = {record.eid: [d.path for d in record.datasets] for record in source.sessions()}
+    assert listed == {EIDS[0]: ["alf/x.y.npy"], EIDS[2]: []}
+    (problem,) = source.problems
+    assert text in str(problem)
+    assert str(tmp_path / "ONE") in str(problem)
 
 
 @pytest.mark.parametrize(

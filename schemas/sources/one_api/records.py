@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from schemas.errors import SourceError
@@ -57,12 +58,14 @@ def session_records(
     -------
     records : list of SessionRecord
     problems : list of SourceError
-        One error for each session that was left out.
+        One error for each session that was left out, and for each session and fault of its
+        datasets, which alone are left out.
     """
     sessions = tables["sessions"]
+    sound, problems = _sound_datasets(tables["datasets"], sessions, where)
+    tables = {**tables, "datasets": sound}
     refused = {
         **_stray_problems(tables, where),
-        **_dataset_problems(tables["datasets"], sessions, where),
         **_insertion_problems(tables["insertions"], where),
         **_session_problems(sessions, where),
     }
@@ -75,7 +78,7 @@ def session_records(
         except _Unusable as fault:  # noqa: PERF203  (one bad session leaves the others)
             place = f"{where / 'alyx'}, session {row['eid']}"
             refused[row["eid"]] = SourceError(str(fault), place, _CORRECT)
-    return records, list(refused.values())
+    return records, [*problems, *refused.values()]
 
 
 class _Unusable(ValueError):
@@ -131,19 +134,26 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _dataset_problems(
+def _sound_datasets(
     datasets: pd.DataFrame, sessions: pd.DataFrame, folder: Path
-) -> dict[str, SourceError]:
-    """Return errors by eid of sessions that list invalid files."""
+) -> tuple[pd.DataFrame, list[SourceError]]:
+    """Return the datasets that can be used, and an error for each session and fault of others."""
     # Sessions have mostly the same paths, so each path is checked once.
     paths = [path for path in datasets["rel_path"].unique() if isinstance(path, str)]
     good = [path for path in paths if is_dataset_path(path)]
+    leads_out = ~datasets["rel_path"].isin(good)
     faults = {
         "whose session is not listed": ~datasets["eid"].isin(sessions["eid"]),
-        "that is listed twice": datasets.duplicated(["eid", "rel_path"]),
-        "whose path does not lead into the session": ~datasets["rel_path"].isin(good),
+        # Nothing tells which of the two is meant.
+        "that is listed twice": datasets.duplicated(["eid", "rel_path"], keep=False) & ~leads_out,
+        "whose path does not lead into the session": leads_out,
     }
-    return _row_problems(datasets, faults, "a dataset", "rel_path", folder / "datasets.pqt")
+    problems: list[SourceError] = []
+    for fault, wrong in faults.items():
+        each = {fault: wrong}
+        found = _row_problems(datasets, each, "a dataset", "rel_path", folder / "datasets.pqt")
+        problems += found.values()
+    return datasets[~np.logical_or.reduce(list(faults.values()))], problems
 
 
 def _insertion_problems(insertions: pd.DataFrame, folder: Path) -> dict[str, SourceError]:
