@@ -162,14 +162,14 @@ class SubjectRecord:
     """
 
     nickname: str
-    lab: str | None = None
-    is_unique: bool = True
     sex: str | None = None
     birth_date: date | None = None
     death_date: date | None = None
     strain: str | None = None
     line: str | None = None
     species: str | None = None
+    lab: str | None = None
+    is_unique: bool = True
 
 
 @dataclass(frozen=True, slots=True)
