@@ -89,8 +89,8 @@ def connect(
 def disconnect() -> None:
     """Close the connection and detach all tables, so that another database can be used."""
     global _active
+    _detach()  # also what a connection that failed halfway has attached
     if _active:
-        _detach()
         dj.conn().close()
     base.use_opener(None)
     storage.use_owner(None)
