@@ -74,10 +74,10 @@ def connect(
     try:
         if tables:
             activation.activate(connection, settings.prefix)
-    except (dj.errors.DataJointError, ServerError) as error:
+    except BaseException as error:  # tables that stay attached could not be attached again
         _detach()
         connection.close()
-        if isinstance(error, ServerError):
+        if isinstance(error, ServerError) or not isinstance(error, dj.errors.DataJointError):
             raise
         raise ServerError(f"the tables cannot be created ({error}).", settings.prefix) from error
     base.use_opener(lambda location: _open_source(location, settings))
@@ -89,8 +89,8 @@ def connect(
 def disconnect() -> None:
     """Close the connection and detach all tables, so that another database can be used."""
     global _active
-    _detach()  # also what a connection that failed halfway has attached
     if _active:
+        _detach()
         dj.conn().close()
     base.use_opener(None)
     storage.use_owner(None)

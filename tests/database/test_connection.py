@@ -8,10 +8,11 @@ from contextlib import closing
 
 import datajoint as dj
 import psutil
+import psycopg2
 import pytest
 
 import schemas
-from schemas import activation, activity, atlas, connection, session, subject
+from schemas import activation, activity, atlas, behavior, connection, session, subject
 from schemas.database import locks
 from schemas.errors import ServerError
 from tests.support.databases import tables
@@ -39,20 +40,32 @@ def test_databases_under_two_prefixes_are_apart(database, other):
     assert subject.Lab.to_arrays("lab").tolist() == ["here"]
 
 
-def test_after_a_failed_activation_another_database_can_be_used(database, other, monkeypatch):
+FAILURES = {
+    "of DataJoint": (dj.errors.DataJointError("made up"), ServerError),
+    # Of a server that goes away meanwhile; DataJoint passes it on.
+    "of the driver": (psycopg2.OperationalError("made up"), psycopg2.OperationalError),
+}
+
+
+@pytest.mark.parametrize("error", FAILURES)
+def test_after_a_failed_activation_any_database_can_be_used(database, other, monkeypatch, error):
     activate = activation.activate
+    raised, expected = FAILURES[error]
 
     def fail(server, prefix):
         activate(server, prefix)
-        raise dj.errors.DataJointError("made up")
+        raise raised
 
     with monkeypatch.context() as patch:
         patch.setattr(activation, "activate", fail)
-        with pytest.raises(ServerError, match=r"the tables cannot be created \(made up\)"):
+        with pytest.raises(expected, match="made up"):
             connection.connect(other)
+    for found in (database.settings, other):
+        connection.connect(found)
+        assert atlas.BrainRegion().full_table_name.strip('`"').startswith(f"{found.prefix}_")
+        assert len(atlas.BrainRegion()) == 1328
+        assert len(behavior.ReactionTime().jobs) == 0
     database.connect()
-    assert atlas.BrainRegion().full_table_name.strip('`"').startswith(database.settings.prefix)
-    assert len(atlas.BrainRegion()) == 1328
 
 
 def test_tables_of_an_older_version_are_refused_by_name(database):
