@@ -62,7 +62,7 @@ def activate(connection: dj.Connection, prefix: str) -> None:
         create them, or another process creates them for too long.
     """
     held = held_columns(connection, prefix)
-    if found := read_version(connection, prefix):
+    if found := read_version(connection, prefix, held):
         refuse_newer(found, prefix)
         if found.number < VERSION:
             made = f"This database was made by {found.software}."
@@ -142,9 +142,16 @@ ADMIN_FIRST = (
 # --- version ------------------------------------------------------------------------------------
 
 
-def read_version(connection: dj.Connection, prefix: str) -> Version | None:
-    """Read the version of the tables; None if there are no tables."""
-    held = held_columns(connection, prefix)
+def read_version(
+    connection: dj.Connection,
+    prefix: str,
+    held: dict[tuple[str, str], set[str]] | None = None,
+) -> Version | None:
+    """Read the version of the tables; None if there are no tables.
+
+    `held` is what `held_columns` returned, which is fetched if it is not given.
+    """
+    held = held_columns(connection, prefix) if held is None else held
     if (schema_name(MODULES[0], prefix), VERSION_TABLE) in held:
         table = _version_table(connection, prefix)
         query = f"SELECT schema_version, software_version FROM {table} WHERE prefix = %s"
