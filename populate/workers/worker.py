@@ -22,6 +22,7 @@ from typing import Any
 
 import datajoint as dj
 import psycopg2
+from pydantic import ByteSize
 
 from populate import catalog, sql, stored_objects
 from populate.workers import queue
@@ -395,8 +396,8 @@ class Worker:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if not isinstance(error, MemoryError):
             return text
-        limit = self._settings.memory or memory.budget
-        budget = f"the {limit / 1e9:.1f}GB of bwm.memory" if limit else "memory"
+        limit = ByteSize(self._settings.memory or memory.budget or 0)
+        budget = f"the {limit.human_readable(decimal=True)} of bwm.memory" if limit else "memory"
         return f"{text}. It needs more than {budget}: allow more, with fewer workers, and retry."
 
     def _show_progress(self, table: type[dj.Table], n_tried: int, n_total: int) -> None:
@@ -496,19 +497,12 @@ def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
 def _populate(table: type[dj.Table], key: Key, before_commit: Callable[[], None]) -> int:
     """Insert the rows of a key; return 0 if they are there or the key is gone."""
 
-    def populate() -> int | BaseException:
-        try:
-            return upstream.populate_key(table(), key, before_commit)
-        except Exception as error:
-            if not is_lock_timeout(error):
-                raise
-            return error  # not tried again at once: the worker that has the lock may be frozen
+    def populate() -> int:
+        return upstream.populate_key(table(), key, before_commit)
 
     try:
-        made = retry_on_deadlock(populate)
-        if isinstance(made, BaseException):
-            raise made
-        return made
+        # Not tried again at once after a lock time-out: the worker that has the lock may be frozen.
+        return retry_on_deadlock(populate, unless=is_lock_timeout)
     except dj.errors.DuplicateError:
         if not table & key:
             raise

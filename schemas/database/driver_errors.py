@@ -73,7 +73,9 @@ def is_lock_timeout(error: BaseException) -> bool:
     return isinstance(error, psycopg2.errors.LockNotAvailable)
 
 
-def retry_on_deadlock(run: Callable[[], T]) -> T:
+def retry_on_deadlock(
+    run: Callable[[], T], unless: Callable[[BaseException], bool] = lambda _: False
+) -> T:
     """Run a statement or transaction, and run it again after a deadlock.
 
     Deadlocks, lock time-outs and serialization failures are ordinary where several workers write
@@ -83,12 +85,14 @@ def retry_on_deadlock(run: Callable[[], T]) -> T:
     ----------
     run : callable
         Without arguments. It runs up to `TRIES` times; the last error is raised.
+    unless : callable, optional
+        Whether an error is raised at once, though it is one of these.
     """
     for _ in range(TRIES - 1):
         try:
             return run()
         except Exception as error:
-            if not is_deadlock(error):
+            if unless(error) or not is_deadlock(error):
                 raise
         time.sleep(random.uniform(0, 0.2))
     return run()
