@@ -77,7 +77,7 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
 def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
     """Write the selection of changes: key, reason, dataset_path (empty for changed sites)."""
     changes = _changed_files(table, session)
-    if probe.sites_column(table):
+    if table.sites_column:
         moved = probe.relocated(table) & session
         key = sql.columns(table.primary_key)
         changes += f" UNION ALL SELECT {key}, '', 'relocated' FROM ({moved.make_sql()}) AS moved"

@@ -121,6 +121,7 @@ class SpikeSorting(FromSortFiles, dj.Imported):
         """
 
     kinds = ("clusters", "channels")
+    sites_column = "cluster_sites_md5"
     candidates = probe.ProbeInsertion
 
     @property

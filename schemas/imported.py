@@ -67,6 +67,8 @@ class ImportedFromFiles:
         Kinds of data, as in `session.DataKind`. The first is the kind that the table imports; a
         row can be made where a source lists a file of that kind. The reader of the first kind
         also gets the files of the other kinds.
+    sites_column : str or None
+        Column with the hash of the sites of the trajectory, of tables that are located by them.
     candidates
         Tables whose keys a complete release would have.
     lengths : tuple of (str, str)
@@ -76,6 +78,7 @@ class ImportedFromFiles:
     """
 
     kinds: tuple[str, ...]
+    sites_column: str | None = None
     lengths: tuple[tuple[str, str], ...] = ()
     candidates: Any = Session
     Source: type[dj.Part]

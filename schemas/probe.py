@@ -155,7 +155,9 @@ SITE_COLUMNS = {
 
 def hash_sites(sites: Sequence[tuple]) -> str | None:
     """Hash the places of sites (axial, lateral, x, y, z, region id), None without sites."""
-    return hashlib.md5(repr(list(sites)).encode()).hexdigest() if sites else None
+    if not sites:
+        return None
+    return hashlib.md5(repr(list(sites)).encode(), usedforsecurity=False).hexdigest()
 
 
 class Sites(NamedTuple):
@@ -187,7 +189,7 @@ def fetch_sites(key: dict[str, Any]) -> Sites:
     return Sites(hashes[0] if len(hashes) else None, sites)
 
 
-def relocated(table: type[dj.Table]) -> dj.expression.QueryExpression:
+def relocated(table: Any) -> dj.expression.QueryExpression:
     """Return the rows of a table that other sites located than an import would use today."""
     # Not `Trajectory & ...`: DataJoint drops the insertions for which a restricted group is empty.
     final = "CASE WHEN is_current_trajectory AND insertion_level = 'resolved' THEN sites_md5 END"
@@ -198,12 +200,7 @@ def relocated(table: type[dj.Table]) -> dj.expression.QueryExpression:
         names.append("location_level")
         level = "location_level <> coalesce(insertion_level, 'none')"
         other.append(f"location_level <> 'alf' AND {level}")
-    return (table.proj(*names, located_md5=sites_column(table)) * now) & other
-
-
-def sites_column(table: type[dj.Table]) -> str | None:
-    """Return the column of a table that has the hash of the sites of the trajectory."""
-    return next((name for name in table().heading.names if name.endswith("_sites_md5")), None)
+    return (table.proj(*names, located_md5=table.sites_column) * now) & other
 
 
 class FromProbeFiles(imported.ImportedFromFiles):
@@ -250,6 +247,7 @@ class Channels(FromProbeFiles, dj.Imported):
         """
 
     kinds = ("channels",)
+    sites_column = "channel_sites_md5"
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch what the source lists, the level of the insertion and the sites it is known by."""
