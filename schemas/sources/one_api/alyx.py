@@ -180,7 +180,7 @@ class AlyxSource(AlfLoader):
             raise MissingDataset(what, self._url, "Check the id.") from None
         for dataset in reply.get("data_dataset_session_related") or ():
             if dataset.get("data_url") is None:  # another repository may have an address
-                dataset["data_url"] = next(iter(self._addresses(dataset["id"], quoted=False)), None)
+                dataset["data_url"] = next(iter(self._addresses(dataset["id"])), None)
         rows = listing.session_rows(reply, self._url)
         if tracks is None:
             tracks = self._request_tracks([eid])
@@ -316,15 +316,15 @@ class AlyxSource(AlfLoader):
 
     def _others(self, dataset_id: str | None, own: str) -> Iterator[str]:
         """Yield the addresses of a file but for the one below a folder; asked for when needed."""
-        yield from (a for a in self._addresses(dataset_id) if a.rpartition("/")[0] != own)
+        found = (address.replace("#", "%23") for address in self._addresses(dataset_id))
+        yield from (address for address in found if address.rpartition("/")[0] != own)
 
-    def _addresses(self, dataset_id: str | None, quoted: bool = True) -> list[str]:
+    def _addresses(self, dataset_id: str | None) -> list[str]:
         """Request the addresses of a file in all repositories; none if that fails."""
         try:
-            found = listing.addresses(self._client.read("datasets", str(dataset_id)))
+            return listing.addresses(self._client.read("datasets", str(dataset_id)))
         except (SourceError, NotThere):
             return []
-        return found if quoted else [address.replace("%23", "#") for address in found]
 
     def _path(self, place: _Place, path: str) -> Path:
         """Return the path of a file in the cache; refuse a name that leads out of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.parse
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,11 +44,11 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[Any]]:
     try:
         json.dumps(reply, ensure_ascii=False).encode()  # databases cannot store a lone surrogate
         datasets: list[dict[str, Any]] = []
-        astray: list[Reply] = []
+        astray: dict[bool, list[Reply]] = defaultdict(list)
         for dataset in reply["data_dataset_session_related"]:
             row = _dataset_row(reply, dataset)
             if row is None:
-                astray.append(dataset)
+                astray[dataset["data_url"] is None].append(dataset)
             else:
                 datasets.append(row)
         servers = Counter(row.pop("server") for row in datasets)
@@ -61,7 +61,7 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[Any]]:
             "data_server": servers.most_common(1)[0][0] if servers else None,
         }
         return {
-            "problems": [_astray(reply, astray, where)] if astray else [],
+            "problems": [_astray(reply, some, where) for some in astray.values()],
             "sessions": [_session_row(reply)],
             "datasets": datasets,
             "insertions": [_insertion_row(row) for row in reply["probe_insertion"]],
@@ -96,15 +96,14 @@ def _astray(session: Reply, datasets: Sequence[Reply], where: str) -> SourceErro
         return SourceError(f"{what} It is left out.", where, _REPOSITORY)
     facts = {"lab": session["lab"], "subject": session["subject"]}
     facts |= {"day": session["start_time"][:10], "number": f"{int(session['number']):03d}"}
-    found = _FOLDER.search(address)
-    differ = [name for name in facts if found and found[name] != facts[name]]
+    named = match.groupdict() if (match := _FOLDER.search(address)) else facts
+    differ = [name for name in facts if named[name] != facts[name]]
     if not differ:
         return SourceError(f"{first}{others}: {address!r} is no address of it.", where, _REPOSITORY)
     name = differ[0]
-    what = (
-        f"{first}{others}: the files are of {name} {found[name]}, the session is of {facts[name]}"  # type: ignore[index]
-    )
-    what += f": the {name} was changed on the server, but its files were not. They are left out."
+    differ_in = f"the files are of {name} {named[name]}, the session is of {facts[name]}"
+    cause = f"the {name} was changed on the server, but its files were not"
+    what = f"{first}{others}: {differ_in}: {cause}. They are left out."
     return SourceError(what, where, "Ask those who keep the server to move the files.")
 
 
@@ -225,4 +224,4 @@ def addresses(reply: Reply) -> list[str]:
     """Return the addresses of a file in every repository that has it and says where."""
     copies = reply.get("file_records") or ()
     found = [copy["data_url"] for copy in copies if copy.get("exists") and copy.get("data_url")]
-    return [address.replace("#", "%23") for address in dict.fromkeys(found)]
+    return list(dict.fromkeys(found))
