@@ -100,12 +100,20 @@ def missing_files(
     missing = {(file.eid, file.dataset_path) for file in read} - here
     if not missing:
         return
-    for table in tables:
-        if hasattr(table, "Source"):
-            of_session = catalog.session_key(eid)
-            for key in (table.Source & "source_md5 IS NOT NULL" & of_session).keys():  # noqa: SIM118
-                if (key["eid"], key.pop("dataset_path")) in missing:
-                    yield table, key
+    of_session = catalog.session_key(eid)
+    read_by = [(table, table.Source) for table in tables if hasattr(table, "Source")]
+    selections = (
+        (
+            table,
+            table.primary_key,
+            "eid, dataset_path FROM "
+            f"({(part & 'source_md5 IS NOT NULL' & of_session).proj().make_sql()}) AS files",
+        )
+        for table, part in read_by
+    )
+    for table, key, *file in sql.fetch_keyed(selections):
+        if tuple(file) in missing:
+            yield table, key
 
 
 class Files:

@@ -12,7 +12,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datajoint.autopopulate import AutoPopulate
 
-from populate import catalog, stale
+from populate import catalog, sql, stale
 from populate.verify.damage import Damage, Key
 from populate.verify.files import missing_files
 from schemas import quality, rows, storage
@@ -158,18 +158,14 @@ class _Rows:
     @classmethod
     def fetch(cls, tables: Sequence[Table], eid: str | None) -> _Rows:
         of_session = catalog.session_key(eid)
-        keys = [(table, key) for table in tables for key in (table & of_session).keys()]  # noqa: SIM118
+        keys = _fetch_keys((table, table & of_session) for table in tables)
         made = cls({_identity(*one): one for one in keys}, _fetch_covered())
         gone = {(one.table, _hash(one.key)) for one in stale.find(tables, eid)}
         made.n_stale = made._leave_out(gone)
         without = {_identity(*one) for one in missing_files(tables, eid)}
         made.n_without_files = made._leave_out(without)
-        made.strays = [
-            damage
-            for table in tables
-            for damage in strays(table, of_session)
-            if made._leave_out({(damage.table, _hash(damage.key))})
-        ]
+        found = strays(tables, of_session)
+        made.strays = [one for one in found if made._leave_out({(one.table, _hash(one.key))})]
         return made
 
     def _leave_out(self, identities: set[Identity]) -> int:
@@ -208,13 +204,24 @@ def _cover(identity: Identity) -> None:
 # --- one row ------------------------------------------------------------------------------------
 
 
-def strays(table: Table, restriction: Any) -> list[Damage]:
+def strays(tables: Sequence[Table], restriction: Any) -> list[Damage]:
     """Find the rows whose key leads to nothing that they could be computed from."""
-    name, target = catalog.name_of(table), table()
-    return [
-        Damage(RECOMPUTED, "rows", name, key, "the row", "none: nothing has this key", "a row")
-        for key in ((target & restriction).proj() - target.key_source).keys()  # noqa: SIM118
-    ]
+    found = _fetch_keys(
+        (table, (table() & restriction).proj() - table().key_source) for table in tables
+    )
+    what = ("the row", "none: nothing has this key", "a row")
+    return [Damage(RECOMPUTED, "rows", catalog.name_of(table), key, *what) for table, key in found]
+
+
+def _fetch_keys(
+    rows_of: Iterable[tuple[Table, dj.expression.QueryExpression]],
+) -> list[tuple[Table, Key]]:
+    """Fetch the keys of rows of several tables in one statement."""
+    selections = (
+        (table, table.primary_key, f"1 FROM ({some.proj().make_sql()}) AS chosen")
+        for table, some in rows_of
+    )
+    return [(table, key) for table, key, _ in sql.fetch_keyed(selections)]
 
 
 def differences(table: Table, key: Key) -> Iterator[Damage]:
