@@ -5,16 +5,15 @@ from types import SimpleNamespace
 import datajoint as dj
 import pytest
 from pydantic import SecretStr
-from typer.testing import CliRunner
 
-from populate import catalog, cli, permissions, status
+from populate import catalog, permissions, status
 from populate.workers import worker
 from schemas import MODULES, behavior, connection, subject, views
 from schemas.database.driver_errors import AccessDenied, explain_blocked_deletes
 from schemas.errors import ServerError
 from schemas.sources import simulator
 from tests.support.databases import Release, tables
-from tests.support.users import PASSWORD, drop, users
+from tests.support.users import PASSWORD, drop, run, users
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 OURS = f"{MODULES[1]}.lab"
@@ -45,21 +44,6 @@ def denied(what):
     with pytest.raises(AccessDenied) as error:
         what()
     return str(error.value)
-
-
-def run(settings, *words):
-    """Run the command as a user."""
-    given = {
-        "DJ_HOST": settings.host,
-        "DJ_PORT": str(settings.port),
-        "DJ_USER": settings.user,
-        "DJ_PASS": settings.password.get_secret_value(),
-        "DJ_BACKEND": settings.backend,
-        "DJ_USE_TLS": "false",
-        "BWM_HOME": str(settings.home),
-        "BWM_PREFIX": settings.prefix,
-    }
-    return CliRunner().invoke(cli.app, words, env={"COLUMNS": "200", **given})
 
 
 def contents():
@@ -274,7 +258,9 @@ def test_granting_again_changes_nothing_but_the_password(shared):
     for password in (None, "another", PASSWORD):
         permissions.apply(prefix, "reader", user, password=password)
     connection.connect(shared.reader)
+    held = len(subject.Lab())
     denied(lambda: subject.Lab.insert1({"lab": "x"}))
+    assert len(subject.Lab()) == held
 
 
 def test_passwords_are_kept_hashed(shared, backend):

@@ -9,16 +9,14 @@ import sys
 import datajoint as dj
 import pytest
 from pydantic import SecretStr
-from typer.testing import CliRunner
 
 from populate import permissions, status, upgrade
-from populate.cli import app
 from populate.upgrade import steps
 from populate.upgrade.changes import Column, Database, Describe, Rebuild
 from populate.upgrade.steps import STEPS
 from schemas import activation, activity, behavior, connection, ephys, probe, wheel
 from schemas.errors import ServerError
-from tests.support import databases, described, old_databases
+from tests.support import databases, described, old_databases, users
 
 MADE_BY = "This database was made by 0.4.0. An admin must run `bwm upgrade`."
 PASSWORD = "a word of 16 letters"
@@ -131,17 +129,7 @@ def test_an_upgrade_that_is_killed_goes_on_where_it_was(old, expected):
 
 def run(settings, *words):
     connection.disconnect()
-    named = {
-        "DJ_HOST": settings.host,
-        "DJ_PORT": str(settings.port),
-        "DJ_USER": settings.user,
-        "DJ_PASS": settings.password.get_secret_value(),
-        "DJ_BACKEND": settings.backend,
-        "DJ_USE_TLS": "false",
-        "BWM_HOME": str(settings.home),
-        "BWM_PREFIX": settings.prefix,
-    }
-    return CliRunner().invoke(app, list(words), env={**named, "COLUMNS": "200"})
+    return users.run(settings, *words)
 
 
 def test_nobody_else_uses_or_upgrades_an_older_database(old):

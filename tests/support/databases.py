@@ -39,6 +39,20 @@ def relist(folder, path):
     parquet.save(str(folder / "datasets.pqt"), listed, info)
 
 
+def environment(settings):
+    """Variables with which the command finds a database, as the user of the settings."""
+    return {
+        "DJ_HOST": settings.host,
+        "DJ_PORT": str(settings.port),
+        "DJ_USER": settings.user,
+        "DJ_PASS": settings.password.get_secret_value(),
+        "DJ_BACKEND": settings.backend,
+        "DJ_USE_TLS": "false",
+        "BWM_HOME": str(settings.home),
+        "BWM_PREFIX": settings.prefix,
+    }
+
+
 class Database:
     """The project's schemas under a prefix of their own; `more` are settings by their keys."""
 
@@ -61,18 +75,8 @@ class Database:
     @property
     def environment(self):
         """Variables with which the command finds this database."""
-        s = self.settings
-        return {
-            "DJ_HOST": s.host,
-            "DJ_PORT": str(s.port),
-            "DJ_USER": s.user,
-            "DJ_PASS": s.password.get_secret_value(),
-            "DJ_BACKEND": s.backend,
-            "DJ_USE_TLS": "false",
-            "BWM_HOME": str(s.home),
-            "BWM_PREFIX": s.prefix,
-            **{name: str(self.more[key]) for name, key in ENVIRONMENT.items() if key in self.more},
-        }
+        named = {name: str(self.more[key]) for name, key in ENVIRONMENT.items() if key in self.more}
+        return {**environment(self.settings), **named}
 
     def connect(self):
         connection.connect(self.settings)

@@ -4,11 +4,18 @@ import contextlib
 
 import datajoint as dj
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
-from populate import permissions
+from populate import cli, permissions
 from schemas import behavior, connection
+from tests.support.databases import environment
 
 PASSWORD = 'it\'s 100%s "secret" \\ `too`; --'
+
+
+def run(settings, *words):
+    """Run the command as the user of the settings."""
+    return CliRunner().invoke(cli.app, words, env={"COLUMNS": "200", **environment(settings)})
 
 
 @contextlib.contextmanager
