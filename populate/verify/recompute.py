@@ -42,6 +42,9 @@ TOLERANCE = 1e-9
 SHARED_EVERY = 5.0
 """Time (s) after which a command asks again which rows the others have covered."""
 
+CHUNK = 2_000
+"""Rows that one statement removes from the record of a round."""
+
 Table = type[dj.Table]
 Progress = Callable[[int, int], None]
 """Called with the number of rows that were computed, and the number of rows to compute."""
@@ -174,8 +177,12 @@ class _Rows:
     def due(self) -> Iterator[Identity]:
         """Return the rows that the round lacks; if it lacks none, begin a new round."""
         if self.keys and self.keys.keys() <= self.covered.keys():
-            for name in {name for name, _ in self.keys}:
-                (quality.Recomputed & {"recomputed_table": name}).delete_quick()
+            names = ("recomputed_table", "key_md5")
+            own = [dict(zip(names, identity, strict=True)) for identity in self.keys]
+            for start in range(
+                0, len(own), CHUNK
+            ):  # of other tables and sessions, the round goes on
+                (quality.Recomputed & own[start : start + CHUNK]).delete_quick()
             self.covered = {}
         return (identity for identity in self.keys if identity not in self.covered)
 

@@ -115,6 +115,16 @@ def test_rounds_cover_every_row_once_and_name_an_edit_until_it_is_repaired(popul
     quality.Recomputed().delete_quick()
 
 
+def test_a_round_of_one_session_leaves_those_of_others(populated):
+    tables = [behavior.Trials, behavior.ReactionTime]
+    every = recompute.recompute(tables=tables)
+    eid = behavior.Trials().keys(limit=1)[0]["eid"]
+    first = recompute.recompute(eid=eid, tables=tables)  # a new round of this session
+    assert 0 < first.n_computed == first.n_covered < every.n_covered
+    assert len(quality.Recomputed()) == every.n_covered
+    quality.Recomputed().delete_quick()
+
+
 def test_the_command_names_the_edit_and_says_what_is_covered(populated):
     eid = behavior.Trials().keys(limit=1)[0]["eid"]
 
