@@ -121,10 +121,10 @@ def register_sessions(
             if problem:
                 report.problems.append(problem)
             else:
-                state.note_deleted(record)
                 state.add(record)
                 good.append(record)
         if good:
+            state.note_deleted(good)
             upsert.write(good, location, report)
             notes.take(good, report)
             accepted.update(record.eid for record in good)
@@ -259,13 +259,11 @@ class _State:
                 return _contradiction(where, name, held[name], value)
         return None
 
-    def note_deleted(self, record: SessionRecord) -> None:
+    def note_deleted(self, records: Iterable[SessionRecord]) -> None:
         """Note the registered insertions that the source had under a pid, and has no longer."""
-        if not record.is_complete or record.eid not in self.sessions:
-            return
-        listed = {insertion.probe_name for insertion in record.insertions}
+        listed = {r.eid: {i.probe_name for i in r.insertions} for r in records if r.is_complete}
         for (eid, name), held in self.insertions.items():
-            if eid == record.eid and held["pid"] and name not in listed:
+            if eid in listed and held["pid"] and name not in listed[eid]:
                 what = f"insertion {held['pid']} ({name} of session {eid})"
                 self.deleted.append(f"{what} is listed no longer; its rows are kept.")
 

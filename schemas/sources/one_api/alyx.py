@@ -8,7 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,19 @@ class _Place(NamedTuple):
 
     folder: str
     server: str | None
+
+
+@dataclass
+class _Reading:
+    """What a listing has met until now.
+
+    `sound` is a session that the server can be expected to read: if it fails after others did, the
+    server is at fault. `in_a_row` counts the failures since a session was read.
+    """
+
+    sound: str
+    failed: dict[str, SourceError] = field(default_factory=dict)
+    in_a_row: int = 0
 
 
 class AlyxSource(AlfLoader):
@@ -114,30 +127,25 @@ class AlyxSource(AlfLoader):
         self.problems = []
         self._mice = {}
         wanted = list(self.find(Selection()).eids if eids is None else dict.fromkeys(eids))
-        failed: dict[str, SourceError] = {}
-        sound = wanted[-1:]
-        yield from self._pass(wanted, failed, sound, progress, len(wanted))
+        reading = _Reading(wanted[-1] if wanted else "")
+        yield from self._pass(wanted, reading, progress, len(wanted))
         # The failure may have been temporary, so these are requested once more at the end.
-        again = [eid for eid, problem in failed.items() if not isinstance(problem, MissingDataset)]
+        failed = reading.failed.items()
+        again = [eid for eid, problem in failed if not isinstance(problem, MissingDataset)]
         for eid in again:
-            del failed[eid]
-        yield from self._pass(again, failed, sound, progress, len(wanted))
-        self.problems += failed.values()
+            del reading.failed[eid]
+        reading.in_a_row = 0
+        yield from self._pass(again, reading, progress, len(wanted))
+        self.problems += reading.failed.values()
 
     def _pass(
         self,
         eids: Sequence[str],
-        failed: dict[str, SourceError],
-        sound: list[str],
+        reading: _Reading,
         progress: Callable[[int, int], None] | None,
         total: int,
     ) -> Iterator[SessionRecord]:
-        """List sessions once, and add those that fail to `failed`.
-
-        `sound` holds a session that the server can be expected to read: if it fails too, the
-        server is at fault, and its error is raised.
-        """
-        failures = 0
+        """List sessions once; raise the error of a server that is at fault."""
         for start in range(0, len(eids), BATCH):
             batch = eids[start : start + BATCH]
             rows: dict[str, list[Any]] = defaultdict(list)
@@ -145,19 +153,7 @@ class AlyxSource(AlfLoader):
             try:
                 tracks = self._tracks(batch)
                 for eid in batch:
-                    try:
-                        found = self._session(eid, tracks)
-                        failures, sound[:] = 0, [eid]
-                    except NotLetIn:
-                        raise
-                    except SourceError as problem:
-                        failures += not isinstance(problem, MissingDataset)
-                        if failures >= HOPELESS:
-                            self._session(sound[0], tracks)
-                            failures = 0
-                        failed[eid] = problem
-                        continue
-                    for name, more in found.items():
+                    for name, more in self._try(eid, tracks, reading).items():
                         rows[name] += more
             except SourceError as problem:
                 outage = problem
@@ -168,6 +164,24 @@ class AlyxSource(AlfLoader):
                 raise outage
             if progress:
                 progress(total - len(eids) + min(start + BATCH, len(eids)), total)
+
+    def _try(
+        self, eid: str, tracks: Sequence[listing.Reply] | None, reading: _Reading
+    ) -> dict[str, list[Any]]:
+        """Request a session; return nothing and note the error if that fails."""
+        try:
+            found = self._session(eid, tracks)
+        except NotLetIn:
+            raise
+        except SourceError as problem:
+            reading.failed[eid] = problem
+            reading.in_a_row += not isinstance(problem, MissingDataset)
+            if reading.in_a_row >= HOPELESS:
+                self._session(reading.sound, tracks)
+                reading.in_a_row = 0
+            return {}
+        reading.sound, reading.in_a_row = eid, 0
+        return found
 
     def _session(
         self, eid: str, tracks: Sequence[listing.Reply] | None
