@@ -75,9 +75,12 @@ def find(tables: Sequence[type[dj.Table]] | None = None, eid: str | None = None)
 
 
 def _differences(table: type[dj.Table], session: Mapping[str, str]) -> str:
-    """Write the selection of changes: key, reason, dataset_path (empty for changed sites)."""
+    """Write the selection of changes: key, reason, dataset_path (empty for changed sites).
+
+    A laboratory's own table need not derive from `ImportedFromFiles`.
+    """
     changes = _changed_files(table, session)
-    if table.sites_column:
+    if getattr(table, "sites_column", None):
         moved = probe.relocated(table) & session
         key = sql.columns(table.primary_key)
         changes += f" UNION ALL SELECT {key}, '', 'relocated' FROM ({moved.make_sql()}) AS moved"
