@@ -28,13 +28,20 @@ def start() -> None:
 
 @server_app.command()
 def stop() -> None:
-    """Stop the embedded server.
+    """Stop the embedded server, unless workers run.
 
     Example: bwm server stop
     """
+    from populate.workers import queue
     from schemas.database import embedded
 
-    stopped = embedded.stop(load_settings().home)
+    home = load_settings().home
+    workers = queue.connected_workers(embedded.url(home)) if embedded.is_running(home) else []
+    if workers:
+        what = f"{len(workers)} worker{'s run' if workers[1:] else ' runs'}: {', '.join(workers)}."
+        remedy = "Stop `bwm populate` with Ctrl-C or SIGTERM, then run the same command again."
+        raise ServerError(what, "the server is not stopped", remedy)
+    stopped = embedded.stop(home)
     out.print("The embedded server is stopped." if stopped else "The embedded server did not run.")
 
 
@@ -46,7 +53,27 @@ def url() -> None:
     """
     from schemas.database import embedded
 
-    out.print(embedded.url(load_settings().home), soft_wrap=True)
+    home = load_settings().home
+    out.print(embedded.url(home), soft_wrap=True)
+    err.print(f"Data: {embedded.folder(home)}", markup=False, soft_wrap=True)
+
+
+@server_app.command()
+def remove(
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+) -> None:
+    """Delete the data of the embedded server: all databases in it, the demo too.
+
+    Stored objects and downloaded files stay.
+
+    Example: bwm server remove
+    """
+    from schemas.database import embedded
+
+    home = load_settings().home
+    if not yes:
+        typer.confirm(f"Delete all databases in {embedded.folder(home)}?", abort=True)
+    out.print(f"Deleted: {embedded.remove(home)}", soft_wrap=True)
 
 
 @server_app.command()

@@ -15,7 +15,7 @@ import platform
 import re
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -282,12 +282,38 @@ LOCK_SECONDS = 20.0
 """Time for which a worker waits for rows that others have locked, e.g. a worker that is frozen."""
 
 
-def limit_waits(server: dj.Connection) -> None:
-    """Let no statement of a connection wait longer than `LOCK_SECONDS` for locked rows."""
+WORKER = "bwm worker: "
+"""Beginning of the names of workers' connections to PostgreSQL."""
+
+
+def prepare(server: dj.Connection) -> None:
+    """Prepare the connection of a worker.
+
+    No statement waits longer than `LOCK_SECONDS` for locked rows. PostgreSQL can name the worker.
+    """
     if server.adapter.backend == "mysql":
         server.query(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(LOCK_SECONDS)}")
+        return
+    name = f"{WORKER}process {os.getpid()} on {platform.node()}"
+    server.query(
+        f"SET lock_timeout = {int(1000 * LOCK_SECONDS)}; SET application_name = %s", (name,)
+    )
+
+
+def restore(server: dj.Connection) -> None:
+    """Undo what `prepare` did: others may go on with the connection."""
+    if server.adapter.backend == "mysql":
+        server.query("SET SESSION innodb_lock_wait_timeout = DEFAULT")
     else:
-        server.query(f"SET lock_timeout = {int(1000 * LOCK_SECONDS)}")
+        server.query("RESET lock_timeout; RESET application_name")
+
+
+def connected_workers(url: str) -> list[str]:
+    """Name the workers that are connected to the PostgreSQL server of an address."""
+    query = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE %s"
+    with closing(psycopg2.connect(url, connect_timeout=10)) as server, server.cursor() as cursor:
+        cursor.execute(query, (f"{WORKER}%",))
+        return sorted(name.removeprefix(WORKER) for (name,) in cursor)
 
 
 def require_reservation(jobs: dj.jobs.Job, key: Key, connection_id: int) -> None:

@@ -31,7 +31,7 @@ from schemas import connection, memory
 from schemas.database import io_counters, upstream
 from schemas.database.declared import with_parts
 from schemas.database.driver_errors import is_lock_timeout, is_server_away, retry_on_deadlock
-from schemas.errors import ServerAway, ServerError
+from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
 
 Key = dict[str, Any]
@@ -270,7 +270,7 @@ class Worker:
         self._n_tried = dict.fromkeys(tables, 0)
         self._last_housekeeping = time.monotonic()
         self._has_job = False
-        self._limited: int | None = None
+        self._prepared: int | None = None
         self._longest_job = 0.0
         self._heartbeat = Heartbeat(self._settings.stale_after / 4)
 
@@ -295,6 +295,9 @@ class Worker:
         try:
             with terminable():
                 yield
+            with suppress(Exception):  # the work is done, whether the server answers or not
+                queue.restore(dj.conn())
+                self._prepared = None
         except BaseException as error:
             requeue(self._tables, [os.getpid()])
             if (request := _stop_request(error)) is not None:
@@ -311,6 +314,7 @@ class Worker:
         """
         seconds, self._longest_job = max(SLICE_SECONDS, self._longest_job), 0.0
         try:
+            self._prepare_connection()
             self._record(queue.reclaim(self._tables, self._settings))
             runnable = queue.count_runnable(self._tables)
             busy = [table for table, n_pending, n_new in runnable if n_pending or n_new]
@@ -356,9 +360,7 @@ class Worker:
             return False
         if connection_id != jobs.connection.connection_id:
             raise dj.errors.LostConnectionError("Connection lost while a job was reserved.")
-        if self._limited != connection_id:
-            queue.limit_waits(jobs.connection)
-            self._limited = connection_id
+        self._prepare_connection()
         began, read, stored = time.monotonic(), io_counters.total.read, io_counters.total.stored
         made, message = 0, None
         self._has_job = True
@@ -391,6 +393,12 @@ class Worker:
             name = self._results[table].table
             self._on_result(JobResult(name, key, seconds, n_rows, n_read, n_stored, message))
         return True
+
+    def _prepare_connection(self) -> None:
+        """Prepare the connection, once: DataJoint may have made a lost one again."""
+        if self._prepared != dj.conn().connection_id:
+            queue.prepare(dj.conn())
+            self._prepared = dj.conn().connection_id
 
     def _describe(self, error: Exception) -> str:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -484,7 +492,7 @@ def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
             connect()
             return
         except Exception as error:
-            if not (is_server_away(error) or isinstance(error, ServerAway)):
+            if not is_server_away(error):
                 raise
             if time.monotonic() > until:
                 what = f"the server has been away for {seconds:.0f} s ({error})."

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import stat
@@ -154,6 +155,27 @@ def stop(home: Path) -> bool:
             return server is not None
 
 
+def remove(home: Path) -> Path:
+    """Delete the data of a home folder's server, all databases in it; return where they were.
+
+    Raises
+    ------
+    ServerError
+        It runs, or there are no data.
+    """
+    with _reporting(home):
+        data = folder(home)
+        if not data.exists():
+            raise ServerError("there are no data.", data)
+        with _flock(data.parent / "lock", 2 * TIMEOUT_SECONDS):
+            if _postmaster(data) is not None:
+                raise ServerError("the server runs.", data, "Stop it first: bwm server stop")
+            with _flock(data.parent / "alive", TIMEOUT_SECONDS / 4):
+                data.rename(_unfinished(data))  # if this is interrupted, no server takes the rest
+                shutil.rmtree(data.parent)
+        return data
+
+
 def is_running(home: Path) -> bool:
     """Tell whether the server of a home folder runs; nothing is created or started."""
     with _reporting(home):
@@ -265,14 +287,13 @@ def _log(data: Path) -> Path:
     return data.parent / "server.log"
 
 
-def _tail(log: Path, offset: int) -> str:
+def _tail(log: Path, offset: int) -> list[str]:
     """Return the last lines that were written after an offset."""
     if not log.exists():
-        return "there is no log."
+        return []
     with log.open("rb") as file:
         file.seek(offset)
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    return "\n".join(lines[-8:]) or "the log is empty."
+        return file.read().decode("utf-8", "replace").splitlines()[-8:]
 
 
 def _account(data: Path) -> _Account:
@@ -467,9 +488,14 @@ def _run(command: list[str], account: _Account, **more: Any) -> subprocess.Compl
     )
 
 
+def _unfinished(data: Path) -> Path:
+    """Return the name of data that are not complete: the next start deletes them."""
+    return data.with_name("data.new")
+
+
 def _initialise(data: Path, account: _Account, programs: Path) -> None:
     """Make a database cluster. It gets its name last: one that is there is complete."""
-    fresh = data.with_name("data.new")
+    fresh = _unfinished(data)
     if fresh.exists():
         shutil.rmtree(fresh)
     _private_folder(fresh, account)
@@ -481,7 +507,8 @@ def _initialise(data: Path, account: _Account, programs: Path) -> None:
     if done.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)
         lines = done.stdout.decode("utf-8", "replace").splitlines()
-        raise ServerError(
+        kind = ServerAway if done.returncode < 0 else ServerError  # below 0: killed by a signal
+        raise kind(
             "the database could not be made:\n" + "\n".join(lines[-8:]),
             data,
             "\nMake room, or choose another home folder, then retry.",
@@ -519,14 +546,20 @@ def _await_ready(data: Path, pid: int, offset: int) -> Endpoint:
 
 
 NOT_READY = "is not ready yet"
+NO_REASON = re.compile(r"\] (LOG|HINT|DETAIL): |the database system is ")
+"""Lines of the log of a server that could start: what it does, and what it answers until then."""
 
 
 def _not_up(data: Path, state: str, offset: int) -> ServerError:
     """Describe a server that does not accept connections."""
     log = _log(data)
-    kind = ServerAway if state == NOT_READY else ServerError
+    lines = _tail(log, offset)
+    # Nobody has the exit code of a server that was killed, but it has written no reason to end.
+    was_killed = all(NO_REASON.search(line) for line in lines)
+    kind = ServerAway if state == NOT_READY or was_killed else ServerError
+    text = "\n".join(lines) or "its log is empty."
     return kind(
-        f"the embedded PostgreSQL {state}:\n{_tail(log, offset)}",
+        f"the embedded PostgreSQL {state}:\n{text}",
         log,
         "\nCorrect what the log names, then retry.",
     )

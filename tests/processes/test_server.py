@@ -1,4 +1,5 @@
 import os
+import platform
 import shutil
 import signal
 import stat
@@ -11,9 +12,14 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from typer.testing import CliRunner
 
+from populate import cli
+from populate.workers import worker
+from schemas import connection
 from schemas.database import embedded, postgres_programs
-from schemas.errors import ServerError
+from schemas.database.driver_errors import is_server_away
+from schemas.errors import ServerAway, ServerError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -100,6 +106,15 @@ def python(code, *arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], cwd=REPOSITORY, **options
     )
+
+
+def program(home, name, script):
+    """Folder of programs in which one is a script."""
+    programs = home / "programs"
+    programs.mkdir()
+    (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+    (programs / name).chmod(0o755)
+    return programs
 
 
 def wait_until(condition):
@@ -309,10 +324,7 @@ def test_data_of_another_version_are_refused(home):
 
 def test_a_failed_initialisation_is_reported(home, monkeypatch):
     shutil.rmtree(embedded.folder(home))
-    programs = home / "programs"
-    programs.mkdir()
-    (programs / "initdb").write_text("#!/bin/sh\necho the disk is full; exit 1\n")
-    (programs / "initdb").chmod(0o755)
+    programs = program(home, "initdb", "echo the disk is full; exit 1")
     monkeypatch.setattr(embedded, "_programs", lambda *_: programs)
     with pytest.raises(ServerError, match="the disk is full"):
         embedded.start(home)
@@ -416,3 +428,87 @@ def test_root_runs_a_users_server_as_that_user(home):
     base.chmod(0o700)
     embedded.start(home)
     assert psutil.Process(postmaster(home)).uids().real == 12345
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("kill -9 $$", ServerAway),
+        ("echo '1 [7] LOG:  starting PostgreSQL' >&2; kill -9 $$", ServerAway),
+        ("echo '1 [8] FATAL:  the database system is starting up' >&2; kill -9 $$", ServerAway),
+        ("echo '1 [7] LOG:  x' >&2; echo '1 [7] FATAL:  bad file' >&2; exit 1", ServerError),
+        ("echo 'error while loading shared libraries' >&2; exit 127", ServerError),
+    ],
+)
+def test_a_server_that_is_killed_while_it_starts_is_away(home, monkeypatch, script, kind):
+    programs = program(home, "postgres", script)
+    monkeypatch.setattr(embedded, "_programs", lambda *_: programs)
+    with pytest.raises(ServerError, match="did not start") as caught:
+        embedded.start(home)
+    assert type(caught.value) is kind
+    assert is_server_away(caught.value) == (kind is ServerAway)
+
+
+def test_a_server_that_is_killed_while_its_data_are_made_is_away(home, monkeypatch):
+    shutil.rmtree(embedded.folder(home))
+    programs = program(home, "initdb", "kill -9 $$")
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "_programs", lambda *_: programs)
+        with pytest.raises(ServerAway, match="could not be made"):
+            embedded.start(home)
+    embedded.start(home)
+    assert ask(home, "SELECT 1") == 1
+
+
+# --- stopped and removed ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bwm(home, monkeypatch):
+    """Run the command on the embedded server of the home folder."""
+    monkeypatch.setenv("BWM_HOME", str(home))
+    monkeypatch.chdir(home)
+    yield lambda *arguments: CliRunner().invoke(cli.app, arguments)
+    connection.disconnect()
+
+
+def test_the_server_is_not_stopped_while_workers_run(home, bwm):
+    connection.connect()
+    idle = worker.Worker([])
+    with idle.working():
+        idle.run_slices()
+        refused = bwm("server", "stop")
+        assert refused.exit_code == 1
+        assert f"1 worker runs: process {os.getpid()} on {platform.node()}" in refused.stderr
+        assert embedded.is_running(home)
+    assert bwm("server", "stop").exit_code == 0
+    assert not embedded.is_running(home)
+
+
+def test_data_are_removed_of_a_stopped_server_alone(home, bwm):
+    embedded.start(home)
+    data = embedded.folder(home)
+    assert f"Data: {data}" in bwm("server", "url").stderr
+    assert "bwm server stop" in bwm("server", "remove", "--yes").stderr
+    assert ask(home, "SELECT 1") == 1
+    embedded.stop(home)
+    assert bwm("server", "remove").exit_code == 1  # nobody has answered the question
+    assert data.exists()
+    removed = bwm("server", "remove", "--yes")
+    assert (removed.exit_code, removed.stdout) == (0, f"Deleted: {data}\n")
+    assert not data.parent.exists()
+    assert "no data" in bwm("server", "remove", "--yes").stderr
+    embedded.start(home)
+    assert ask(home, "SELECT 1") == 1
+
+
+@as_root
+def test_root_removes_the_data_that_nobody_could_reach(short_folder, system_folder):
+    private = short_folder / "private"
+    private.mkdir(mode=0o700)
+    embedded.start(private)
+    embedded.stop(private)
+    data = embedded.folder(private)
+    assert data.is_relative_to(system_folder)
+    embedded.remove(private)
+    assert not data.parent.exists()

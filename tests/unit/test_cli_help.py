@@ -59,7 +59,7 @@ def test_the_commands_are_those_that_the_documentation_names():
             "diagram",
         ),
         *("release list", "release show", "release diff"),
-        *("server start", "server stop", "server url", "server grant"),
+        *("server start", "server stop", "server url", "server remove", "server grant"),
     }
 
 
