@@ -108,7 +108,7 @@ def insert(
     as_text = not options and bulk.takes(table, columns)
     for chunk in _chunks(columns):
         if as_text:
-            bulk.insert(table, chunk)
+            bulk.insert_many(table, chunk)
         else:
             values = zip(*chunk.values(), strict=True)
             table.insert([dict(zip(chunk, row, strict=True)) for row in values], **options)

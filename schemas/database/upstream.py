@@ -7,6 +7,7 @@ test that the unrepaired DataJoint still has the fault; when that test fails, th
 from __future__ import annotations
 
 import functools
+import io
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -95,6 +96,8 @@ class _CursorOfClosed:
         import psycopg2
 
         raise psycopg2.InterfaceError("connection already closed")
+
+    copy_expert = execute
 
 
 def rename_after_join() -> None:
@@ -329,6 +332,26 @@ def set_master(part: type[datajoint.Part], master: type[datajoint.Table]) -> Non
 def driver_connection(connection: datajoint.Connection) -> Any:
     """Return the connection of the driver, PyMySQL or psycopg2."""
     return connection._conn
+
+
+def copy_in(connection: datajoint.Connection, statement: str, text: io.BytesIO) -> None:
+    """Send a COPY with its rows as DataJoint sends a query: errors and lost connections alike."""
+    adapter = connection.adapter
+    get_cursor = adapter.get_cursor
+
+    class CopyCursor:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self._cursor = get_cursor(*arguments, **options)
+
+        def execute(self, query: str, _: object) -> None:
+            text.seek(0)
+            self._cursor.copy_expert(query, text)
+
+    adapter.get_cursor = CopyCursor
+    try:
+        connection.query(statement)
+    finally:
+        del adapter.get_cursor
 
 
 def forget_transaction(connection: datajoint.Connection) -> None:

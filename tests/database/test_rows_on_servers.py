@@ -3,6 +3,7 @@
 import datetime
 import itertools
 import os
+from decimal import Decimal
 
 import datajoint as dj
 import numpy as np
@@ -217,6 +218,11 @@ STRINGS = [
     "it's",
     'say "it"',
     "back\\slash",
+    "",
+    "\\.",
+    "\\N",
+    "NULL",
+    "a,b\r\n\t",
     "100 %",
     "%s %(name)s %%",
     "{} {name}",
@@ -294,7 +300,7 @@ def test_many_rows_go_in_chunks_and_come_out_in_the_order_of_their_key(table, mo
     monkeypatch.setattr(dj.Connection, "query", watched)
     monkeypatch.setattr(rows, "CHUNK_BYTES", 400_000)
     rows.insert(table, frame.sample(frac=1, random_state=1))
-    inserts = [sql for sql in statements if sql.startswith("INSERT")]
+    inserts = [sql for sql in statements if sql.startswith(("INSERT", "COPY"))]
     assert 2 <= len(inserts) <= 10
     found = rows.frame(table.proj("whole", "level", "flag", "text"))
     pd.testing.assert_frame_equal(found, frame.astype({"text": TEXT}), check_exact=True)
@@ -314,6 +320,7 @@ def test_a_statement_written_by_column_stores_what_datajoint_stores(table, monke
     ]
     level = np.concatenate([random.normal(size=60), 10.0 ** np.arange(-300, 300, 30), [-0.0, NAN]])
     level = np.concatenate([level, [0.1, 1 / 3, 2**53 + 1, 5e-324, 1.7976931348623157e308]])
+    level = np.concatenate([level, random.normal(size=60)])
     n = len(level)
     frame = pd.DataFrame(
         {
@@ -327,6 +334,9 @@ def test_a_statement_written_by_column_stores_what_datajoint_stores(table, monke
             "time": [NOON + datetime.timedelta(i, microseconds=i) for i in range(n)],
             "text": [texts[i % len(texts)] if i % 7 else None for i in range(n)],
             "kind": [("x", "y", None)[i % 3] for i in range(n)],
+            "money": [Decimal(f"{i}.125") if i % 4 else None for i in range(n)],
+            "code": [(None, "a,b")[i % 2] for i in range(n)],
+            "more": [{"a": [i, None, 'é"']} if i % 3 else None for i in range(n)],
         }
     )
     stored = []
@@ -334,11 +344,43 @@ def test_a_statement_written_by_column_stores_what_datajoint_stores(table, monke
         if not by_column:
             monkeypatch.setattr(rows.bulk, "takes", lambda *_: False)
         rows.insert(table, frame)
-        stored.append(rows.frame(table))
+        stored.append(rows.frame(table).assign(more=table.to_arrays("more", order_by="name")))
         table.delete(prompt=False)
     assert len(stored[0]) == n
     assert np.array_equal(stored[0].level, frame.level, equal_nan=True)
     pd.testing.assert_frame_equal(*stored, check_exact=True)
+
+
+def test_a_missing_value_of_many_takes_the_default_of_its_column(schema):
+    @schema
+    class Default(dj.Manual):
+        definition = """
+        # text with a default
+        n : int32  # key
+        ---
+        text = "a" : varchar(8)  # any text
+        """
+
+    rows.insert(Default, ({"n": i, "text": (None, "", "b")[i % 3]} for i in range(300)))
+    assert rows.frame(Default).text.tolist() == ["a", "", "b"] * 100
+
+
+def test_a_copy_fails_as_an_insert_does_and_leaves_no_row(table):
+    given = [{"name": f"{i:03}", "whole": i} for i in range(300)]
+    rows.insert(table, given[:1])
+    with pytest.raises(dj.errors.DuplicateError):
+        rows.insert(table, given)
+    with pytest.raises(Exception, match="text"):
+        rows.insert(table, [{**row, "name": "a", "text": "x" * 256} for row in given])
+    assert len(table()) == 1
+
+
+def test_a_copy_is_part_of_the_transaction(table):
+    table.connection.start_transaction()
+    rows.insert(table, [{"name": f"{i:03}"} for i in range(300)])
+    assert len(table()) == 300
+    table.connection.cancel_transaction()
+    assert len(table()) == 0
 
 
 def test_rows_of_many_columns_and_the_set_size_of_a_chunk_fit_into_a_statement(schema):

@@ -10,7 +10,7 @@ from pathlib import Path
 import datajoint as dj
 import pytest
 
-from schemas import activity
+from schemas import activity, rows
 from schemas import connection as connection_module
 from schemas.database import upstream
 
@@ -88,6 +88,17 @@ def cut(connection, backend):
 def test_a_lost_connection_is_made_again(connection, backend):
     cut(connection, backend)
     assert connection.query("SELECT 1").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_lost_connection_is_made_again_for_many_rows(connection, tables, backend, known):
+    mouse, _ = tables
+    assert len(mouse()) == 2
+    cut(connection, backend)
+    if known:
+        connection.ping()
+    rows.insert(mouse, [weight(str(i), 1.0 * i) for i in range(300)])
+    assert len(mouse()) == 302
 
 
 def test_a_connection_that_is_made_again_has_another_number(connection, backend):

@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "schemas.database.locks": {"datajoint", "schemas.errors", "schemas.database.driver_errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
     "schemas.database.restrictions": {"datajoint", "numpy"},
-    "schemas.database.bulk": {"datajoint", "schemas.database.upstream"},
+    "schemas.database.bulk": {"datajoint", "pyarrow", "schemas.database.upstream"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"}
     | {"schemas.database.bulk"},
     "schemas.disk": set(),
