@@ -1,18 +1,19 @@
-"""Prepare the database for workers: create the tables and, with --demo, register the demo.
+"""Prepare the database: create the tables, grant roles and, with --demo, register the demo.
 
-It can be run again: existing tables and sessions stay as they are.
+An argument ROLE=USER grants a role to an account. It can be run again: existing tables and sessions
+stay as they are.
 """
 
 import sys
 
-from populate import demo
+from populate import demo, permissions
 from populate.cli import display
 from schemas import connection, settings
 from schemas.errors import BwmError
 
 
 def main():
-    """Create the tables and register the demo; return the sessions that were refused."""
+    """Create tables, grant roles, register the demo; return the sessions that were refused."""
     of_demo = "--demo" in sys.argv[1:]
     found = settings.load()
     found = found.for_demo() if of_demo else found
@@ -20,6 +21,8 @@ def main():
         written = demo.simulate(found)
         display.out.print("Simulated a release." if written else "The simulated release is there.")
     connection.connect(found)
+    for role, user in (word.split("=") for word in sys.argv[1:] if "=" in word):
+        permissions.apply(found.prefix, role, user)
     display.out.print(f"The tables are there, with the prefix {found.prefix}.")
     reports = demo.register(found) if of_demo else []
     for report in reports:

@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import datajoint as dj
 import pytest
+from pydantic import SecretStr
 
-from schemas import behavior, wheel
+from populate import permissions
+from schemas import behavior, connection, subject, wheel
+from schemas.database.driver_errors import AccessDenied
 from schemas.sources import simulator
 from tests.support.databases import Release
 
@@ -90,3 +95,67 @@ def test_preparing_connects_or_says_why_not(database, monkeypatch, capsys):
     assert refused.returncode == 1
     assert "the server cannot be reached" in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stderr
+
+
+@pytest.fixture
+def accounts(database, backend, tmp_path):
+    """The accounts of users.sh on a server that has one of them already, as 0.4.0 made it."""
+    if backend.name != "mysql":
+        pytest.skip("the server of compose.yaml is a MySQL")
+    names = {name: f"{name}{database.settings.prefix}" for name in ("admin", "bwm", "reader")}
+    wide = rf"`{database.settings.prefix}\_%`".replace("_", r"\_", 1)
+    for name in names:
+        (tmp_path / f"db_{name}").write_text("sesame")
+    script = (ROOT / "docker" / "users.sh").read_text().replace("/run/secrets", str(tmp_path))
+    script = f"docker_process_sql() {{ cat; }}\n{script}"
+    said = subprocess.check_output(["bash", "-euc", script], text=True)
+    said = re.sub(r"\b(admin|bwm|reader)@", lambda found: f"{names[found[1]]}@", said)
+    said = re.sub("(?m)^--.*$", "", said.replace(r"`bwm\_%`", wide))
+    try:
+        run_sql(f"CREATE USER {names['bwm']}@'%' IDENTIFIED BY 'sesame'")
+        run_sql(f"GRANT ALL ON {wide}.* TO {names['bwm']}@'%'")
+        for _ in range(2):
+            for statement in said.strip(";\n").split(";"):
+                run_sql(statement)
+        yield {
+            name: database.settings.model_copy(
+                update={"user": user, "password": SecretStr("sesame")}
+            )
+            for name, user in names.items()
+        }
+    finally:
+        database.connect()
+        for user in names.values():
+            run_sql(f"DROP USER IF EXISTS {user}@'%'")
+
+
+def run_sql(statement):
+    return dj.conn().query(statement.replace("%", "%%")).fetchall()
+
+
+def test_the_accounts_of_containers_have_the_rights_of_their_roles(database, accounts):
+    path = ROOT / "docker" / "prepare.py"
+    roles = {"bwm": "worker", "reader": "reader"}
+    given = [f"{role}={accounts[name].user}" for name, role in roles.items()]
+    login = {"DJ_USER": accounts["admin"].user, "DJ_PASS_FILE": ""}
+    for _ in range(2):
+        done = run([sys.executable, path, *given], database, DJ_PASS="sesame", **login)
+        assert done.returncode == 0, done.stderr
+    for name, role in roles.items():
+        user = accounts[name].user
+        expected = permissions.statements("mysql", database.settings.prefix, role, user)[1:]
+        granted = {row[0] for row in run_sql(f"SHOW GRANTS FOR {user}")}
+        assert granted == {f"GRANT USAGE ON *.* TO `{user}`@`%`", *expected}
+    connection.connect(accounts["bwm"])
+    subject.Lab.insert1({"lab": "x"})
+    for name in roles:
+        connection.connect(accounts[name])
+        for refused in ("DROP TABLE {lab}", "ALTER TABLE {lab} ADD COLUMN more int"):
+            with pytest.raises(AccessDenied):
+                run_sql(refused.format(lab=subject.Lab.full_table_name))
+    with pytest.raises(AccessDenied):
+        subject.Lab.insert1({"lab": "y"})
+    connection.connect(accounts["admin"])
+    for refused in ("CREATE DATABASE elsewhere", "CREATE USER eve", "SELECT * FROM mysql.user"):
+        with pytest.raises(AccessDenied):
+            run_sql(refused)

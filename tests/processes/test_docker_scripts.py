@@ -62,8 +62,8 @@ def test_secrets_are_made_once_each_another_and_in_a_closed_folder(tmp_path):
 
 
 def test_passwords_are_quoted_for_the_server(tmp_path):
-    for name, text in (("db_bwm", 'it\'s \\ "so"\n'), ("db_reader", "plain")):
-        (tmp_path / name).write_text(text)
+    for name, text in (("bwm", 'it\'s \\ "so"\n'), ("reader", "plain"), ("admin", "x")):
+        (tmp_path / f"db_{name}").write_text(text)
     script = (DOCKER / "users.sh").read_text().replace("/run/secrets", str(tmp_path))
     shown = subprocess.run(
         ["bash", "-euc", f"docker_process_sql() {{ cat; }}\n{script}"],
@@ -71,8 +71,8 @@ def test_passwords_are_quoted_for_the_server(tmp_path):
         text=True,
         check=True,
     ).stdout
-    assert r"""CREATE USER bwm@'%' IDENTIFIED BY 'it''s \\ "so"';""" in shown
-    assert r"GRANT ALL ON `bwm\_%`.* TO bwm@'%';" in shown
+    assert r"""CREATE USER IF NOT EXISTS bwm@'%' IDENTIFIED BY 'it''s \\ "so"';""" in shown
+    assert r"GRANT ALL ON `bwm\_%`.* TO admin@'%' WITH GRANT OPTION;" in shown
 
 
 def test_the_server_knows_every_option(tmp_path):

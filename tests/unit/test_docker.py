@@ -123,12 +123,26 @@ def test_every_variable_is_a_setting(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_containers_may_do_nothing_but_their_work(name):
-    service = OURS[name]
-    assert service["init"] is service["read_only"] is True
+def test_our_containers_have_no_rights(name):
+    assert OURS[name]["init"] is True
+    assert not {"user", "cap_add"} & OURS[name].keys()
+
+
+CAPABILITIES = {
+    "db": ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"],
+    "backup": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
+    "restore": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_container_can_do_more_than_its_work(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]
     assert service["cap_drop"] == ["ALL"]
+    assert service.get("cap_add", []) == CAPABILITIES.get(name, [])
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "user" not in service
 
 
 def test_a_worker_is_stopped_gently_and_started_again():
@@ -146,8 +160,15 @@ def test_notebooks_only_read():
     assert notebook["environment"]["DJ_USER"] == "reader"
     mounts = dict(mount.split(":", 1) for mount in notebook["volumes"])
     assert (mounts["store"], mounts["home"]) == ("/store:ro", "/data:ro")
-    grants = re.findall(r"GRANT (.*) ON .* TO (\w+)@", (DOCKER / "users.sh").read_text())
-    assert grants == [("ALL", "bwm"), ("SELECT, SHOW VIEW", "reader")]
+    assert not {"db_bwm", "db_admin"} & set(notebook["secrets"])
+
+
+def test_only_who_creates_tables_has_the_account_that_can():
+    having = {name for name, service in SERVICES.items() if "db_admin" in service["secrets"]}
+    assert having == {"db", "prepare", "backup", "restore"}
+    assert SERVICES["prepare"]["entrypoint"][2:] == ["worker=bwm", "reader=reader"]
+    granted = re.findall(r"GRANT (.*) ON .* TO (\w+)@", (DOCKER / "users.sh").read_text())
+    assert granted == [("ALL", "admin"), ("SELECT (user, host)", "admin")]
     assert not (DOCKER / "users.sh").stat().st_mode & 0o111  # else it is run, and knows no server
 
 
