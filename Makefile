@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/bwm demo
 
 test: lint $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 unit: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/unit

@@ -29,16 +29,19 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.database)
 
 
-APART = {"test_pool", "test_online"}
+OWN_DATABASES = {
+    *("test_bad_input", "test_cli", "test_cluster", "test_empty", "test_online"),
+    *("test_own_tables", "test_pool", "test_stale", "test_worker"),
+}
+"""Files whose tests fill databases of their own: about half of the time of a server's tests."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Give all tests of a server to one process, and the others file by file.
+    """Give each half of a server's tests to one process, and the others file by file.
 
-    So each server is started and filled once, and each file simulates its releases once. The
-    groups of xdist do as much for the servers, but are lost with pytest 9.2. Files in `APART` fill
-    databases of their own and wait a lot: another process does so meanwhile.
+    So two servers of each kind are started, one is filled for all tests that only read, and each
+    file simulates its releases once. The groups of xdist do as much, but are lost with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -48,7 +51,7 @@ def pytest_xdist_make_scheduler(config, log):
             found = re.search(r"\[(postgresql|mysql)[]-]", nodeid)
             if found is None:
                 return file
-            return f"{found[1]} {file}" if Path(file).stem in APART else found[1]
+            return f"{found[1]} {Path(file).stem in OWN_DATABASES}"
 
     return ByServer(config, log)
 

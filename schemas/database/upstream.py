@@ -20,6 +20,7 @@ from datajoint.autopopulate import AutoPopulate
 from datajoint.condition import make_condition
 from datajoint.connection import Connection
 from datajoint.heading import Attribute, Heading
+from datajoint.jobs import Job
 
 from schemas.database.fetched_hash import FetchedHash
 
@@ -145,13 +146,15 @@ def cache_attributes() -> None:
 
 
 def keep_jobs() -> None:
-    """Keep the table of jobs with the class whose jobs they are.
+    """Keep the table of jobs with the class whose jobs they are; write its definition when asked.
 
     Wrong in 2.3.5: every instance makes it anew, for which all foreign keys of all schemas are
     read, though they are needed only to declare it: a third of the time of short jobs. Needed no
     more when `Table().jobs is Table().jobs`.
     """
-    descriptor = AutoPopulate._JobsDescriptor
+    generate, descriptor = Job._generate_definition, AutoPopulate._JobsDescriptor
+    Job._generate_definition = lambda _: ""  # called as an instance is made
+    Job.definition = property(generate)
     make = descriptor.__get__
 
     def kept(self: Any, table: Any, owner: type | None = None) -> Any:
