@@ -18,7 +18,7 @@ from datajoint import errors
 
 from schemas.errors import QueryError, ServerAway, ServerError
 
-DENIED_BY_MYSQL = (1044, 1045, 1142, 1143, 1227, 1370, 1410)
+DENIED_BY_MYSQL = (1044, 1045, 1095, 1142, 1143, 1227, 1370, 1410)
 DENIED_BY_POSTGRESQL = ("42501", "0LP01")
 AWAY = (
     ServerAway,

@@ -1,5 +1,6 @@
 """Roles on both servers: what each can do, and what it tries in vain."""
 
+from contextlib import closing
 from types import SimpleNamespace
 
 import datajoint as dj
@@ -8,15 +9,16 @@ from pydantic import SecretStr
 
 from populate import catalog, permissions, status
 from populate.workers import worker
-from schemas import MODULES, behavior, connection, subject, views
+from schemas import behavior, connection, subject, views
 from schemas.database.driver_errors import AccessDenied, explain_blocked_deletes
 from schemas.errors import ServerError
 from schemas.sources import simulator
+from tests.support import chaos, forbidden
 from tests.support.databases import Release, tables
-from tests.support.users import PASSWORD, drop, run, users
+from tests.support.users import PASSWORD, drop, is_mysql, run, users
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
-OURS = f"{MODULES[1]}.lab"
+OWN_ID = {"mysql": "SELECT CONNECTION_ID()", "postgresql": "SELECT pg_backend_pid()"}
 
 
 @pytest.fixture(scope="module")
@@ -54,55 +56,61 @@ def contents():
     return dict(dj.conn().query(" UNION ALL ".join(each)).fetchall())
 
 
-def sql(text):
-    """Run a statement, in which `{name}` is a table of ours, quoted as the server wants it."""
-    connected = dj.conn()
+@pytest.fixture
+def names(shared):
+    """Names for the statements of `forbidden`, as the server wants them quoted."""
+    prefix, quote = shared.database.settings.prefix, dj.conn().adapter.quote_identifier
+    near, theirs = f"{prefix}x_subject", shared.colleague.user
+    for schema in (near, theirs):
+        dj.conn().query(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+        dj.conn().query(f"CREATE TABLE {quote(schema)}.lab (a int)")
     lab = subject.Lab.full_table_name
-    stranger = lab.replace("lab", "stranger")
-    backend = connected.adapter.quote_identifier(subject.schema.database)
-    connected.query(text.format(lab=lab, stranger=stranger, schema=backend)).fetchall()
+    with users(shared.database) as make:
+        yield {
+            "lab": lab,
+            "trials": behavior.Trials.full_table_name,
+            "jobs": behavior.Trials().jobs.full_table_name,
+            "lineage": lab.replace("lab", "~lineage"),
+            "new": lab.replace("lab", "stranger"),
+            "renamed": lab.replace("lab", "stranger") if is_mysql() else "stranger",
+            "schema": quote(subject.schema.database),
+            "near": quote(near),
+            "theirs": quote(theirs),
+            "other": quote(make(None, "payroll").user),
+            "admins": quote(f"{prefix}_admin"),
+        }
+    for schema in (near, theirs):
+        dj.conn().query(f"DROP TABLE {quote(schema)}.lab")
+    dj.conn().query(f"DROP SCHEMA {quote(near)}")
 
 
-ON_TABLES = ["ALTER TABLE {lab} ADD COLUMN more int", "DROP TABLE {lab}"]
-ON_TABLES += ["CREATE TABLE {stranger} (a int)", "TRUNCATE {lab}"]
-ON_ROWS = ["INSERT INTO {lab} (lab) VALUES ('x')", "UPDATE {lab} SET lab = 'x'"]
-ON_ROWS += ["DELETE FROM {lab}"]
-ON_SERVER = {
-    "mysql": [
-        *("CREATE USER eve", "DROP USER root", "GRANT SELECT ON *.* TO CURRENT_USER()"),
-        *("SELECT * FROM mysql.user", "SET GLOBAL max_connections = 1", "CREATE DATABASE eve"),
-        *("LOCK TABLES {lab} WRITE", "DROP DATABASE {schema}", "CREATE DATABASE bwmx_subject"),
-    ],
-    "postgresql": [
-        *("CREATE ROLE eve", "DROP ROLE postgres", "SELECT * FROM pg_authid"),
-        *("ALTER ROLE CURRENT_USER SUPERUSER", "ALTER SYSTEM SET max_connections = 1"),
-        *("CREATE SCHEMA eve", "DROP SCHEMA {schema} CASCADE", "CREATE TABLE public.eve (a int)"),
-        *("SELECT pg_read_file('PG_VERSION')", "SET ROLE postgres"),
-        "COPY (SELECT 1) TO PROGRAM 'true'",
-    ],
-}
-MAY_NOT = {
-    "reader": [*ON_TABLES, *ON_ROWS],
-    "analyst": [*ON_TABLES, *ON_ROWS],
-    "worker": ON_TABLES,
-    "admin": [],
-}
-ALSO_ADMINS = {"CREATE ROLE eve", "DROP DATABASE {schema}", "CREATE SCHEMA eve"}
-ALSO_ADMINS |= {"DROP SCHEMA {schema} CASCADE", "LOCK TABLES {lab} WRITE"}
+def attempt(statement):
+    """Run a statement; return what the server says if it denies the right."""
+    try:
+        dj.conn().query(statement.replace("%", "%%"))
+    except AccessDenied as error:
+        return str(error)
+    except Exception as error:
+        return f"another error: {type(error).__name__}: {error}"
+    return "allowed"
 
 
-@pytest.mark.parametrize("role", MAY_NOT)
-def test_what_a_role_may_not_do_is_denied_and_changes_nothing(shared, backend, role):
-    before = contents()
-    connection.connect(getattr(shared, role))
-    tried = MAY_NOT[role] + ON_SERVER[backend.name]
-    for statement in tried:
-        if role == "admin" and statement in ALSO_ADMINS:
-            continue
-        said = denied(lambda text=statement: sql(text))
-        assert getattr(shared, role).user in said
-        assert "bwm server grant" in said
-        assert PASSWORD not in said
+@pytest.mark.parametrize("role", permissions.ROLES)
+def test_what_a_role_may_not_do_is_denied_and_changes_nothing(shared, names, backend, role):
+    before, user = contents(), getattr(shared, role).user
+    tried = forbidden.statements(role, backend.name)
+    assert len(tried) >= 30
+    with closing(chaos.Look(shared.database)) as server:
+        ((names["server"],),) = server.query(OWN_ID[backend.name])
+        connection.connect(getattr(shared, role))
+        said = {statement: attempt(statement.format(**names)) for statement in tried}
+        assert server.query(OWN_ID[backend.name])[0][0] == names["server"]
+    wrong = {
+        statement: what
+        for statement, what in said.items()
+        if user not in what or "bwm server grant" not in what or PASSWORD in what
+    }
+    assert wrong == {}
     shared.database.connect()
     assert contents() == before
 
