@@ -1,15 +1,14 @@
-"""REST requests to Alyx by ONE's client: limited, retried where that helps, errors explained.
+"""REST requests to Alyx: limited, retried where that helps, errors explained.
 
-Each call of the client is one HTTP request, so that all are counted; retries and logins are done
-here. The client has no time limit for a reply: a call that takes too long is left to its thread,
-and a new client is made.
+Parameters and stored logins are those of ONE. ONE's own client is not used, because a hostile or
+broken server can fill the memory with it; see `schemas.sources.one_api.replies`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
+import math
 import os
 import random
 import re
@@ -17,21 +16,30 @@ import threading
 import time
 import urllib.parse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 
 from schemas.errors import SourceError
 from schemas.settings import AlyxSettings
 from schemas.sources.one_api.limits import LONGEST_PAUSE, RateLimiter, locked
-
-T = TypeVar("T")
+from schemas.sources.one_api.replies import BadReply, opened, read_json
 
 LOG_IN = "Set BWM_ALYX_USER with BWM_ALYX_PASSWORD or BWM_ALYX_TOKEN (alyx.user, ...)."
 LATER = "Run the command again later: it goes on where it stopped."
+
+MOST_PAGES = 1000
+"""Most requests for one list: a million rows with pages of the default size."""
+
+LARGEST_LIST = 256 << 20
+"""Largest unpacked JSON (bytes) of all pages of one list."""
+
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+_CHECK = "Check that the URL is that of an Alyx."
+_FEWER = "Choose fewer recordings at a time, or larger pages (BWM_ALYX_PAGE_SIZE)."
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class RetryPolicy:
         Attempts at a request that fails temporarily.
     attempts_at_500 : int
         Attempts at a request with status 500, by which Alyx also refuses wrong queries.
+    attempts_in_time : int
+        Attempts at a request to which no reply came within `reply`.
     pauses : int
         How often the server may ask for a pause.
     first_wait : float
@@ -56,6 +66,7 @@ class RetryPolicy:
 
     attempts: int = 5
     attempts_at_500: int = 4
+    attempts_in_time: int = 2
     pauses: int = 8
     first_wait: float = 1.0
     reply: float = 120.0
@@ -122,7 +133,8 @@ class Client:
         self._url, self._settings, self._cache = url, settings, cache
         self._limits, self._retry_policy = limits, retry_policy
         self._lock = threading.RLock()
-        self._client: Any = None
+        self._token: str | None = None
+        self._received = 0
 
     def read(self, endpoint: str, key: str) -> dict[str, Any]:
         """Read one record.
@@ -159,7 +171,7 @@ class Client:
         """
         query = urllib.parse.urlencode({**filters, "limit": self._settings.page_size})
         for _ in range(self._retry_policy.attempts):
-            rows, count = self._pages(f"/{endpoint}?{query}")
+            rows, count = self._pages(endpoint, query)
             try:
                 different = {row[key]: row for row in rows}
             except (KeyError, TypeError):
@@ -169,65 +181,65 @@ class Client:
         what = f"The pages of its list of {endpoint} do not fit: rows are repeated or missing."
         raise UnstablePages(what, self._url, "Choose fewer recordings at a time, or try later.")
 
-    def _pages(self, path: str) -> tuple[list[dict[str, Any]], int]:
+    def _pages(self, endpoint: str, query: str) -> tuple[list[dict[str, Any]], int]:
         """Get all pages of a list, one request each, and the count that the server gives."""
+        before = self._received
+        rows, count = self._page(f"/{endpoint}?{query}")
+        size = len(rows) or 1
+        if math.ceil(count / size) > MOST_PAGES:
+            what = f"It counts {count:,} {endpoint}, {size} a page; at most {MOST_PAGES} are asked."
+            raise SourceError(what, self._url, _FEWER)
+        for start in range(len(rows), count, size):
+            more, count = self._page(f"/{endpoint}?{query}&offset={start}")
+            rows += more
+            if self._received - before > LARGEST_LIST:
+                what = f"Its list of {endpoint} is larger than {LARGEST_LIST >> 20} MB."
+                raise SourceError(what, self._url, _FEWER)
+        return rows, count  # the count may have changed on the way
+
+    def _page(self, path: str) -> tuple[list[dict[str, Any]], int]:
         try:
-            first = self._ask(path)
+            found = self._ask(path)
         except NotThere:
             raise self._strange(path, "is that it does not exist") from None
-        if isinstance(first, list):
-            return first, len(first)
+        if isinstance(found, list):
+            return found, len(found)
         try:
-            size, following = first.limit, first.query
-        except AttributeError:
+            rows, count = found["results"], found["count"]
+        except (LookupError, TypeError):
             raise self._strange(path, "is no list") from None
-        if not size or not isinstance(following, str) or not following.startswith(self._url):
-            what = f"It says that its next page is at {following!r}."
-            raise SourceError(what, self._url, "Use the address by which it knows itself.")
-        rows = [first[k] for k in range(size)]
-        first.add_callback(rows.extend)
-        for start in range(size, len(first), size):
-
-            def turn(client: Any, start: int = start) -> Any:
-                first.alyx = client  # it may be another one by now, after a new login
-                return first.populate(start)
-
-            self._call(turn, path)
-        return rows, len(first)  # the count may have changed on the way
+        if not (isinstance(rows, list) and isinstance(count, int) and len(rows) <= count):
+            raise self._strange(path, "is no list")
+        return rows, count
 
     def _strange(self, path: str, what: str) -> SourceError:
-        return SourceError(
-            f"Its reply to {path} {what}.", self._url, "Check that the URL is that of an Alyx."
-        )
+        return SourceError(f"Its reply to {_short(path)} {what}.", self._url, _CHECK)
 
     # --- one request --------------------------------------------------------------------------
 
     def _ask(self, path: str) -> Any:
-        return self._call(lambda client: client.get(path), path)
-
-    def _call(self, call: Callable[[Any], T], path: str) -> T:
-        """Make a call of one request, after a login, and repeat it once after a new login."""
+        """Send a request, after a login, and repeat it once after a new login."""
         with self._lock:
-            fresh = self._client is None
+            fresh = self._token is None
             try:
-                return self._persist(call, path)
+                return self._persist(path)
             except _Refused:
-                self._client = None
+                self._token = None
                 # The login may have expired.
                 if fresh or not self._settings.password:
                     raise self._not_let_in() from None
             try:
-                return self._persist(call, path)
+                return self._persist(path)
             except _Refused:
                 raise self._not_let_in() from None
 
-    def _persist(self, call: Callable[[Any], T], path: str) -> T:
+    def _persist(self, path: str) -> Any:
         failures = pauses = 0
         while True:
             try:
-                if self._client is None:
-                    self._client = self._once(lambda _: self._log_in(), "/auth-token")
-                return self._once(call, path)
+                if self._token is None:
+                    self._token = self._log_in()
+                return self._once("GET", path, headers={"Authorization": f"Token {self._token}"})
             except _Busy as busy:  # noqa: PERF203
                 pauses += 1
                 if pauses > self._retry_policy.pauses or busy.args[0] > LONGEST_PAUSE:
@@ -241,99 +253,81 @@ class Client:
                     raise SourceError(what, self._url, LATER) from None
                 time.sleep(self._retry_policy.wait(failures))
 
-    def _once(self, call: Callable[[Any], T], path: str) -> T:
+    def _once(self, method: str, path: str, **more: Any) -> Any:
+        """Send one request, and return what its reply says."""
+        more["headers"] = {**_HEADERS, **more.get("headers", {})}
+        policy = self._retry_policy
         with self._limits.request():
             try:
-                return self._in_time(call)
-            # A truncated body, or a body that is not JSON.
-            except (requests.exceptions.JSONDecodeError, json.JSONDecodeError):
-                raise _Transient("its reply is no JSON", self._retry_policy.attempts) from None
-            except requests.HTTPError as error:
-                raise self._of_status(error, path) from None
-            except (requests.RequestException, ConnectionError, TimeoutError) as error:
-                raise _Transient(reason(error), self._retry_policy.attempts) from None
+                with opened(method, self._url + path, policy.reply, **more) as reply:
+                    if reply.status_code != 200:
+                        raise self._of_status(reply, path)
+                    found, n_bytes = read_json(reply, policy.reply)
+            except BadReply as fault:
+                raise self._strange(path, str(fault)) from None
+            except TimeoutError as error:
+                raise _Transient(reason(error), policy.attempts_in_time) from None
+            except (requests.RequestException, ConnectionError) as error:
+                raise _Transient(reason(error), policy.attempts) from None
+            except ValueError:
+                raise _Transient("its reply is no JSON", policy.attempts) from None
+        self._received += n_bytes
+        return found
 
-    def _of_status(self, error: requests.HTTPError, path: str) -> Exception:
-        response = error.response
-        if response is None:
-            return _Transient("an error without a reply", self._retry_policy.attempts)
-        status = response.status_code
-        at_login = response.url.endswith("/auth-token")
+    def _of_status(self, reply: requests.Response, path: str) -> Exception:
+        """Return the error that another status than 200 means."""
+        status = reply.status_code
+        at_login = path == "/auth-token"
         if status == 404:
             return self._strange(path, "is that it does not exist") if at_login else NotThere(path)
-        if at_login and path != "/auth-token":
-            self._limits.count()  # ONE has asked for a new login by itself
         if status in (401, 403) or (status == 400 and at_login):
             return _Refused()
-        if status == 429 or (status == 503 and "Retry-After" in response.headers):
-            return _Busy(retry_after(response))
+        if status == 429 or (status == 503 and "Retry-After" in reply.headers):
+            return _Busy(retry_after(reply))
         if status >= 500:
-            known = (
-                self._retry_policy.attempts_at_500 if status == 500 else self._retry_policy.attempts
+            known = self._retry_policy
+            return _Transient(
+                f"status {status}", known.attempts_at_500 if status == 500 else known.attempts
             )
-            return _Transient(f"status {status}", known)
+        if "Location" in reply.headers:
+            what = f"It redirects {_short(path)} to {reply.headers['Location']!r:.200}."
+            return SourceError(what, self._url, "Use the address to which it redirects.")
         what = f"It does not understand {_short(path)} (status {status})."
         return SourceError(what, self._url, "Check what was asked for.")
 
-    def _in_time(self, call: Callable[[Any], T]) -> T:
-        """Make a call in its own thread, with a time limit."""
-        done: list[Any] = []
-        client = self._client
-
-        def run() -> None:
-            try:
-                with _quiet():
-                    done.append((call(client), None))
-            except BaseException as error:  # it is raised in the thread that waits
-                done.append((None, error))
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(self._retry_policy.reply)
-        if not done:
-            self._client = None  # it may still be at work
-            raise TimeoutError(f"no reply within {self._retry_policy.reply:.0f} s")
-        result, error = done[0]
-        if error is not None:
-            raise error
-        return result
-
     # --- login --------------------------------------------------------------------------------
 
-    def _log_in(self) -> Any:
-        """Create ONE's client and log in, without writing password or token to disk."""
-        from one.webclient import AlyxClient
-
+    def _log_in(self) -> str:
+        """Return the token of the settings or of ONE's setup, or else log in for one."""
         with self.parameters() as known:
-            client = AlyxClient(
-                base_url=self._url, cache_dir=self._cache, silent=True, cache_rest=None
-            )
-        client.max_retry_attempts = 0  # these requests would not be counted
-        user, password, token = self._login()
-        if token is None and password is None and not _is_kept(known, user):
-            # A server that cannot be reached refuses nobody: that is another error.
-            timeout = self._retry_policy.reply
-            with requests.get(self._url, timeout=timeout, stream=True) as reply:
-                if reply.status_code >= 500:
-                    reply.raise_for_status()
+            user = self._settings.user or getattr(known, "ALYX_LOGIN", None)
+            stored = (getattr(known, "TOKEN", None) or {}).get(user) or {}
+            kept = getattr(known, "ALYX_PWD", None)
+        if self._settings.token is not None:
+            return self._settings.token.get_secret_value()
+        given = self._settings.password
+        secret = kept if given is None else given.get_secret_value()
+        if not secret and stored:
+            return str(stored["token"])
+        if not user or not secret:
+            self._reach()
             raise _Refused
-        try:
-            client.authenticate(user, password, cache_token=False, token=token)
-        except AssertionError:
-            raise self._strange("/auth-token", "has no token") from None
-        except (requests.RequestException, json.JSONDecodeError):
-            raise
-        except ValueError:
-            raise _Refused from None  # it cannot tell whose token it is
-        return client
+        login = {"username": user, "password": secret}
+        found = self._once("POST", "/auth-token", data=login)
+        token = found.get("token") if isinstance(found, dict) else None
+        if not isinstance(token, str) or not re.fullmatch(r"[!-~]{1,1000}", token):
+            raise self._strange("/auth-token", "has no token")
+        return token
 
-    def _login(self) -> tuple[str | None, str | None, str | None]:
-        password, token = self._settings.password, self._settings.token
-        return (
-            self._settings.user,
-            password.get_secret_value() if password else None,
-            token.get_secret_value() if token else None,
-        )
+    def _reach(self) -> None:
+        """Raise an error if the server cannot be reached: such a server refuses nobody."""
+        with self._limits.request():
+            try:
+                with opened("GET", self._url, self._retry_policy.reply) as reply:
+                    if reply.status_code >= 500:
+                        raise self._of_status(reply, "/")
+            except (requests.RequestException, ConnectionError, TimeoutError) as error:
+                raise _Transient(reason(error), self._retry_policy.attempts) from None
 
     @contextlib.contextmanager
     def parameters(self) -> Iterator[Any]:
@@ -394,13 +388,6 @@ def _written_whole(params: Any) -> Iterator[None]:
         params.write = write
 
 
-def _is_kept(known: Any, user: str | None) -> bool:
-    """Whether ONE's own setup has stored a login for this server."""
-    name = user or getattr(known, "ALYX_LOGIN", None)
-    kept = getattr(known, "TOKEN", None) or {}
-    return name in kept or bool(name and getattr(known, "ALYX_PWD", None))
-
-
 def retry_after(response: requests.Response) -> float:
     """Return the pause (s) that a server asks for; 5 if it gives none in seconds."""
     said = response.headers.get("Retry-After", "")
@@ -413,8 +400,8 @@ def _short(path: str) -> str:
 
 def reason(error: Exception) -> str:
     """Describe a network failure, without the address that libraries put into it."""
-    if isinstance(error, (requests.Timeout, TimeoutError)):
-        return str(error) if isinstance(error, TimeoutError) else "no reply in time"
+    if isinstance(error, TimeoutError):
+        return str(error)
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "its reply was cut"
     return "it cannot be reached, or broke the connection"
@@ -422,10 +409,7 @@ def reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence ONE's log and warnings: ONE logs tokens and asks for a login by other means."""
-    log = logging.getLogger("one.webclient")
-    if log.getEffectiveLevel() < logging.INFO:
-        log.setLevel(logging.INFO)
+    """Silence warnings about ONE's parameters, which are not the reader's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

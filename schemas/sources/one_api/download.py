@@ -4,16 +4,20 @@ A file is downloaded into `.bwm/partial/` of the cache, under a name that ends w
 length. It is complete when it has that length, also after a crash, and moves to its place in one
 step when its hash is the listed one.
 
-ONE's own download has no time limit and keeps a truncated file as if it were complete.
+ONE's own download has no limits and keeps a truncated file as if it were complete.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import os
 import re
+import shutil
 import time
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
@@ -21,6 +25,7 @@ import requests
 from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources.one_api.client import LATER, RetryPolicy, reason, retry_after
 from schemas.sources.one_api.limits import LONGEST_PAUSE, RateLimiter, locked
+from schemas.sources.one_api.replies import opened, pieces
 
 Progress = Callable[[int], None]
 Login = Callable[[str], tuple[str, str] | None]
@@ -29,7 +34,17 @@ CHUNK = 1 << 20
 STATE = ".bwm"
 """Folder in the cache for what is neither a table nor a file of a session."""
 
+SLOWEST = 64 << 10
+"""Bytes that must come within the time limit of a silence."""
+
+SLACK = 1 << 30
+"""Bytes by which a file with a listed hash may be larger than listed, because sizes get stale."""
+
+REDIRECTS = 5
+"""Most redirects of a download."""
+
 _REPORT = "Try again later; if it stays so, report it to those who keep the data server."
+_ROOM = "Make room, limit the cache (BWM_ALYX_CACHE_LIMIT), or move it (BWM_ALYX_CACHE)."
 _LOG_IN = "Store HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD for it by ONE.setup()."
 
 
@@ -137,8 +152,9 @@ class Downloader:
             if _is_complete(body) and (_md5(body) == md5 if md5 else _fits(body, file_size)):
                 return body
             body.unlink()
+        most = math.inf if file_size is None else file_size + SLACK * (md5 is not None)
         for _ in range(2):
-            body = self._persist(key, url, progress)
+            body = self._persist(key, url, most, progress)
             found = _md5(body)
             if md5 in (None, found):
                 return body
@@ -150,13 +166,13 @@ class Downloader:
     def _left_behind(self, key: str) -> list[Path]:
         return [p for p in self._partial.glob(f"{key}.*") if p.suffix != ".lock"]
 
-    def _persist(self, key: str, url: str, progress: Progress) -> Path:
+    def _persist(self, key: str, url: str, most: float, progress: Progress) -> Path:
         failures = pauses = 0
         auth = None
         while True:
             try:
                 with self._limits.file():
-                    return self._receive(key, url, auth, progress)
+                    return self._receive(key, url, auth, most, progress)
             except _Again as again:  # noqa: PERF203
                 failures += again.wait is None
                 pauses += again.wait is not None
@@ -171,38 +187,50 @@ class Downloader:
                     raise SourceError(what, url, _LOG_IN) from None
 
     def _receive(
-        self, key: str, url: str, auth: tuple[str, str] | None, progress: Progress
+        self, key: str, url: str, auth: tuple[str, str] | None, most: float, progress: Progress
     ) -> Path:
-        """Receive a file in one request."""
+        """Receive a file of at most so many bytes in one request, and one for each redirect."""
         came = 0
         try:
-            with requests.get(
-                url,
-                auth=auth,
-                stream=True,
-                timeout=self._retry_policy.silence,
-                headers={"Accept-Encoding": "identity"},
-            ) as reply:
-                body = self._partial / f"{key}.{self._length(reply, url)}"
+            with self._opened(url, auth) as reply:
+                length = self._length(reply, url, most)
+                body = self._partial / f"{key}.{length}"
                 with body.open("wb") as file:
-                    for chunk in reply.iter_content(CHUNK):
-                        came += file.write(chunk)
-                        progress(len(chunk))
+                    for piece in pieces(reply, self._retry_policy.silence, SLOWEST):
+                        if came + len(piece) > length:  # as a reply in chunks can be
+                            body.unlink()
+                            progress(-came)
+                            raise _Again("it is longer than announced")
+                        came += file.write(piece)
+                        progress(len(piece))
                     file.flush()
                     os.fsync(file.fileno())
-        except requests.RequestException as error:
+        except (requests.RequestException, TimeoutError) as error:
             progress(-came)
             raise _Again(reason(error)) from None
         except OSError as error:
             what = f"A file cannot be written there ({error.strerror})."
-            remedy = "Make room, limit the cache (BWM_ALYX_CACHE_LIMIT), or move it."
-            raise SourceError(what, self._partial, remedy) from error
+            raise SourceError(what, self._partial, _ROOM) from error
         if not _is_complete(body):
             progress(-came)
             raise _Again("it was cut")
         return body
 
-    def _length(self, reply: requests.Response, url: str) -> int:
+    @contextlib.contextmanager
+    def _opened(self, url: str, auth: tuple[str, str] | None) -> Iterator[requests.Response]:
+        """Yield the reply to a request for a file; the login goes to the first server alone."""
+        address, headers = url, {"Accept-Encoding": "identity"}
+        for _ in range(REDIRECTS + 1):
+            wait = self._retry_policy.silence
+            with opened("GET", address, wait, auth=auth, headers=headers) as reply:
+                if not reply.is_redirect:
+                    yield reply
+                    return
+                address, auth = urllib.parse.urljoin(address, reply.headers["Location"]), None
+        what = f"The data server redirects more than {REDIRECTS} times, now to {address:.200}."
+        raise SourceError(what, url, _REPORT)
+
+    def _length(self, reply: requests.Response, url: str, most: float) -> int:
         """Return the announced length (bytes) of a reply, or raise the error that it means."""
         status = reply.status_code
         if status == 404:
@@ -224,6 +252,17 @@ class Downloader:
         announced = reply.headers.get("Content-Length", "")
         if not re.fullmatch(r"\d+", announced):
             raise _Again("the data server does not say how long it is")
+        packing = reply.headers.get("Content-Encoding", "identity")
+        if packing != "identity":
+            what = f"The data server packs it by {packing!r:.80}, which was not asked for."
+            raise SourceError(what, url, _REPORT)
+        if int(announced) > most:
+            what = f"The data server announces {int(announced):,} bytes; {most:,} are allowed"
+            raise SourceError(f"{what} by its listed size.", url, _REPORT)
+        free = shutil.disk_usage(self._partial).free
+        if int(announced) > free:
+            what = f"{url} needs {int(announced):,} bytes, and {free:,} are free."
+            raise SourceError(what, self._partial, _ROOM)
         return int(announced)
 
     def _clean(self) -> None:
