@@ -79,7 +79,7 @@ def activate(connection: dj.Connection, prefix: str) -> None:
         # DataJoint has its own words for a schema or table that it may not create.
         if not {type(error), type(error.__context__)} & {AccessDenied}:
             raise
-        raise _incomplete(connection.conn_info["user"], missing, prefix) from error
+        raise _missing_tables_error(connection.conn_info["user"], missing, prefix) from error
 
 
 def attach(connection: dj.Connection, prefix: str, create: bool = False) -> None:
@@ -118,15 +118,18 @@ def create(connection: dj.Connection, prefix: str) -> None:
             atlas.BrainRegion.fill(ontology.load_ontology(), ontology.load_ancestors())
 
 
-def _incomplete(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
+def _missing_tables_error(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
     """Describe missing tables to a user who may not create them."""
     if len(missing) == len(wanted_tables(prefix)):
         what = f"user {user!r} sees no tables, and may not create them."
         return ServerError(what, prefix, GRANT_FIRST)
     names = [f"{schema}.{table}" for schema, table in sorted(missing)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    lacking = ", ".join(names[:3]) + more if names else "rows that this version needs"
-    what = f"{lacking} not there, and user {user!r} may not create any."
+    what = (
+        f"tables are missing ({', '.join(names[:3])}{more}), and user {user!r} may not create them."
+    )
+    if not names:
+        what = f"the brain regions are missing, and user {user!r} may not insert them."
     return ServerError(what, prefix, ADMIN_FIRST)
 
 

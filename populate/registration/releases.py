@@ -18,6 +18,7 @@ from populate.registration.sessions import (
 from populate.registration.upsert import Report
 from schemas import probe, release, rows, session, subject
 from schemas.errors import BwmError, Contradiction, QueryError, RegistrationError
+from schemas.sources.names import PROBE_NAME_RULE, is_probe_name
 from schemas.sources.records import Found, InsertionRecord, SessionRecord
 
 COLUMNS = ("pid", "eid", "probe_name", "session_number", "date", "subject", "lab")
@@ -312,8 +313,8 @@ def _row_faults(table: pd.DataFrame) -> dict[int, str]:
         ),
         (dates.isna(), "{date!r} is not a date of the form 2020-12-31."),
         (
-            ~table.probe_name.str.fullmatch(r"[A-Za-z0-9_-]{1,16}"),
-            "{probe_name!r} cannot name a probe: 1 to 16 letters, digits, '_' and '-' can.",
+            ~table.probe_name.map(is_probe_name),
+            f"{{probe_name!r}} is not a valid probe name: use {PROBE_NAME_RULE}.",
         ),
         (table.lab == "", "no lab."),
         (_differs(table), "subject, date, number or lab differ from an earlier row of {eid}."),

@@ -23,6 +23,7 @@ from schemas.errors import BwmError, Contradiction, RegistrationError
 from schemas.sources import registry
 from schemas.sources.base import Source
 from schemas.sources.names import (
+    PROBE_NAME_RULE,
     bounded,
     is_dataset_path,
     is_lab_name,
@@ -205,18 +206,20 @@ class _State:
     def problem_with(self, record: SessionRecord) -> BwmError | None:
         """Return what forbids to register a session, if anything does."""
         day = (record.subject, record.date, record.number)
-        where = f"session {record.eid} ({record.subject} {record.date} {record.number})"
+        where = f"session {record.eid} ({_day_text(day)})"
         if not is_uuid(record.eid):
             return RegistrationError("malformed eid.", where, "It must be a lower-case UUID.")
         if not is_subject_name(record.subject.removesuffix(f"@{record.lab}")):
             return RegistrationError(
-                f"{record.subject!r} cannot name a subject.",
+                f"{record.subject!r} is not a valid name of a subject.",
                 where,
                 "Letters, digits, '_', '-' and single dots are allowed.",
             )
         if record.lab and not is_lab_name(record.lab):
             return RegistrationError(
-                f"{record.lab!r} cannot name a lab.", where, "Letters, digits and '_' are allowed."
+                f"{record.lab!r} is not a valid name of a lab.",
+                where,
+                "Letters, digits and '_' are allowed.",
             )
         strange = (d.path for d in record.datasets if not is_dataset_path(d.path))
         if found := next(strange, None):
@@ -226,7 +229,8 @@ class _State:
         if found := next(filter(None, long), None):
             return RegistrationError(found, where, "Shorten it in the source, register it again.")
         if self.sessions.get(record.eid, day) != day:
-            return _contradiction(where, "eid", self.sessions[record.eid], day)
+            registered = _day_text(self.sessions[record.eid])
+            return _contradiction(where, "eid", registered, _day_text(day))
         if self.dates.get(day, record.eid) != record.eid:
             return _contradiction(where, "session", self.dates[day], record.eid)
         lab = self.labs.get(record.subject)
@@ -242,9 +246,9 @@ class _State:
         where = f"insertion {new.pid} ({new.probe_name} of session {new.eid})"
         if not is_probe_name(new.probe_name):
             return RegistrationError(
-                f"{new.probe_name!r} cannot name a probe.",
+                f"{new.probe_name!r} is not a valid probe name.",
                 where,
-                "Letters, digits, '_', '-' and single dots are allowed.",
+                f"Use {PROBE_NAME_RULE}.",
             )
         if new.pid and not is_uuid(new.pid):
             return RegistrationError("malformed pid.", where, "It must be a lower-case UUID.")
@@ -263,7 +267,7 @@ class _State:
         """Note the registered insertions that the source had under a pid, and has no longer."""
         listed = {r.eid: {i.probe_name for i in r.insertions} for r in records if r.is_complete}
         for (eid, name), held in self.insertions.items():
-            if eid in listed and held["pid"] and name not in listed[eid]:
+            if eid in listed and held.get("pid") and name not in listed[eid]:
                 what = f"insertion {held['pid']} ({name} of session {eid})"
                 self.deleted.append(f"{what} is listed no longer; its rows are kept.")
 
@@ -312,6 +316,11 @@ def is_uuid(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
+
+
+def _day_text(day: tuple) -> str:
+    """Return subject, date and number of a session as text."""
+    return " ".join(map(str, day))
 
 
 def _contradiction(where: str, name: str, held: object, new: object) -> Contradiction:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +9,7 @@ from contextlib import contextmanager, suppress
 import datajoint as dj
 
 from populate import sql
-from populate.workers.queue import Key, key_condition
+from populate.workers.queue import Key, own_job_condition
 from schemas import connection
 
 
@@ -29,21 +27,21 @@ class Heartbeat(threading.Thread):
     def __init__(self, interval: float) -> None:
         super().__init__(daemon=True, name="heartbeat")
         self._interval = interval
-        self._job: tuple[dj.jobs.Job, Key] | None = None
+        self._job: tuple[dj.jobs.Job, Key, int] | None = None
         self._changed = threading.Condition()
         self._stopped = False
         self._connection: dj.Connection | None = None
 
     @contextmanager
-    def during(self, jobs: dj.jobs.Job, key: Key) -> Iterator[None]:
-        """Update a job until the block ends."""
-        self._set_job((jobs, key))
+    def during(self, jobs: dj.jobs.Job, key: Key, connection_id: int) -> Iterator[None]:
+        """Send heartbeats for a job until the block ends."""
+        self._set_job((jobs, key, connection_id))
         try:
             yield
         finally:
             self._set_job(None)
 
-    def _set_job(self, job: tuple[dj.jobs.Job, Key] | None) -> None:
+    def _set_job(self, job: tuple[dj.jobs.Job, Key, int] | None) -> None:
         with self._changed:
             self._job = job
             self._changed.notify()
@@ -66,15 +64,15 @@ class Heartbeat(threading.Thread):
                 self._update(*job)
         self._close()
 
-    def _update(self, jobs: dj.jobs.Job, key: Key) -> None:
-        condition, values = key_condition(jobs, key)
+    def _update(self, jobs: dj.jobs.Job, key: Key, connection_id: int) -> None:
+        condition, values = own_job_condition(jobs, key, connection_id)
         try:
             if self._connection is None:
                 self._connection = connection.another()
             self._connection.query(
                 f"UPDATE {jobs.full_table_name} SET duration = {sql.seconds_since('reserved_time')}"
-                f" WHERE status = 'reserved' AND host = %s AND pid = %s AND {condition}",
-                (platform.node(), os.getpid(), *values),
+                f" WHERE {condition}",
+                values,
             )
         except Exception:
             self._close()  # after any error, the next update opens a new connection

@@ -165,12 +165,15 @@ class AbandonedJob:
         The error message that is recorded.
     held : float
         Seconds for which the last worker had reserved the job.
+    pid : int
+        Number of the process that ran the job last.
     """
 
     table: Table
     key: Key
     error: str
     held: float
+    pid: int
 
 
 def reclaim(tables: Sequence[Table], settings: WorkerSettings) -> list[AbandonedJob]:
@@ -269,9 +272,9 @@ def _requeue(reservation: Reservation) -> None:
     jobs = reservation.table().jobs
     statement = (
         f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL "
-        "WHERE status = 'reserved' AND host = %s AND pid = %s"
+        "WHERE status = 'reserved' AND host = %s AND pid = %s AND connection_id = %s"
     )
-    _update(jobs, statement, (reservation.host, reservation.pid))
+    _update(jobs, statement, (reservation.host, reservation.pid, reservation.connection_id))
 
 
 class JobLost(Exception):
@@ -322,7 +325,7 @@ def require_reservation(jobs: dj.jobs.Job, key: Key, connection_id: int) -> None
     Call this at the end of the transaction that inserts the rows of the job: until then nothing
     keeps other workers from taking over the job.
     """
-    condition, values = _own(jobs, key, connection_id)
+    condition, values = own_job_condition(jobs, key, connection_id)
     query = f"SELECT pid FROM {jobs.full_table_name} WHERE {condition} FOR UPDATE"
     if jobs.connection.query(query, values).fetchone() is None:
         raise JobLost
@@ -330,7 +333,7 @@ def require_reservation(jobs: dj.jobs.Job, key: Key, connection_id: int) -> None
 
 def postpone(jobs: dj.jobs.Job, key: Key, connection_id: int, seconds: float) -> None:
     """Return a job of this process to the queue, to be run in some seconds or later."""
-    condition, values = _own(jobs, key, connection_id)
+    condition, values = own_job_condition(jobs, key, connection_id)
     later = jobs.adapter.interval_expr(seconds, "second")
     statement = (
         f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL, "
@@ -339,7 +342,7 @@ def postpone(jobs: dj.jobs.Job, key: Key, connection_id: int, seconds: float) ->
     _update(jobs, statement, values)
 
 
-def _own(jobs: dj.jobs.Job, key: Key, connection_id: int) -> tuple[str, list[Any]]:
+def own_job_condition(jobs: dj.jobs.Job, key: Key, connection_id: int) -> tuple[str, list[Any]]:
     """Return the SQL condition that selects a job while this process has it, and its values.
 
     `connection_id` is that of the reservation: containers may share host names and process numbers.
@@ -362,7 +365,8 @@ def _reap(reservation: Reservation, settings: WorkerSettings) -> list[AbandonedJ
     """Requeue a dead worker's jobs, or mark them failed after too many deaths."""
     jobs = reservation.table().jobs
     abandoned = []
-    for job in (jobs.reserved & {"host": reservation.host, "pid": reservation.pid}).to_dicts():
+    owner = {name: getattr(reservation, name) for name in ("host", "pid", "connection_id")}
+    for job in (jobs.reserved & owner).to_dicts():
         deaths = _count_deaths(job["error_message"]) + 1
         failed = deaths >= settings.deaths_allowed
         message = f"{deaths} worker{'s' * (deaths > 1)} died, or lost the server, while running it"
@@ -379,7 +383,8 @@ def _reap(reservation: Reservation, settings: WorkerSettings) -> list[AbandonedJ
         status = "error" if failed else "pending"
         updated = _update(jobs, statement, (status, message, job["reserved_time"], *values))
         if failed and updated:
-            abandoned.append(AbandonedJob(reservation.table, key, message, reservation.held))
+            seconds, pid = reservation.held, reservation.pid
+            abandoned.append(AbandonedJob(reservation.table, key, message, seconds, pid))
     return abandoned
 
 
@@ -414,8 +419,13 @@ def key_condition(jobs: dj.jobs.Job, key: Key) -> tuple[str, list[Any]]:
     return " AND ".join(f"{quote(name)} = %s" for name in key), list(key.values())
 
 
-def fail(jobs: dj.jobs.Job, key: Key, error: str, stack: str) -> None:
+def fail(jobs: dj.jobs.Job, key: Key, connection_id: int, error: str, stack: str) -> None:
     """Mark a job of this process as failed, unless another worker has reclaimed it."""
-    own = {"host": platform.node(), "pid": os.getpid()}
-    if jobs.reserved & key & own:
-        retry_on_deadlock(lambda: jobs.error(key, error, stack))
+
+    def mark() -> None:
+        with jobs.connection.transaction:
+            require_reservation(jobs, key, connection_id)
+            jobs.error(key, error, stack)
+
+    with suppress(JobLost):
+        retry_on_deadlock(mark)

@@ -78,7 +78,8 @@ class JobResult:
     error : str or None
         Error message of a failed job.
     pid : int
-        Number of the process that ran the job.
+        Number of the process that ran the job; for an abandoned job, of the process that ran it
+        last, perhaps on another host.
     """
 
     table: str
@@ -365,7 +366,7 @@ class Worker:
         made, message = 0, None
         self._has_job = True
         try:
-            with self._heartbeat.during(jobs, key):
+            with self._heartbeat.during(jobs, key, connection_id):
                 made = _populate(
                     table, key, lambda: queue.require_reservation(jobs, key, connection_id)
                 )
@@ -379,7 +380,7 @@ class Worker:
                 queue.postpone(jobs, key, connection_id, self._settings.stale_after)
                 return True
             message = self._describe(error)
-            queue.fail(jobs, key, message, traceback.format_exc())
+            queue.fail(jobs, key, connection_id, message, traceback.format_exc())
             self._results[table].failed.append((key, message))
         else:
             self._has_job = False
@@ -450,7 +451,7 @@ class Worker:
 
 def result_of(job: queue.AbandonedJob) -> JobResult:
     """Return the result of an abandoned job: it is reported like any other failure."""
-    return JobResult(catalog.name_of(job.table), job.key, job.held, error=job.error)
+    return JobResult(catalog.name_of(job.table), job.key, job.held, error=job.error, pid=job.pid)
 
 
 def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:

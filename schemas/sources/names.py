@@ -20,8 +20,12 @@ def is_lab_name(text: str) -> bool:
     return bool(re.fullmatch(r"\w+", text))
 
 
+PROBE_NAME_RULE = "1 to 16 letters, digits, '_', '-' and single dots; '-' and '.' not first"
+"""The rule of `is_probe_name`, for messages."""
+
+
 def is_probe_name(text: str) -> bool:
-    """Whether a text can name a probe: letters, digits, `_`, `-` and single dots, 16 at most."""
+    """Whether a text is a valid name of a probe, by `PROBE_NAME_RULE`."""
     return bool(re.fullmatch(r"\w[\w.-]{0,15}", text)) and ".." not in text
 
 

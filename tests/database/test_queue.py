@@ -16,6 +16,7 @@ import pytest
 
 from populate import catalog, sql, status
 from populate.workers import queue, worker
+from populate.workers.heartbeat import Heartbeat
 from schemas import behavior, connection, rows, session, wheel
 from schemas.database import driver_errors
 from schemas.database.declared import parts_of
@@ -190,6 +191,7 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     assert {key["eid"]: error for key, error in of_trials.failed} == recorded
     assert {done.key["eid"]: done.error for done in told if done.error} == recorded
     assert all(1000 <= done.seconds < 1100 for done in told if done.error)
+    assert {done.pid for done in told if done.error} == {1}
     assert worker.retry([behavior.Trials]) == 2
     assert [outcome.made for outcome in worker.run(TWO)] == [2, 0]
 
@@ -318,6 +320,29 @@ def test_a_job_taken_over_from_a_living_worker_is_made_once(registered, monkeypa
     assert outcome.failed == []
     assert len(behavior.Trials()) == 2
     assert states(behavior.Trials) == []
+
+
+def test_a_job_is_failed_only_under_its_own_reservation(registered):
+    """Another container may have the same host name and process number."""
+    own = dj.conn().connection_id
+    jobs = hold(behavior.Trials, platform.node(), os.getpid(), connection_id=own + 1)
+    key, _ = jobs.keys()
+    queue.fail(jobs, key, own, "ValueError: of an earlier owner", "stack")
+    assert states(behavior.Trials) == ["reserved"] * 2
+    queue.fail(jobs, key, own + 1, "ValueError: of the owner", "stack")
+    assert states(behavior.Trials) == ["error", "reserved"]
+
+
+def test_a_heartbeat_is_sent_only_for_its_own_reservation(registered):
+    own = dj.conn().connection_id
+    jobs = hold(behavior.Trials, platform.node(), os.getpid(), 10.0, 0.0, own + 1)
+    key, _ = jobs.keys()
+    heartbeat = Heartbeat(60.0)
+    heartbeat._update(jobs, key, own)
+    assert set(jobs.to_arrays("duration")) == {0}
+    heartbeat._update(jobs, key, own + 1)
+    heartbeat._close()
+    assert (jobs & key).fetch1("duration") >= 10
 
 
 def lost(backend):

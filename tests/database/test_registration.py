@@ -116,8 +116,8 @@ FAULTY_ROWS = {
     "negative number": (row(31, session_number="-1"), "session number '-1'"),
     "fraction": (row(32, session_number="1.0"), "session number '1.0'"),
     "large number": (row(33, session_number="1000"), "session number '1000'"),
-    "no probe": (row(34, probe_name=""), "'' cannot name a probe"),
-    "long probe": (row(35, probe_name="probe" + 12 * "0"), "cannot name a probe"),
+    "no probe": (row(34, probe_name=""), "'' is not a valid probe name"),
+    "long probe": (row(35, probe_name="probe" + 12 * "0"), "is not a valid probe name"),
     "no lab": (row(36, lab=""), "no lab"),
     "other subject": (
         row(37, eid=row(10)["eid"], probe_name="probe01"),
@@ -136,7 +136,7 @@ REFUSED_SESSIONS = {
     "other number": (row(1, session_number="2"), "eid is registered as"),
     "other lab": (row(1, lab="westlab"), "lab of M_001 is registered as eastlab, not westlab"),
     "other session of that day": (row(47, subject="M_001"), "session is registered as"),
-    "lab with a space": (row(48, lab="east lab"), "cannot name a lab"),
+    "lab with a space": (row(48, lab="east lab"), "is not a valid name of a lab"),
     "long lab": (row(49, lab=65 * "l"), "lab has 65 characters, 64 fit"),
 }
 

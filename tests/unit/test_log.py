@@ -7,7 +7,9 @@ from datetime import datetime, timezone
 import pytest
 
 from populate.workers import log
-from populate.workers.worker import JobResult
+from populate.workers.queue import AbandonedJob
+from populate.workers.worker import JobResult, result_of
+from schemas.behavior import Trials
 
 KEY = {"eid": "4b7fbad4-f6de-43b4-9b15-c7c7ef44db4b", "probe_name": "probe00"}
 MADE = JobResult("ephys.Spikes", KEY, 1.234, rows=1043, read=1_200_000, stored=860_000, pid=7)
@@ -57,6 +59,11 @@ def test_a_line_for_machines_is_an_object_with_everything(done, state):
         "error": done.error,
         "pid": 7,
     }
+
+
+def test_an_abandoned_job_is_reported_with_the_process_that_ran_it():
+    result = result_of(AbandonedJob(Trials, KEY, "WorkerDied: 3 workers died", 2.0, pid=7))
+    assert (result.table, result.seconds, result.pid) == ("behavior.Trials", 2.0, 7)
 
 
 def test_lines_are_printed_as_jobs_are_done(capsys):

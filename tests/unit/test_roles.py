@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 from typer.testing import CliRunner
 
 from populate import cli, permissions
-from schemas import MODULES, connection
+from schemas import MODULES, activation, connection
 from schemas.errors import ServerError
 from schemas.settings import DEMO
 
@@ -199,3 +199,17 @@ def test_the_command_refuses_a_password_file_without_showing_it(bwm, tmp_path, c
     assert refused.exit_code == 1
     assert "password" in refused.stderr
     assert "two" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "what"),
+    [
+        (
+            {("bwm_atlas", "region")},
+            "tables are missing (bwm_atlas.region), and user 'ann' may not",
+        ),
+        (set(), "the brain regions are missing, and user 'ann' may not insert them"),
+    ],
+)
+def test_a_user_who_may_not_create_tables_is_told_which_are_missing(missing, what):
+    assert what in str(activation._missing_tables_error("ann", missing, "bwm"))
