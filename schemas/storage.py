@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -257,11 +257,7 @@ def _is_path(path: str) -> bool:
 def _inside(backend: Any, path: str) -> str:
     """Return where an object is, and refuse a path that leaves the store, whoever wrote it."""
     if not _is_path(path):
-        raise StorageError(
-            f"{path[:200]!r} is not the path of an object.",
-            "the store",
-            REPAIR,
-        )
+        raise StorageError(f"{path[:200]!r} is not the path of an object.", "the store", REPAIR)
     return full_path(backend, path)
 
 
@@ -576,10 +572,11 @@ def remove(path: str, store: str = STORE) -> None:
         It cannot be removed, or the store is another database's.
     """
     backend = _backend(store)
-    _inside(backend, path)
+    location = _inside(backend, path)
     _claim(backend)
-    with _access_explained(backend, path, "it cannot be removed"):
-        backend.remove(path)
+    # Not `backend.remove`, which ignores that the server of a bucket refuses.
+    with _access_explained(backend, path, "it cannot be removed"), suppress(FileNotFoundError):
+        backend.fs.rm_file(location)
 
 
 def hash_object(path: str, store: str = STORE, advance: disk.Advance | None = None) -> str:

@@ -10,9 +10,15 @@ import subprocess
 import sys
 import time
 
+import datajoint as dj
+import numpy as np
 import psutil
 import pytest
 
+from schemas import storage
+from schemas.errors import StorageError
+from schemas.settings import StoreSettings
+from tests.support import buckets
 from tests.support.docker_files import COMPOSE, DOCKER, SCRIPTS, options
 
 
@@ -132,3 +138,73 @@ def test_a_task_of_slurm_asks_for_what_it_cannot_know(tmp_path, missing):
     assert done.returncode != 0
     assert f"{missing}: name the " in done.stderr
     assert done.stdout == ""
+
+
+MC = """#!/bin/sh
+echo "$@" >>"$LOG"
+[ "$3" != create ] || cp "$6" "$FOLDER"
+[ "$3" != detach ]
+"""
+"""Client of MinIO that keeps the policies, and fails where a user has no policy yet."""
+
+
+@pytest.fixture
+def policies(tmp_path):
+    """Policies that bucket.sh gives to keys, by the name of their secrets."""
+    names = [name for name in COMPOSE["secrets"] if name.startswith("store_")]
+    for name in names:
+        (tmp_path / name).write_text(f"{name} '\n")
+    (tmp_path / "mc").write_text(MC)
+    (tmp_path / "mc").chmod(0o755)
+    script = re.sub("/run/secrets/|/tmp/", f"{tmp_path}/", (DOCKER / "bucket.sh").read_text())
+    store = re.search("(?m)^BWM_STORE=(.*)$", (DOCKER / "s3.env").read_text())[1]
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BWM_STORE": store}
+    given |= {"LOG": f"{tmp_path}/log", "FOLDER": str(tmp_path / "kept")}
+    (tmp_path / "kept").mkdir()
+    subprocess.run(["sh", "-c", script], env=given, check=True)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert "mb --ignore-existing store/bwm" in lines
+    attached = [re.fullmatch("admin policy attach store (.*) --user (.*)", one) for one in lines]
+    found = {one[2]: (tmp_path / "kept" / f"{one[1]}.json").read_text() for one in attached if one}
+    assert found.keys() == {"store_access_key '", "store_reader_access_key '"}
+    return {"worker": found["store_access_key '"], "notebook": found["store_reader_access_key '"]}
+
+
+@pytest.fixture
+def _own_store():
+    before = dj.config.stores
+    yield
+    dj.config.stores = before
+
+
+@pytest.mark.usefixtures("_own_store")
+def test_keys_of_notebooks_only_read_their_bucket(policies, monkeypatch):
+    monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
+
+    def use(keys, **more):
+        spec = StoreSettings(**bucket.store(**keys, **more)).spec()
+        dj.config.stores = {"default": storage.STORE, storage.STORE: spec}
+
+    def put(n_rows):
+        context = {"schema": "bwm_wheel", "table": "_wheel", "field": "trace"}
+        columns = {"x": np.arange(n_rows)}
+        codec, more = storage.ParquetCodec(), {"context": context, "store_name": storage.STORE}
+        return codec.decode(codec.encode(columns, key={"eid": "e1"}, **more))
+
+    with buckets.bucket() as bucket:
+        bucket.client.create_bucket(Bucket="another")
+        with bucket.checked(policies) as keys:
+            use(keys["worker"])
+            kept, removed = put(3), put(4)
+            storage.remove(removed.path)
+            use(keys["notebook"])
+            assert storage.reference(kept.stored).read()["x"].tolist() == [0, 1, 2]
+            assert storage.list_schema("bwm_wheel").keys() == {kept.path}
+            for refused in (lambda: put(5), lambda: storage.remove(kept.path)):
+                with pytest.raises(StorageError, match=r"(?i)denied|not authorized"):
+                    refused()
+            for name in keys:
+                use(keys[name], bucket="another")
+                with pytest.raises(StorageError, match=r"(?i)denied|not authorized"):
+                    storage.list_schema("bwm_wheel")
+        assert bucket.paths() == {kept.path}

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import boto3
 import requests
 
 BUCKET = "bwm"
 KEYS = {"access_key": "key", "secret_key": "secret"}
+LOGIN = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,29 @@ class Bucket:
     def write(self, path, content):
         self.client.put_object(Bucket=BUCKET, Key=f"store/{path}", Body=content)
 
+    @contextmanager
+    def checked(self, policies):
+        """Let the server check keys: `policies` are the policies of new users, by their names.
+
+        The block gets the keys of each user as settings of the store.
+        """
+        iam = boto3.client("iam", endpoint_url=f"http://{self.endpoint}", **LOGIN)
+        keys = {}
+        for user, policy in policies.items():
+            iam.create_user(UserName=user)
+            iam.put_user_policy(UserName=user, PolicyName="its", PolicyDocument=policy)
+            made = iam.create_access_key(UserName=user)["AccessKey"]
+            keys[user] = {"access_key": made["AccessKeyId"], "secret_key": made["SecretAccessKey"]}
+        self._check_after("0")
+        try:
+            yield keys
+        finally:
+            self._check_after("inf")
+
+    def _check_after(self, n_requests):
+        url = f"http://{self.endpoint}/moto-api/reset-auth"
+        requests.post(url, data=n_requests, timeout=10).raise_for_status()
+
     def remove(self, path):
         self.client.delete_object(Bucket=BUCKET, Key=f"store/{path}")
 
@@ -42,7 +67,6 @@ class Bucket:
 @contextmanager
 def bucket():
     """Serve a bucket until the block ends."""
-    import boto3
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -52,13 +76,7 @@ def bucket():
         host, port = server.get_host_and_port()
         # Another server of this process may have left objects.
         requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10).raise_for_status()
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://{host}:{port}",
-            aws_access_key_id=KEYS["access_key"],
-            aws_secret_access_key=KEYS["secret_key"],
-            region_name="us-east-1",
-        )
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **LOGIN)
         client.create_bucket(Bucket=BUCKET)
         yield Bucket(client, f"{host}:{port}")
     finally:

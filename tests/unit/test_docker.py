@@ -22,7 +22,13 @@ from tests.support.docker_files import (
 KNOWN = {*settings.ENVIRONMENT, *settings.STORE_KEYS}
 KNOWN |= {f"{name}_FILE" for name in settings.SECRETS}
 OF_DATAJOINT = {"DJ_IGNORE_CONFIG_FILE"}
-OF_SECRETS = re.compile("PASS|TOKEN|SECRET|_KEY|ROOT_USER")
+OF_SECRETS = re.compile("PASS|TOKEN|SECRET|_KEY")
+
+
+def secrets_of(name):
+    """Secrets of a service, by the name of their file in the container."""
+    given = [one if isinstance(one, dict) else {"source": one} for one in SERVICES[name]["secrets"]]
+    return {one.get("target", one["source"]): one["source"] for one in given}
 
 
 # --- the image ----------------------------------------------------------------------------------
@@ -103,8 +109,8 @@ def test_secrets_come_from_files_and_have_no_default(name):
             secret = Path(value)
             assert variable.endswith("_FILE"), variable
             assert secret.parent == Path("/run/secrets")
-            assert secret.name in service["secrets"]
-    for secret in service["secrets"]:
+            assert secret.name in secrets_of(name)
+    for secret in secrets_of(name).values():
         assert COMPOSE["secrets"][secret] == {"file": f"./secrets/{secret}"}
 
 
@@ -160,7 +166,9 @@ def test_notebooks_only_read():
     assert notebook["environment"]["DJ_USER"] == "reader"
     mounts = dict(mount.split(":", 1) for mount in notebook["volumes"])
     assert (mounts["store"], mounts["home"]) == ("/store:ro", "/data:ro")
-    assert not {"db_bwm", "db_admin"} & set(notebook["secrets"])
+    sources = {"store_reader_access_key", "store_reader_secret_key"}
+    assert set(secrets_of("notebook").values()) == sources | {"db_reader", "notebook_token"}
+    assert {f"store_{key}_key" for key in ("access", "secret")} <= secrets_of("notebook").keys()
 
 
 def test_only_who_creates_tables_has_the_account_that_can():
@@ -184,6 +192,8 @@ def test_the_profile_of_a_bucket_gives_a_store_that_is_one():
     store = settings.load(Path("/"), {"BWM_STORE": given["BWM_STORE"], **keys}).store
     assert store.endpoint == "minio:9000"
     assert SERVICES["minio"]["profiles"] == SERVICES["bucket"]["profiles"] == ["s3"]
+    having = {name for name in SERVICES if "store_root" in secrets_of(name)}
+    assert having == {"minio", "bucket"}
 
 
 # --- secrets ------------------------------------------------------------------------------------
