@@ -16,6 +16,7 @@ from uuid import UUID
 import datajoint as dj
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from schemas.database import bulk
 from schemas.errors import InconsistentData
@@ -225,18 +226,40 @@ def frame(
             *(n for n in heading.names if n not in bulky and n not in heading.primary_key)
         )
         heading = query.heading
-    quote = query.connection.adapter.quote_identifier
     order = [name.strip() for name in order_by.split(",")] if order_by else heading.primary_key
-    names = list(heading.names if columns is None else columns)
-    sql = query.make_sql(names)
+    attributes = [heading.attributes[n] for n in (heading.names if columns is None else columns)]
+    types = {
+        a.name: COMPUTED if a.type == COMPUTED else str(a.original_type or a.type)
+        for a in attributes
+    }
+    table = bulk.fetch_columns(query, types, order)
+    if table is not None:
+        return pd.DataFrame({name: _series(table[name].combine_chunks()) for name in types})
+    quote = query.connection.adapter.quote_identifier
+    sql = query.make_sql(list(types))
     if order:
         sql += " ORDER BY " + ", ".join(quote(name) for name in order)
     fetched = query.connection.query(sql).fetchall()
-    every = zip(*fetched, strict=True) if fetched else [()] * len(names)
-    attributes = [heading.attributes[name] for name in names]
-    types = [COMPUTED if a.type == COMPUTED else str(a.original_type or a.type) for a in attributes]
-    typed = [_typed(values, of) for values, of in zip(every, types, strict=True)]
-    return pd.DataFrame(dict(zip(names, typed, strict=True)))
+    every = zip(*fetched, strict=True) if fetched else [()] * len(types)
+    typed = [_typed(values, of) for values, of in zip(every, types.values(), strict=True)]
+    return pd.DataFrame(dict(zip(types, typed, strict=True)))
+
+
+def _series(column: pa.Array) -> Any:
+    """Give an Arrow column the type that `_typed` gives; none shares memory with Arrow."""
+    if pa.types.is_floating(column.type):
+        return column.to_numpy(zero_copy_only=False).copy()
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        nothing = pa.scalar(0, pa.int8()).cast(column.type)
+        values = column.fill_null(nothing).to_numpy(zero_copy_only=False).copy()
+        if not column.null_count:
+            return values
+        is_null = column.is_null().to_numpy(zero_copy_only=False)
+        array = pd.arrays.IntegerArray if values.dtype.kind == "i" else pd.arrays.BooleanArray
+        return array(values, is_null)
+    if pa.types.is_timestamp(column.type):
+        return pd.Series(column.to_pandas(), dtype="datetime64[us]")
+    return pd.Series(column.to_pandas(), dtype=TEXT if pa.types.is_string(column.type) else object)
 
 
 def _typed(values: tuple[Any, ...], sql_type: str) -> Any:

@@ -1,8 +1,10 @@
-"""Many rows in one statement, written column by column.
+"""Many rows in one statement, written and read column by column.
 
 DataJoint makes a placeholder and a value of each cell, and the driver then writes each value into
 the statement: for a thousand rows this takes several times as long as the server needs. PostgreSQL
-reads many rows fastest by COPY, MySQL by an INSERT of many rows.
+reads many rows fastest by COPY, MySQL by an INSERT of many rows. Drivers make a Python object of
+each cell that they fetch; rows that come as lines of CSV are read by Arrow into typed columns,
+several times as fast.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
 
 from schemas.database import upstream
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COPY_FROM = 100
 """Rows from which PostgreSQL gets a COPY."""
@@ -71,6 +76,95 @@ def insert_many(table: dj.Table, columns: Mapping[str, Sequence[Any]]) -> None:
     except dj.errors.DuplicateError as error:
         advice = "To ignore duplicate entries in insert, set skip_duplicates=True"
         raise error.suggest(advice) from None
+
+
+def fetch_columns(
+    query: dj.expression.QueryExpression,
+    types: Mapping[str, str],
+    order_by: Sequence[str],
+) -> pa.Table | None:
+    """Fetch columns of plain numbers, text and times as an Arrow table.
+
+    Parameters
+    ----------
+    query : dj.expression.QueryExpression
+        Any expression.
+    types : mapping of str to str
+        For each column to fetch its SQL type, of either server.
+    order_by : sequence of str
+        Columns.
+
+    Returns
+    -------
+    pyarrow.Table or None
+        None if a column is of another type, or its type is not known.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    arrow = {name: _arrow_type(sql_type) for name, sql_type in types.items()}
+    if None in arrow.values():
+        return None
+    text = _fetch_csv(query, arrow, order_by)
+    if not text:
+        return pa.schema(arrow.items()).empty_table()
+    return csv.read_csv(
+        pa.BufferReader(text),
+        # One block: the columns of several would be copied to be joined.
+        csv.ReadOptions(column_names=list(arrow), block_size=len(text) + 1, use_threads=False),
+        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ConvertOptions(
+            column_types=arrow,
+            null_values=[""],
+            true_values=["t", "1"],
+            false_values=["f", "0"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _fetch_csv(
+    query: dj.expression.QueryExpression, names: Mapping[str, pa.DataType], order_by: Sequence[str]
+) -> bytes:
+    """Fetch rows as lines of CSV."""
+    quote = query.connection.adapter.quote_identifier
+    order = f" ORDER BY {', '.join(map(quote, order_by))}" if order_by else ""
+    if query.connection.adapter.backend != "mysql":
+        return upstream.copy_out(query.connection, query.make_sql(list(names)) + order)
+    cells = [_cell(quote(name), arrow) for name, arrow in names.items()]
+    inner = query.make_sql(list(dict.fromkeys([*names, *order_by])))
+    statement = f"SELECT concat_ws(',', {', '.join(cells)}) FROM ({inner}) AS fetched{order}"
+    lines = query.connection.query(statement).fetchall()
+    return "\n".join([line for (line,) in lines]).encode() + (b"\n" if lines else b"")
+
+
+def _cell(column: str, arrow: pa.DataType) -> str:
+    """Write a column of MySQL as a cell; text is quoted, so that an empty one differs from NULL."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(arrow):
+        return f"coalesce({column}, '')"
+    text = f"replace(convert({column} using utf8mb4), '\"', '\"\"')"
+    return f"coalesce(concat('\"', {text}, '\"'), '')"
+
+
+def _arrow_type(sql_type: str) -> pa.DataType | None:
+    """Return the type that Arrow reads values of a column as; None where it cannot."""
+    import pyarrow as pa
+
+    kind = sql_type.lower()
+    if kind.startswith("bool") or kind == "tinyint(1)":
+        return pa.bool_()
+    if kind.startswith(("int", "smallint", "bigint", "tinyint")):
+        return pa.int64()
+    if kind.startswith(("float64", "double", "decimal", "numeric")):
+        return pa.float64()
+    if kind.startswith(("varchar", "char", "enum", "text")):
+        return pa.string()
+    if kind.startswith(("datetime", "timestamp")):
+        return pa.timestamp("us")
+    return pa.date32() if kind == "date" else None
 
 
 def _as_json(values: Sequence[Any]) -> list[str | None]:

@@ -98,7 +98,7 @@ class _CursorOfClosed:
 
         raise psycopg2.InterfaceError("connection already closed")
 
-    copy_expert = execute
+    copy_expert = mogrify = execute
 
 
 def rename_after_join() -> None:
@@ -339,20 +339,45 @@ def driver_connection(connection: datajoint.Connection) -> Any:
 
 def copy_in(connection: datajoint.Connection, statement: str, text: io.BytesIO) -> None:
     """Send a COPY with its rows as DataJoint sends a query: errors and lost connections alike."""
+
+    def send(cursor: Any, query: str, _: object) -> None:
+        text.seek(0)
+        cursor.copy_expert(query, text)
+
+    _query_by(connection, statement, send)
+
+
+def copy_out(connection: datajoint.Connection, query: str) -> bytes:
+    """Fetch a query's rows as CSV, sent as DataJoint sends a query."""
+    text = io.BytesIO()
+
+    def fetch(cursor: Any, query: str, values: object) -> None:
+        text.seek(0)
+        plain = cursor.mogrify(query, values).decode()  # `%%` becomes `%`
+        cursor.copy_expert(f"COPY ({plain}) TO STDOUT WITH (FORMAT csv)", text)
+        text.truncate()
+
+    _query_by(connection, query, fetch)
+    return text.getvalue()
+
+
+def _query_by(
+    connection: datajoint.Connection, query: str, execute: Callable[[Any, str, Any], None]
+) -> None:
+    """Let `Connection.query` call a function of a cursor instead of its `execute`."""
     adapter = connection.adapter
     get_cursor = adapter.get_cursor
 
-    class CopyCursor:
+    class Cursor:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self._cursor = get_cursor(*arguments, **options)
 
-        def execute(self, query: str, _: object) -> None:
-            text.seek(0)
-            self._cursor.copy_expert(query, text)
+        def execute(self, query: str, values: Any) -> None:
+            execute(self._cursor, query, values)
 
-    adapter.get_cursor = CopyCursor
+    adapter.get_cursor = Cursor
     try:
-        connection.query(statement)
+        connection.query(query)
     finally:
         del adapter.get_cursor
 
