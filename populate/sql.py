@@ -139,7 +139,9 @@ def seconds_since(column: str) -> str:
     return f"EXTRACT(EPOCH FROM LOCALTIMESTAMP(3) - {column})"
 
 
-def able(table: Table, of: Mapping[str, Any] | None = None) -> dj.expression.QueryExpression:
+def computable_keys(
+    table: Table, of: Mapping[str, Any] | None = None
+) -> dj.expression.QueryExpression:
     """Return the keys that a table can be populated with, with or without a row."""
     # DataJoint keeps this instance with the jobs, so that headings are not fetched again.
     return table().jobs.target.key_source.proj() & dict(of or {})
@@ -164,7 +166,7 @@ def undone(table: Table, *states: str) -> str:
     Parameters
     ----------
     table : table
-        Imported or computed. Its keys are those that `able` returns, with the alias `able`.
+        Imported or computed. Its keys are those of `computable_keys`, with the alias `computable`.
     states : str
         States of jobs. None given: the key has no job at all.
     """
@@ -175,9 +177,9 @@ def undone(table: Table, *states: str) -> str:
     where = f"status IN ({listed}) AND " if states else ""
     return (
         f"NOT EXISTS (SELECT 1 FROM {target.full_table_name} AS made "
-        f"WHERE {same(keys, 'made', 'able')}) AND "
+        f"WHERE {same(keys, 'made', 'computable')}) AND "
         f"NOT EXISTS (SELECT 1 FROM {target.jobs.full_table_name} AS job "
-        f"WHERE {where}{same(jobs, 'job', 'able')})"
+        f"WHERE {where}{same(jobs, 'job', 'computable')})"
     )
 
 

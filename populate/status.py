@@ -259,19 +259,20 @@ def _fetch_jobs(
 
 def _counts(table: type[dj.Table], session: dict[str, str]) -> str:
     """Write the selection of the numbers that `_state` takes."""
-    made, jobs, able = table & session, table().jobs & session, sql.able(table, session)
+    made, jobs = table & session, table().jobs & session
+    computable = sql.computable_keys(table, session)
     is_running, has_failed = "status = 'reserved'", f"status = 'error' AND NOT {sql.done(table)}"
     is_pending = sql.undone(table, "reserved", "error", "ignore")
     wanted, offered = _wanted(table, session)
     return (
-        f"made.*, jobs.*, able.pending, {wanted} - able.offered FROM "
+        f"made.*, jobs.*, computable.pending, {wanted} - computable.offered FROM "
         f"(SELECT count(*) AS done, {_recently_done(table)} "
         f"FROM {made.full_table_name}{made.where_clause()}) AS made CROSS JOIN "
         f"(SELECT {_count_if(is_running)} AS running, "
         f"{_count_if(has_failed)} AS failed "
         f"FROM {jobs.full_table_name} AS job{jobs.where_clause()}) AS jobs CROSS JOIN "
         f"(SELECT {_count_if(is_pending)} AS pending, {offered} AS offered "
-        f"FROM ({able.make_sql()}) AS able) AS able"
+        f"FROM ({computable.make_sql()}) AS computable) AS computable"
     )
 
 

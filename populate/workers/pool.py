@@ -247,7 +247,7 @@ class _Pool:
         try:
             while self._dead_pids:
                 pid = self._dead_pids[0]
-                for job in queue.reap(self._tables, platform.node(), pid, self._settings):
+                for job in queue.reap_process(self._tables, platform.node(), pid, self._settings):
                     self._record(worker.result_of(job))
                 self._dead_pids.popleft()
         except Exception as error:

@@ -35,7 +35,7 @@ Key = dict[str, Any]
 Table = type[dj.Table]
 
 CLOCK_TOLERANCE = 1.0
-"""Seconds by which two clocks may differ."""
+"""Tolerance (s) when an age by the server's clock is compared with one by this machine's."""
 
 KEYS_PER_FETCH = 32
 """Jobs that a worker fetches at once; other workers may reserve some of them meanwhile."""
@@ -48,7 +48,7 @@ KEYS_PER_DELETE = 500
 
 
 def count_runnable(tables: Sequence[Table]) -> list[tuple[Table, int, int]]:
-    """Count the jobs to do of each table; cheap, because idle workers repeat it.
+    """Count the runnable jobs of each table. Cheap: idle workers call it again and again.
 
     Returns
     -------
@@ -61,17 +61,18 @@ def count_runnable(tables: Sequence[Table]) -> list[tuple[Table, int, int]]:
         lambda table: (
             f"(SELECT count(*) FROM {table().jobs.full_table_name} "
             "WHERE status = 'pending' AND scheduled_time <= CURRENT_TIMESTAMP(3)), (SELECT count(*)"
-            f" FROM ({sql.able(table).make_sql()}) AS able WHERE {sql.undone(table)})"
+            f" FROM ({sql.computable_keys(table).make_sql()}) AS computable "
+            f"WHERE {sql.undone(table)})"
         ),
     )
     return [(table, int(n_pending), int(n_new)) for table, n_pending, n_new in counts]
 
 
 def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
-    """Add a job for each key that can be computed; delete jobs without a purpose.
+    """Add a job for each key that can be computed; delete jobs whose key is gone.
 
     DataJoint's `jobs.refresh` sends a statement per job; this function sends a few for all. It
-    also deletes jobs whose row is there already, for instance by `populate` in a notebook.
+    also deletes jobs whose row exists already, for instance by `populate` in a notebook.
 
     Parameters
     ----------
@@ -80,22 +81,25 @@ def refresh(table: Table, only: Sequence[Key] | None = None) -> None:
     only : sequence of dict, optional
         Add jobs for these keys alone.
     """
-    target, jobs = table(), table().jobs
-    possible = target.key_source.proj()
-    idle = jobs & "status in ('pending', 'success', 'error')"
-    retry_on_deadlock(idle.restrict(Not(possible), semantic_check=False).delete_quick)
-    # Keys are fetched first: within a DELETE, MySQL would wait for workers that insert rows.
-    undone = jobs & "status in ('pending', 'error')"
-    done = undone.restrict(target.proj(), semantic_check=False).keys()
+    target, job_table = table(), table().jobs
+    computable = target.key_source.proj()
+    # Without `semantic_check`: a job table has no foreign keys, so DataJoint does not know that
+    # its key is that of the table.
+    not_reserved = job_table & "status in ('pending', 'success', 'error')"
+    retry_on_deadlock(not_reserved.restrict(Not(computable), semantic_check=False).delete_quick)
+    # The keys are fetched by a query of their own: MySQL locks the rows that a subquery of a
+    # DELETE reads, and would wait for workers that insert.
+    to_do = job_table & "status in ('pending', 'error')"
+    done = to_do.restrict(target.proj(), semantic_check=False).keys()
     for first in range(0, len(done), KEYS_PER_DELETE):
-        retry_on_deadlock((undone & done[first : first + KEYS_PER_DELETE]).delete_quick)
-    wanted = possible if only is None else possible & list(only)
-    new = (wanted - target.proj()).restrict(Not(jobs), semantic_check=False).proj().keys()
-    shared = {"status": "pending", "priority": dj.config.jobs.default_priority}
-    retry_on_deadlock(lambda: rows.insert(jobs, new, shared, skip_duplicates=True))
+        retry_on_deadlock((to_do & done[first : first + KEYS_PER_DELETE]).delete_quick)
+    wanted = computable if only is None else computable & list(only)
+    new = (wanted - target.proj()).restrict(Not(job_table), semantic_check=False).proj().keys()
+    columns = {"status": "pending", "priority": dj.config.jobs.default_priority}
+    retry_on_deadlock(lambda: rows.insert(job_table, new, columns, skip_duplicates=True))
 
 
-def runnable(table: Table, only: Sequence[Key] | None = None) -> dj.jobs.Job:
+def pending_jobs(table: Table, only: Sequence[Key] | None = None) -> dj.jobs.Job:
     """Return the pending jobs whose scheduled time has come, of all keys or of some."""
     pending = table().jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
     return pending if only is None else pending & list(only)
@@ -111,44 +115,46 @@ def next_keys(pending: dj.jobs.Job) -> list[Key]:
 
 @dataclass(frozen=True)
 class Reservation:
-    """A process that has reserved jobs of a table.
+    """The reservation of a job by a process.
 
     Attributes
     ----------
     table : table
-        Table of the jobs.
+        Table that the job fills.
     host, pid
         Host and number of the process.
-    held : float
+    seconds : float
         Seconds since the reservation.
-    stalled : float
+    since_heartbeat : float
         Seconds since the last heartbeat.
     connection_id : int
-        Number that the server gave the connection of the process.
-    since : datetime
+        Number of the connection of the process on the server.
+    time : datetime
         Time of the reservation, by the server's clock.
     """
 
     table: Table
     host: str
     pid: int
-    held: float
-    stalled: float
+    seconds: float
+    since_heartbeat: float
     connection_id: int
-    since: datetime
+    time: datetime
 
 
 def reservations(tables: Sequence[Table]) -> list[Reservation]:
-    """Return all reservations of jobs of some tables, by one statement."""
-    held = sql.seconds_since("reserved_time")
-    columns = f"host, pid, {held}, {held} - COALESCE(duration, 0), connection_id, reserved_time"
+    """Fetch all reservations of jobs of some tables in one statement."""
+    seconds = sql.seconds_since("reserved_time")
+    columns = (
+        f"host, pid, {seconds}, {seconds} - COALESCE(duration, 0), connection_id, reserved_time"
+    )
     found = sql.fetch_each(
         tables,
         lambda table: f"{columns} FROM {table().jobs.full_table_name} WHERE status = 'reserved'",
     )
     return [
-        Reservation(table, host, pid, float(held), float(stalled), *connected)
-        for table, host, pid, held, stalled, *connected in found
+        Reservation(table, host, pid, float(seconds), float(since_heartbeat), connection_id, time)
+        for table, host, pid, seconds, since_heartbeat, connection_id, time in found
     ]
 
 
@@ -163,8 +169,8 @@ class AbandonedJob:
         Primary key of the job.
     error : str
         The error message that is recorded.
-    held : float
-        Seconds for which the last worker had reserved the job.
+    seconds : float
+        Seconds since the last reservation.
     pid : int
         Number of the process that ran the job last.
     """
@@ -172,16 +178,16 @@ class AbandonedJob:
     table: Table
     key: Key
     error: str
-    held: float
+    seconds: float
     pid: int
 
 
 def reclaim(tables: Sequence[Table], settings: WorkerSettings) -> list[AbandonedJob]:
-    """Return the jobs of workers that died or stalled to the queue.
+    """Requeue the jobs of workers that died or stalled.
 
-    Call this only while this process runs no job: a reservation under its own number is then
-    left over from an earlier process. Containers may share host names and process numbers, so
-    only an open connection proves that a worker is alive.
+    Call this function only while this process runs no job: it also requeues jobs that are reserved
+    under the number of this process. Containers may share host names and process numbers, so only
+    an open connection proves that a worker is alive.
 
     Returns
     -------
@@ -189,44 +195,52 @@ def reclaim(tables: Sequence[Table], settings: WorkerSettings) -> list[Abandoned
         Jobs that are marked failed instead, because too many workers died while they ran them.
     """
     abandoned = []
-    own = platform.node(), os.getpid()
-    for one in set(reservations(tables)):
-        if one.stalled > settings.stale_after or _is_dead(one):
-            abandoned += _reap(one, settings)
-        elif (one.host, one.pid) == own and (
-            one.connection_id == dj.conn().connection_id or not _is_connected(one)
-        ):
-            _requeue(one)
+    for reservation in reservations(tables):
+        if reservation.since_heartbeat > settings.stale_after or _is_dead(reservation):
+            abandoned += _reap_reservation(reservation, settings)
+        elif _is_left_over(reservation):
+            _requeue_reservation(reservation)
     return abandoned
 
 
-def requeue(tables: Sequence[Table], pid: int) -> None:
-    """Return the jobs that a process of this host has reserved to the queue."""
-    for reservation in _reserved_by(tables, platform.node(), pid):
-        _requeue(reservation)
+def _is_left_over(reservation: Reservation) -> bool:
+    """Return whether a reservation has the number of this process, which runs no job.
+
+    This process made the reservation over its present connection or over a lost one; or an
+    earlier process with the same number made it, whose connection is closed.
+    """
+    if (reservation.host, reservation.pid) != (platform.node(), os.getpid()):
+        return False
+    is_own = reservation.connection_id == dj.conn().connection_id
+    return is_own or not _is_connected(reservation)
 
 
-def reap(
+def requeue_process(tables: Sequence[Table], pid: int) -> None:
+    """Requeue the jobs that a process of this host has reserved."""
+    for reservation in _reservations_of(tables, platform.node(), pid):
+        _requeue_reservation(reservation)
+
+
+def reap_process(
     tables: Sequence[Table], host: str, pid: int, settings: WorkerSettings
 ) -> list[AbandonedJob]:
-    """Return the jobs of a dead process to the queue, as `reclaim` does."""
-    held = _reserved_by(tables, host, pid)
-    return [job for reservation in held for job in _reap(reservation, settings)]
+    """Requeue the jobs of a dead process, as `reclaim` does."""
+    abandoned = []
+    for reservation in _reservations_of(tables, host, pid):
+        abandoned += _reap_reservation(reservation, settings)
+    return abandoned
 
 
-def _reserved_by(tables: Sequence[Table], host: str, pid: int) -> set[Reservation]:
-    return {one for one in reservations(tables) if (one.host, one.pid) == (host, pid)}
+def _reservations_of(tables: Sequence[Table], host: str, pid: int) -> list[Reservation]:
+    return [one for one in reservations(tables) if (one.host, one.pid) == (host, pid)]
 
 
 DEATH_SECONDS, DEATH_CHECKS = 1.0, 10
-"""Time in which a server notices that a client is dead, and number of checks in that time."""
+"""The connection of a dead client may stay open for this time, in which it is checked so often."""
 
 
 def _is_dead(reservation: Reservation) -> bool:
-    """Return whether a process of this machine has ended.
-
-    A later process may have the same number, above all in a restarted container.
-    """
+    """Return whether a process of this machine made a reservation and has ended."""
     if reservation.host != platform.node():
         return False
     try:
@@ -234,7 +248,9 @@ def _is_dead(reservation: Reservation) -> bool:
         age = time.time() - process.create_time()
         # A zombie has ended too: only its exit code has not been collected.
         is_zombie = process.status() == psutil.STATUS_ZOMBIE
-        if not is_zombie and reservation.held <= age + CLOCK_TOLERANCE:
+        # A process that is younger than the reservation is another one with the same number, e.g.
+        # after the restart of a container.
+        if not is_zombie and reservation.seconds <= age + CLOCK_TOLERANCE:
             return False
     except psutil.NoSuchProcess:
         pass
@@ -247,68 +263,70 @@ def _is_dead(reservation: Reservation) -> bool:
 
 def _is_connected(reservation: Reservation) -> bool:
     """Return whether the connection that made the reservation is still open."""
-    query = _connection_query(reservation.connection_id, reservation.since)
+    query = _connection_query(reservation.connection_id, reservation.time)
     return query is not None and dj.conn().query(*query).fetchone() is not None
 
 
-def _connection_query(number: int, since: datetime) -> tuple[str, tuple] | None:
-    """Return a query that finds a connection by its number, and its values.
+def _connection_query(
+    connection_id: int, time: datetime, select: str = "1"
+) -> tuple[str, tuple] | None:
+    """Return a query that finds a connection that was open at a time, and its values.
 
-    None if MySQL was restarted since: it then gives the same numbers to other connections.
+    None if MySQL was restarted later: it then gives the same numbers to other connections.
     """
     if dj.conn().adapter.backend == "postgresql":
-        return (
-            "SELECT pid FROM pg_stat_activity WHERE pid = %s AND backend_start::timestamp <= %s",
-            (number, since),
-        )
+        opened = "backend_start::timestamp <= %s"
+        query = f"SELECT {select} FROM pg_stat_activity WHERE pid = %s AND {opened}"
+        return query, (connection_id, time)
     uptime = int(dj.conn().query("SHOW GLOBAL STATUS LIKE 'Uptime'").fetchone()[1])
-    ago = dj.conn().query(f"SELECT {sql.seconds_since('%s')}", (since,)).fetchone()[0]
-    if float(ago) > uptime:
+    seconds = dj.conn().query(f"SELECT {sql.seconds_since('%s')}", (time,)).fetchone()[0]
+    if float(seconds) > uptime:
         return None
-    return "SELECT id FROM information_schema.processlist WHERE id = %s", (number,)
+    query = f"SELECT {select} FROM information_schema.processlist WHERE id = %s"
+    return query, (connection_id,)
 
 
-def _requeue(reservation: Reservation) -> None:
-    jobs = reservation.table().jobs
+def _requeue_reservation(reservation: Reservation) -> None:
+    job_table = reservation.table().jobs
     statement = (
-        f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL "
+        f"UPDATE {job_table.full_table_name} SET status = 'pending', duration = NULL "
         "WHERE status = 'reserved' AND host = %s AND pid = %s AND connection_id = %s"
     )
-    _update(jobs, statement, (reservation.host, reservation.pid, reservation.connection_id))
+    _update(job_table, statement, (reservation.host, reservation.pid, reservation.connection_id))
 
 
 class JobLost(Exception):
-    """The job of this process was taken over by another worker, as this one seemed dead."""
+    """Another worker has reclaimed the job of this process, because this worker seemed dead."""
 
 
 LOCK_SECONDS = 20.0
-"""Time for which a worker waits for rows that others have locked, e.g. a worker that is frozen."""
+"""Time for which a worker waits for rows that another worker has locked, e.g. a stalled one."""
 
 
 WORKER = "bwm worker: "
 """Beginning of the names of workers' connections to PostgreSQL."""
 
 
-def prepare(server: dj.Connection) -> None:
+def prepare(connection: dj.Connection) -> None:
     """Prepare the connection of a worker.
 
     No statement waits longer than `LOCK_SECONDS` for locked rows. PostgreSQL can name the worker.
     """
-    if server.adapter.backend == "mysql":
-        server.query(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(LOCK_SECONDS)}")
+    if connection.adapter.backend == "mysql":
+        connection.query(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(LOCK_SECONDS)}")
         return
     name = f"{WORKER}process {os.getpid()} on {platform.node()}"
-    server.query(
+    connection.query(
         f"SET lock_timeout = {int(1000 * LOCK_SECONDS)}; SET application_name = %s", (name,)
     )
 
 
-def restore(server: dj.Connection) -> None:
-    """Undo what `prepare` did: others may go on with the connection."""
-    if server.adapter.backend == "mysql":
-        server.query("SET SESSION innodb_lock_wait_timeout = DEFAULT")
+def restore(connection: dj.Connection) -> None:
+    """Undo what `prepare` did: other code may use the connection next."""
+    if connection.adapter.backend == "mysql":
+        connection.query("SET SESSION innodb_lock_wait_timeout = DEFAULT")
     else:
-        server.query("RESET lock_timeout; RESET application_name")
+        connection.query("RESET lock_timeout; RESET application_name")
 
 
 def connected_workers(url: str) -> list[str]:
@@ -319,113 +337,119 @@ def connected_workers(url: str) -> list[str]:
         return sorted(name.removeprefix(WORKER) for (name,) in cursor)
 
 
-def require_reservation(jobs: dj.jobs.Job, key: Key, connection_id: int) -> None:
+def require_reservation(job_table: dj.jobs.Job, key: Key, connection_id: int) -> None:
     """Raise `JobLost` unless this process still has the job, and lock the job until the commit.
 
     Call this at the end of the transaction that inserts the rows of the job: until then nothing
-    keeps other workers from taking over the job.
+    keeps other workers from reclaiming the job.
     """
-    condition, values = own_job_condition(jobs, key, connection_id)
-    query = f"SELECT pid FROM {jobs.full_table_name} WHERE {condition} FOR UPDATE"
-    if jobs.connection.query(query, values).fetchone() is None:
+    condition, values = own_job_condition(job_table, key, connection_id)
+    query = f"SELECT pid FROM {job_table.full_table_name} WHERE {condition} FOR UPDATE"
+    if job_table.connection.query(query, values).fetchone() is None:
         raise JobLost
 
 
-def postpone(jobs: dj.jobs.Job, key: Key, connection_id: int, seconds: float) -> None:
-    """Return a job of this process to the queue, to be run in some seconds or later."""
-    condition, values = own_job_condition(jobs, key, connection_id)
-    later = jobs.adapter.interval_expr(seconds, "second")
+def postpone(job_table: dj.jobs.Job, key: Key, connection_id: int, seconds: float) -> None:
+    """Requeue a job of this process, to be run in some seconds or later."""
+    condition, values = own_job_condition(job_table, key, connection_id)
+    later = job_table.adapter.interval_expr(seconds, "second")
     statement = (
-        f"UPDATE {jobs.full_table_name} SET status = 'pending', duration = NULL, "
+        f"UPDATE {job_table.full_table_name} SET status = 'pending', duration = NULL, "
         f"scheduled_time = CURRENT_TIMESTAMP(3) + {later} WHERE {condition}"
     )
-    _update(jobs, statement, values)
+    _update(job_table, statement, values)
 
 
-def own_job_condition(jobs: dj.jobs.Job, key: Key, connection_id: int) -> tuple[str, list[Any]]:
+def own_job_condition(
+    job_table: dj.jobs.Job, key: Key, connection_id: int
+) -> tuple[str, list[Any]]:
     """Return the SQL condition that selects a job while this process has it, and its values.
 
     `connection_id` is that of the reservation: containers may share host names and process numbers.
     """
-    condition, values = key_condition(jobs, key)
-    own = [platform.node(), os.getpid(), connection_id]
+    condition, values = _key_condition(job_table, key)
     return (
         f"status = 'reserved' AND host = %s AND pid = %s AND connection_id = %s AND {condition}",
-        [*own, *values],
+        [platform.node(), os.getpid(), connection_id, *values],
     )
 
 
-ABANDONED = (
-    "They were killed, ran out of memory, or sent data that the server refuses: see the logs of "
-    "that time. A larger bwm.memory with fewer workers may help; then retry."
+ABANDONED_REMEDY = (
+    "They were killed, ran out of memory, or sent data that the server refuses: see the log of the "
+    "workers. Raise bwm.memory or run fewer workers, then run `bwm retry`."
 )
 
 
-def _reap(reservation: Reservation, settings: WorkerSettings) -> list[AbandonedJob]:
+def _reap_reservation(reservation: Reservation, settings: WorkerSettings) -> list[AbandonedJob]:
     """Requeue a dead worker's jobs, or mark them failed after too many deaths."""
-    jobs = reservation.table().jobs
+    job_table = reservation.table().jobs
     abandoned = []
     owner = {name: getattr(reservation, name) for name in ("host", "pid", "connection_id")}
-    for job in (jobs.reserved & owner).to_dicts():
+    for job in (job_table.reserved & owner).to_dicts():
         deaths = _count_deaths(job["error_message"]) + 1
         failed = deaths >= settings.deaths_allowed
-        message = f"{deaths} worker{'s' * (deaths > 1)} died, or lost the server, while running it"
+        message = _death_message(deaths)
         if failed:
-            message = f"WorkerDied: {message}. {ABANDONED}"
-        key = {name: job[name] for name in jobs.primary_key}
-        condition, values = key_condition(jobs, key)
-        _disconnect(jobs, job)
+            message = f"WorkerDied: {message}. {ABANDONED_REMEDY}"
+        key = {name: job[name] for name in job_table.primary_key}
+        condition, values = _key_condition(job_table, key)
+        _disconnect(job_table, job)
         # `reserved_time` protects a job that was reaped and reserved again in the meantime.
         statement = (
-            f"UPDATE {jobs.full_table_name} SET status = %s, duration = NULL, error_message = %s "
+            f"UPDATE {job_table.full_table_name} SET status = %s, duration = NULL, "
+            "error_message = %s "
             f"WHERE status = 'reserved' AND reserved_time = %s AND {condition}"
         )
         status = "error" if failed else "pending"
-        updated = _update(jobs, statement, (status, message, job["reserved_time"], *values))
+        updated = _update(job_table, statement, (status, message, job["reserved_time"], *values))
         if failed and updated:
-            seconds, pid = reservation.held, reservation.pid
+            seconds, pid = reservation.seconds, reservation.pid
             abandoned.append(AbandonedJob(reservation.table, key, message, seconds, pid))
     return abandoned
 
 
-def _update(jobs: dj.jobs.Job, statement: str, values: Sequence[Any]) -> int:
+def _update(job_table: dj.jobs.Job, statement: str, values: Sequence[Any]) -> int:
     """Run an UPDATE and return the number of rows that it changed."""
-    return retry_on_deadlock(lambda: int(jobs.connection.query(statement, values).rowcount))
+    return retry_on_deadlock(lambda: int(job_table.connection.query(statement, values).rowcount))
 
 
-def _disconnect(jobs: dj.jobs.Job, job: dict[str, Any]) -> None:
-    """Close the connection of a stalled worker: it may hold locks, or commit."""
-    query = _connection_query(job["connection_id"], job["reserved_time"])
-    if query is None or job["connection_id"] == jobs.connection.connection_id:
+def _disconnect(job_table: dj.jobs.Job, job: dict[str, Any]) -> None:
+    """Close the connection of a stalled worker: it may hold locks, or still commit."""
+    terminate = "pg_terminate_backend(pid)"
+    query = _connection_query(job["connection_id"], job["reserved_time"], terminate)
+    if query is None or job["connection_id"] == job_table.connection.connection_id:
         return
     # The connection may be closed already, or this user may lack the right to close it.
     with suppress(pymysql.err.Error, psycopg2.Error, dj.errors.DataJointError):
-        if jobs.adapter.backend == "mysql":
-            jobs.connection.query(f"KILL {int(job['connection_id'])}")
+        if job_table.adapter.backend == "mysql":
+            job_table.connection.query(f"KILL {int(job['connection_id'])}")
         else:
-            statement, values = query
-            terminate = statement.replace("pid", "pg_terminate_backend(pid)", 1)
-            jobs.connection.query(terminate, values)
+            job_table.connection.query(*query)
+
+
+def _death_message(n: int) -> str:
+    return f"{n} worker{'s' * (n > 1)} died, or lost the server, while running it"
 
 
 def _count_deaths(message: str) -> int:
+    """Read the number in a `_death_message`; 0 for any other message."""
     found = re.match(r"\d+(?= workers? died)", message)
     return int(found[0]) if found else 0
 
 
-def key_condition(jobs: dj.jobs.Job, key: Key) -> tuple[str, list[Any]]:
+def _key_condition(job_table: dj.jobs.Job, key: Key) -> tuple[str, list[Any]]:
     """Return the SQL condition that selects a key, and its values."""
-    quote = jobs.adapter.quote_identifier
+    quote = job_table.adapter.quote_identifier
     return " AND ".join(f"{quote(name)} = %s" for name in key), list(key.values())
 
 
-def fail(jobs: dj.jobs.Job, key: Key, connection_id: int, error: str, stack: str) -> None:
+def fail(job_table: dj.jobs.Job, key: Key, connection_id: int, error: str, stack: str) -> None:
     """Mark a job of this process as failed, unless another worker has reclaimed it."""
 
     def mark() -> None:
-        with jobs.connection.transaction:
-            require_reservation(jobs, key, connection_id)
-            jobs.error(key, error, stack)
+        with job_table.connection.transaction:
+            require_reservation(job_table, key, connection_id)
+            job_table.error(key, error, stack)
 
     with suppress(JobLost):
         retry_on_deadlock(mark)

@@ -334,7 +334,7 @@ class Worker:
     ) -> int:
         """Run jobs of a table for some seconds; return the number of jobs tried."""
         queue.refresh(table, only)
-        pending = queue.runnable(table, only)
+        pending = queue.pending_jobs(table, only)
         n_tried, n_total, until = 0, len(pending), time.monotonic() + seconds
         earlier_keys: list[Key] = []
         while time.monotonic() < until:
@@ -435,9 +435,9 @@ class Worker:
             connection.reconnect()
             if is_suspect and time.monotonic() - began < INSTANT_SECONDS:
                 own = platform.node(), os.getpid()
-                self._record(queue.reap(self._tables, *own, self._settings))
+                self._record(queue.reap_process(self._tables, *own, self._settings))
             else:
-                queue.requeue(self._tables, os.getpid())
+                queue.requeue_process(self._tables, os.getpid())
 
         wait_for_server(reconnect, self._away_seconds)
 
@@ -451,7 +451,7 @@ class Worker:
 
 def result_of(job: queue.AbandonedJob) -> JobResult:
     """Return the result of an abandoned job: it is reported like any other failure."""
-    return JobResult(catalog.name_of(job.table), job.key, job.held, error=job.error, pid=job.pid)
+    return JobResult(catalog.name_of(job.table), job.key, job.seconds, error=job.error, pid=job.pid)
 
 
 def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
@@ -467,7 +467,7 @@ def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
         try:
             connection.reconnect()
             for pid in pids:
-                queue.requeue(tables, pid)
+                queue.requeue_process(tables, pid)
         except Exception as error:
             if not is_server_away(error):
                 errors.append(error)

@@ -280,7 +280,7 @@ def test_a_death_counts_also_if_the_next_process_has_the_same_number(registered)
 
 def test_what_is_given_back_is_no_death(registered):
     hold(behavior.Trials, platform.node(), os.getpid())
-    queue.requeue(TWO, os.getpid())
+    queue.requeue_process(TWO, os.getpid())
     assert states(behavior.Trials) == ["pending"] * 2
     assert set(behavior.Trials().jobs.to_arrays("error_message")) == {""}
 
