@@ -158,12 +158,16 @@ class RegionRate(dj.Computed):
         units = located[located.cluster_id.isin(good) & located.cluster_id.isin(rates.index)]
         rate = rates.reindex(units.cluster_id).to_numpy()
         ids = {m: units[column].to_numpy() for m, column in atlas.REGION_COLUMN.items()}
-        table = pd.DataFrame(maths.summarise_mappings(rate, ids))
-        table = table.rename(columns=REGION_RATE_COLUMNS)
-        table["is_outside"] = table.region_id.isin(atlas.OUTSIDE)
+        table = summarise_region_rates(rate, ids)
         counts = {"n_located_units": len(units), "n_unlocated_units": n_good - len(units)}
         rows.insert1(self, {**key, **counts})
         rows.insert(self.Region(), table, key)
+
+
+def summarise_region_rates(rate: np.ndarray, ids: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return the rows of `RegionRate.Region` of units by their rates and regions by mapping."""
+    table = pd.DataFrame(maths.summarise_mappings(rate, ids)).rename(columns=REGION_RATE_COLUMNS)
+    return table.assign(is_outside=table.region_id.isin(atlas.OUTSIDE))
 
 
 REGION_RATE_COLUMNS = {

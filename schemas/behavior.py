@@ -210,18 +210,23 @@ class ReactionTime(dj.Computed):
 
     def make(self, key: dict[str, Any]) -> None:
         """Compute from the events of the session's trials."""
-        trials = trial_columns(key)
-        reaction = _react(trials, (ReactionTimeDefinition & key).fetch1())
+        rule = (ReactionTimeDefinition & key).fetch1()
+        insert_parts(self, key, *self.as_rows(trial_columns(key), rule))
+
+    @staticmethod
+    def as_rows(trials: dict[str, np.ndarray], rule: dict[str, Any]) -> imported.AsRows:
+        """Compute the row of a session, and the rows of its part tables."""
+        reaction = _react(trials, rule)
         conditions = maths.summarise_conditions(
             reaction,
             *maths.compute_stimulus(trials["contrast_left"], trials["contrast_right"]),
             maths.compute_outcome(trials["choice"], trials["feedback_type"]),
         )
-        rows.insert1(self, {**key, **maths.summarise_reaction_times(reaction)})
-        rows.insert(self.Trial(), _reaction_rows(trials["trial"], reaction), key)
-        rows.insert(
-            self.Condition(), pd.DataFrame(conditions).rename(columns=CONDITION_COLUMNS), key
-        )
+        parts = {
+            "Trial": _reaction_rows(trials["trial"], reaction),
+            "Condition": pd.DataFrame(conditions).rename(columns=CONDITION_COLUMNS),
+        }
+        return maths.summarise_reaction_times(reaction), parts
 
 
 CONDITION_COLUMNS = {
@@ -309,15 +314,22 @@ class TrialMask(dj.Computed):
     def make(self, key: dict[str, Any]) -> None:
         """Apply the rule to the session's trials."""
         rule = (TrialMaskDefinition & key).fetch1()
-        trials = trial_columns(key)
-        reaction = None
-        if rule["rt_definition"]:
-            limits = (ReactionTimeDefinition & {"rt_definition": rule["rt_definition"]}).fetch1()
-            reaction = _react(trials, limits)
+        limits = ReactionTimeDefinition & {"rt_definition": rule["rt_definition"]}
+        limits = limits.fetch1() if rule["rt_definition"] else None
+        insert_parts(self, key, *self.as_rows(trial_columns(key), rule, limits))
+
+    @staticmethod
+    def as_rows(
+        trials: dict[str, np.ndarray], rule: dict[str, Any], limits: dict[str, Any] | None
+    ) -> imported.AsRows:
+        """Compute the row of a session, and those of its trials.
+
+        `limits` is the definition of the reaction time that the rule names.
+        """
+        reaction = _react(trials, limits) if limits else None
         mask = maths.compute_trial_mask(trials, reaction, rule)
         table = pd.DataFrame({n: mask.pop(n) for n in ("is_used", "exclusion")})
-        rows.insert1(self, {**key, **mask})
-        rows.insert(self.Trial(), table.assign(trial=trials["trial"]), key)
+        return mask, {"Trial": table.assign(trial=trials["trial"])}
 
 
 @schema
@@ -517,6 +529,15 @@ class TrainingStatus(dj.Computed):
         met = training.judge_training(rule, [n], [easy], fits, zero)
         zero_rt = {"zero_contrast_rt": zero["zero_contrast_rt"]}
         rows.insert1(self, {**used, **met, **zero_rt})
+
+
+def insert_parts(
+    table: dj.Table, key: dict[str, Any], row: dict[str, Any], parts: dict[str, Any]
+) -> None:
+    """Insert the row of a key, and the rows of its part tables."""
+    rows.insert1(table, {**key, **row})
+    for name, of_part in parts.items():
+        rows.insert(getattr(table, name)(), of_part, key)
 
 
 def trial_columns(key: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -454,24 +454,33 @@ class GoodUnits(dj.Computed):
         bounds = (UnitCriterion.Bound & key).to_dicts()
         bounds = {row["metric"]: (row["least"], row["greatest"]) for row in bounds}
         there = (SpikeSorting & key).fetch1("released_metrics")
-        tested = zip(RULE[1:], (rule[RULE[0]], "noise_cutoff", "amp_median"), strict=True)
-        names = [metric for threshold, metric in tested if rule[threshold] is not None]
-        names = list(dict.fromkeys([*names, *bounds]))
+        tested = ["cluster_id", *self.tested(rule, bounds)]
+        units = rows.frame(SpikeSorting.Cluster & key, columns=tested)
+        row, units = self.as_rows(units, rule, bounds, there)
+        rows.insert1(self, {**key, **row})
+        rows.insert(self.Unit(), units, key)
+
+    @staticmethod
+    def tested(rule: dict[str, Any], bounds: dict[str, Any]) -> list[str]:
+        """Name the metrics that a criterion tests."""
+        tests = zip(RULE[1:], (rule[RULE[0]], "noise_cutoff", "amp_median"), strict=True)
+        names = [metric for threshold, metric in tests if rule[threshold] is not None]
+        return list(dict.fromkeys([*names, *bounds]))
+
+    @classmethod
+    def as_rows(
+        cls, units: pd.DataFrame, rule: dict[str, Any], bounds: dict[str, Any], there: list[str]
+    ) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Compute the row of a sort, released with the metrics `there`, and those of its units."""
+        names = cls.tested(rule, bounds)
         missing = [name for name in names if name in METRICS and name not in there]
-        units = rows.frame(SpikeSorting.Cluster & key, columns=["cluster_id", *names])
         released = {n: None if n in missing else units[n].to_numpy(float) for n in names}
         passes = maths.compute_passes(released, len(units), *map(rule.get, RULE), bounds=bounds)
-        good = passes["is_good"]
-        counts = {"n_good": int(np.nansum(good)), "n_undecided": int(np.isnan(good).sum())}
-        summary = {"n_units": len(units), **counts, "missing_metrics": ",".join(missing)}
-        rows.insert1(self, {**key, **summary})
-        rows.insert(self.Unit(), _pass_rows(units.cluster_id, passes), key)
-
-
-def _pass_rows(cluster_id: pd.Series, passes: dict[str, np.ndarray]) -> pd.DataFrame:
-    table = pd.DataFrame({"cluster_id": cluster_id, **passes})
-    tests = [name for name in passes if name != "unit_label"]
-    return table.astype(dict.fromkeys(tests, "boolean"))
+        good, row = passes["is_good"], {"n_units": len(units), "missing_metrics": ",".join(missing)}
+        row |= {"n_good": int(np.nansum(good)), "n_undecided": int(np.isnan(good).sum())}
+        table = pd.DataFrame({"cluster_id": units.cluster_id, **passes})
+        tests = [name for name in passes if name != "unit_label"]
+        return row, table.astype(dict.fromkeys(tests, "boolean"))
 
 
 UNCHANGED = (10.0, 0.0015, 0.0001, 10, 50, 4.0, 100, 10.0, 90.0)

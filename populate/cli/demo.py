@@ -63,7 +63,9 @@ def demo() -> None:
 
 @app.command()
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="New folder for the release.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="New folder for the release; none with --release-size.")
+    ] = None,
     size: Annotated[
         str, typer.Option(help="tiny, small or full (one insertion of 540 clusters, 8.6 M spikes).")
     ] = "small",
@@ -71,13 +73,38 @@ def simulate(
     faults: Annotated[
         bool, typer.Option("--faults", help="Add sessions with one fault each.")
     ] = False,
+    release_size: Annotated[
+        str | None,
+        typer.Option(help="2022 or 2024: fill the database with as many rows, without files."),
+    ] = None,
+    listing: Annotated[
+        Path | None, typer.Option("--from", help="CSV file with the sessions of --release-size.")
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Folder with tables of real units and sites; default that of --from."),
+    ] = None,
+    insertions: Annotated[
+        int | None, typer.Option(help="Only so many insertions of --release-size.", min=1)
+    ] = None,
+    spikes: Annotated[
+        int, typer.Option(help="Insertions of --release-size with spikes drawn one by one.", min=0)
+    ] = 0,
 ) -> None:
-    """Write a simulated release as a ONE cache.
+    """Write a simulated release as a ONE cache, or fill the database with one.
 
     Example: bwm simulate /tmp/release --size small
+
+    Example: BWM_PREFIX=size2022 bwm simulate --release-size 2022
     """
+    if (folder is None) == (release_size is None):
+        raise typer.BadParameter("give a FOLDER or --release-size, and not both")
+    if release_size is not None:
+        _fill(release_size, listing, like, insertions, spikes, seed)
+        return
     from schemas.sources import simulator
 
+    assert folder is not None
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not empty: give a new folder")
     with display.bars() as bars:
@@ -87,3 +114,29 @@ def simulate(
     counts = ", ".join(f"{n:,} {kind}" for kind, n in truth.counts.items())
     out.print(f"{folder}: {counts}", soft_wrap=True)
     out.print(f"Next: bwm register --one '{folder}' --release '{truth.release}'", soft_wrap=True)
+
+
+def _fill(
+    size: str,
+    listing: Path | None,
+    like: Path | None,
+    n_insertions: int | None,
+    n_spikes: int,
+    seed: int,
+) -> None:
+    """Fill the database with the rows of a release."""
+    connect()
+    from populate import release_size
+
+    with display.bars() as bars:
+        report = release_size.fill(
+            size,
+            listing,
+            like or (listing.parent if listing else None),
+            n_insertions=n_insertions,
+            n_spikes=n_spikes,
+            seed=seed,
+            progress=display.bar(bars, "simulate"),
+        )
+    display.report(report)
+    display.contents()

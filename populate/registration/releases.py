@@ -52,7 +52,7 @@ def register_list(path: Path, name: str | None = None, progress: Progress | None
     row = {"release_name": name or path.stem, "release_origin": "list", "release_rule": path.name}
     if long := too_long(row, text_limits(release.Release)):
         raise RegistrationError(long, path, "Give a shorter one by --name, or rename the file.")
-    table, problems = _read_list(path)
+    table, problems = read_list(path)
     report = Report(problems=problems)
     records = [_session_of(group) for _, group in table.groupby("eid", sort=False)]
     register_sessions(records, None, report, progress, len(records))
@@ -265,11 +265,11 @@ def _require(name: str) -> None:
 
 def sessions_of(path: Path) -> tuple[str, ...]:
     """Return the eids of the good rows of a release list, each once, in its order."""
-    table, _ = _read_list(path)
+    table, _ = read_list(path)
     return tuple(table["eid"].drop_duplicates())
 
 
-def _read_list(path: Path) -> tuple[pd.DataFrame, list[BwmError]]:
+def read_list(path: Path) -> tuple[pd.DataFrame, list[BwmError]]:
     """Read a release list: its good rows, and what is wrong with the others."""
     try:
         # Blank lines are read so that the others keep their numbers.

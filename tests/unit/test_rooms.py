@@ -155,6 +155,8 @@ MAY_IMPORT = {
 MAY_IMPORT["schemas.session"] = MAY_IMPORT["schemas.session"] - {"schemas.imported"} | {
     "schemas.sources.alf"
 }
+# What tables compute from rows is computed here too.
+MAY_IMPORT["populate.release_size"] = MAY_IMPORT["populate"] | {"schemas.maths"}
 
 
 def module_name(path):

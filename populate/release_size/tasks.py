@@ -1,0 +1,76 @@
+"""Trials of sessions, and what the tables compute from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from populate.release_size.definitions import Definitions
+from populate.release_size.gathered import Gathered
+from schemas import behavior
+from schemas.maths import behavior as maths
+from schemas.sources.alf import TRIAL_COLUMNS
+from schemas.sources.simulator import behavior as simulated
+from schemas.sources.simulator.population import DURATION
+
+LEAST_TRIALS, MOST_TRIALS = 400, 900
+
+
+@dataclass(frozen=True)
+class Task:
+    """Trials of a session, (n,) arrays by column, and which are in use by trial mask."""
+
+    trials: dict[str, np.ndarray]
+    used: dict[str, np.ndarray]
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials."""
+        return len(self.trials["trial"])
+
+    def known(self, *events: str) -> np.ndarray:
+        """Return which trials have all of these events."""
+        return ~np.any([np.isnan(self.trials[event]) for event in events], axis=0)
+
+
+def fill(
+    eids: Sequence[str], definitions: Definitions, rng: np.random.Generator
+) -> dict[str, Task]:
+    """Insert trials, reaction times, trial masks and performance; return the tasks by eid."""
+    gathered, done = Gathered(), {}
+    for eid in eids:
+        table = _draw_trials(rng)
+        gathered.add(behavior.Trials, {"eid": eid}, {"n_trials": len(table)}, {"Trial": table})
+        done[eid] = _compute(eid, table, definitions, gathered)
+    gathered.insert()
+    return done
+
+
+def _draw_trials(rng: np.random.Generator) -> pd.DataFrame:
+    n_trials = int(rng.integers(LEAST_TRIALS, MOST_TRIALS))
+    trials, _ = simulated.simulate_trials(rng, n_trials, 0.93 * DURATION)
+    blank, _ = simulated.blank_events(rng, trials, odd=False)
+    return blank.rename(columns=TRIAL_COLUMNS).rename_axis("trial").reset_index()
+
+
+def _compute(eid: str, table: pd.DataFrame, definitions: Definitions, gathered: Gathered) -> Task:
+    trials = {name: table[name].to_numpy(float) for name in ("trial", *behavior.COLUMNS)}
+    limits: dict[str | None, dict[str, Any]] = {}
+    for rule in definitions.reaction_times:
+        name = rule["rt_definition"]
+        limits[name] = rule
+        key = {"eid": eid, "rt_definition": name}
+        gathered.add(behavior.ReactionTime, key, *behavior.ReactionTime.as_rows(trials, rule))
+    used = {}
+    for rule in definitions.masks:
+        key = {"eid": eid, "trial_mask": rule["trial_mask"]}
+        limit = limits.get(rule["rt_definition"])
+        row, parts = behavior.TrialMask.as_rows(trials, rule, limit)
+        gathered.add(behavior.TrialMask, key, row, parts)
+        used[rule["trial_mask"]] = parts["Trial"]["is_used"].to_numpy()
+    gathered.add(behavior.Performance, {"eid": eid}, maths.compute_performance(trials))
+    return Task(trials, used)
