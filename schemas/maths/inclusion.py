@@ -29,10 +29,12 @@ def compute_chain(
     min_session_units: int,
     min_region_sessions: int,
     min_region_units: int,
+    n_units: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Apply the inclusion chain of the Brain-Wide Map.
 
-    Units are counted per region and session: those of both probes of a session together.
+    Units are counted per region and session: those of both probes of a session together. An
+    element of the arrays is a unit, or a group of units that are alike in all of them.
 
     Parameters
     ----------
@@ -54,6 +56,8 @@ def compute_chain(
         Step `region_sessions` keeps the regions with at least so many such sessions.
     min_region_units : int
         Step `region_units` keeps the regions with at least so many units in these.
+    n_units : (U,) int array, optional
+        Number of units in each group; default one.
 
     Returns
     -------
@@ -66,18 +70,19 @@ def compute_chain(
     left.append(left[-1] & (n_error_trials >= min_error_trials))
     left.append(left[-1] & is_good)
     left.append(left[-1] & ~is_outside)
-    left.append(left[-1] & (_count(pair, left[-1]) >= min_session_units))
+    n_units = np.ones(len(region), dtype=int) if n_units is None else n_units
+    left.append(left[-1] & (_count(pair, left[-1], n_units) >= min_session_units))
     first_of_pair = np.zeros(len(pair), dtype=bool)
     chosen = np.flatnonzero(left[-1])
     first_of_pair[chosen[np.unique(pair[chosen], return_index=True)[1]]] = True
-    left.append(left[-1] & (_count(region, first_of_pair) >= min_region_sessions))
-    left.append(left[-1] & (_count(region, left[-1]) >= min_region_units))
+    left.append(left[-1] & (_count(region, first_of_pair, 1) >= min_region_sessions))
+    left.append(left[-1] & (_count(region, left[-1], n_units) >= min_region_units))
     return dict(zip(STEPS, left, strict=True))
 
 
-def _count(label: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Count for each unit the chosen ones that have its label (U,)."""
-    return np.bincount(label[chosen], minlength=label.max(initial=0) + 1)[label]
+def _count(label: np.ndarray, chosen: np.ndarray, weight: np.ndarray | int) -> np.ndarray:
+    """Add up for each element the weights of the chosen ones that have its label (U,)."""
+    return np.bincount(label, chosen * weight, minlength=label.max(initial=0) + 1)[label]
 
 
 def summarise_by_session(

@@ -147,14 +147,14 @@ def fetch_inclusion_chain(
     QueryError
         A name is not known; the error lists those that are.
     """
-    table, steps = _apply_chain(criterion, release_name, sorting, rule)
-    counts = {name: _count(table[left]) for name, left in steps.items()}
+    groups, steps = _apply_chain(criterion, release_name, sorting, rule)
+    counts = {name: _count(groups[left]) for name, left in steps.items()}
     return pd.DataFrame.from_dict(counts, orient="index").rename_axis("step")
 
 
 def _count(left: pd.DataFrame) -> dict[str, int]:
     return {
-        "units": len(left),
+        "units": left.n_units.sum(),
         "regions": left.region_id.nunique(),
         "insertions": len(left[["eid", "probe_name"]].drop_duplicates()),
         "sessions": left.eid.nunique(),
@@ -179,31 +179,51 @@ def fetch_included_units(
     pandas.DataFrame
         The key of each unit, and `region_id`, its region in the mapping of the rule.
     """
-    table, steps = _apply_chain(criterion, release_name, sorting, rule)
-    left = list(steps.values())[-1]
-    return table.loc[left, [*UNIT, "region_id"]].reset_index(drop=True)
+    groups, steps = _apply_chain(criterion, release_name, sorting, rule)
+    left = groups.loc[list(steps.values())[-1], ["eid", "region_id"]].drop_duplicates()
+    mapping = require(activity.InclusionRule, "inclusion_rule", rule)["mapping"]
+    good = rows.frame(unit_views.units(None, criterion, release_name, sorting).proj("region_id"))
+    return _locate(good, mapping).merge(left, on=["eid", "region_id"])[[*UNIT, "region_id"]]
 
 
 def _apply_chain(
     criterion: str, release_name: str | None, sorting: str | None, rule: str
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Fetch all units with their regions, and which of them each published step leaves."""
+    """Count units by region, insertion and goodness, and find which groups each step leaves."""
     require(ephys.UnitCriterion, "criterion", criterion)
     limits = require(activity.InclusionRule, "inclusion_rule", rule)
     chosen = unit_views.sorts(sorting, release_name).proj()
-    table = _locate(ephys.SpikeSorting.Cluster & chosen, limits["mapping"])
-    good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
-    good = rows.frame((good & chosen).proj())[UNIT].assign(is_good=True)
-    table = table.merge(good, "left", UNIT)
+    groups = _locate(_fetch_groups(criterion, chosen), limits["mapping"])
     steps = maths.compute_chain(
-        table.region_id.fillna(atlas.OUTSIDE[0]).to_numpy(np.int64),
-        (table.region_id.isna() | table.region_id.isin(atlas.OUTSIDE)).to_numpy(bool),
-        table.is_good.notna().to_numpy(),
-        table.eid.to_numpy(),
-        table.eid.map(_count_errors(limits["trial_mask"])).fillna(0).to_numpy(int),
+        groups.region_id.fillna(atlas.OUTSIDE[0]).to_numpy(np.int64),
+        (groups.region_id.isna() | groups.region_id.isin(atlas.OUTSIDE)).to_numpy(bool),
+        groups.is_good.to_numpy(),
+        groups.eid.to_numpy(),
+        groups.eid.map(_count_errors(limits["trial_mask"])).fillna(0).to_numpy(int),
         *(limits[f"min_{name}"] for name in maths.STEPS if f"min_{name}" in limits),
+        groups.n_units.to_numpy(),
     )
-    return table, {maths.STEPS[name].format(**limits): left for name, left in steps.items()}
+    return groups, {maths.STEPS[name].format(**limits): left for name, left in steps.items()}
+
+
+def _fetch_groups(criterion: str, sorts: dj.expression.QueryExpression) -> pd.DataFrame:
+    """Count the units of sorts by region, insertion and whether they are good.
+
+    A release has some hundred thousand units, but some ten thousand of these groups.
+    """
+    group = ["region_id", "eid", "probe_name"]
+    units = ephys.SpikeSorting.Cluster & sorts
+    good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True} & sorts
+    groups = [
+        rows.frame(dj.U(*group).aggr(counted, n_units="count(*)"))
+        for counted in (units, units.proj("region_id") * good.proj())
+    ]
+    both = groups[0].merge(groups[1], "left", group, suffixes=("", "_good"))
+    n_good = both.pop("n_units_good").fillna(0).astype(int)
+    counted = [both.assign(n_units=n_good, is_good=True)]
+    counted.append(both.assign(n_units=both.n_units - n_good, is_good=False))
+    found = pd.concat(counted, ignore_index=True)
+    return found[found.n_units > 0].reset_index(drop=True)
 
 
 def _count_errors(trial_mask: str) -> pd.Series:
@@ -213,9 +233,8 @@ def _count_errors(trial_mask: str) -> pd.Series:
     return rows.frame(dj.U("eid").aggr(errors, n_errors="count(*)")).set_index("eid").n_errors
 
 
-def _locate(units: dj.expression.QueryExpression, mapping: str) -> pd.DataFrame:
-    """Fetch units with their region in a mapping, null where they have none."""
-    table = rows.frame(units.proj("region_id"))
+def _locate(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
+    """Replace regions of the Allen atlas by those of a mapping; null where there are none."""
     regions = rows.frame(atlas.BrainRegion).set_index("region_id", drop=False)
     region = table.region_id.map(regions[atlas.REGION_COLUMN[mapping]])
     return table.assign(region_id=region.astype("Int64"))
@@ -256,7 +275,7 @@ def fetch_region_summary(
     require(activity.Window, "window_name", window)
     require(atlas.Mapping, "mapping", mapping)
     units = unit_views.units(None, criterion, release_name, sorting)
-    table = _locate(units, mapping)
+    table = _locate(rows.frame(units.proj("region_id")), mapping)
     table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
     rates = activity.UnitRate.Unit & {"window_name": window} & units.proj()
     rates = rows.frame(rates.proj("rate"))

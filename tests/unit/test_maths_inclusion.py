@@ -45,6 +45,13 @@ def test_the_chain_manually():
     assert np.flatnonzero(found["region_units"]).tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_group_counts_as_its_units():
+    groups = [(7, "a", True), (7, "b", True), (7, "c", True), (7, "b", False), (5, "a", True)]
+    n_units = np.array([3, 2, 1, 5, 4])
+    found = chain(groups, 2, 2, 5, n_units)
+    assert [int(n_units[left].sum()) for left in found.values()] == [15, 15, 10, 10, 9, 5, 5]
+
+
 def test_units_of_sessions_that_do_not_count_do_not_count_for_the_region():
     table = [(7, "a", True)] * 5 + [(7, "b", True)] * 5 + [(7, "c", True)] * 4
     assert counts(chain(table, 5, 2, 11)) == [14, 14, 14, 14, 10, 10, 0]
