@@ -201,7 +201,7 @@ def _apply_chain(
         groups.eid.to_numpy(),
         groups.eid.map(_count_errors(limits["trial_mask"])).fillna(0).to_numpy(int),
         *(limits[f"min_{name}"] for name in maths.STEPS if f"min_{name}" in limits),
-        groups.n_units.to_numpy(),
+        n_units=groups.n_units.to_numpy(),
     )
     return groups, {maths.STEPS[name].format(**limits): left for name, left in steps.items()}
 

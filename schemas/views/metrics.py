@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import datajoint as dj
 import numpy as np
 import pandas as pd
 
 from schemas import ephys, rows
+from schemas.errors import QueryError
 from schemas.maths.metrics import CONFIDENCE_METRICS, METRICS
-from schemas.views.ephys import units
+from schemas.views.ephys import sorts, units
 from schemas.views.session import require
 
 RELEASED = {name: name for name in METRICS} | {
@@ -51,8 +54,10 @@ def fetch_metric_differences(
     Raises
     ------
     QueryError
-        A name is not known; the error lists those that are.
+        A name is not known (the error lists those that are), or the tolerance is no fraction.
     """
+    if not 0 <= tolerance < math.inf:
+        raise QueryError(f"the tolerance is {tolerance}.", None, "Give a fraction, e.g. 1e-6.")
     definition = require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
     of_definition = {"metrics_definition": metrics_definition}
     compared = _comparable(of_definition, units(None, None, release_name, sorting, recording))
@@ -61,11 +66,20 @@ def fetch_metric_differences(
     names = [RELEASED[metric] for metric in metrics]
     computed_metrics = ephys.UnitMetrics.Unit & of_definition
     columns = [f"computed_{metric}" for metric in metrics]
-    both = rows.frame(compared.proj(*names) * computed_metrics.proj(*columns))
+    # The server compares too: of a release, one unit in thirty or fewer differs in anything.
+    differs = [
+        f"({name} IS NULL) <> ({column} IS NULL) OR "
+        f"abs({column} - {name}) > {float(tolerance)!r} * greatest(abs({column}), abs({name}))"
+        for name, column in zip(names, columns, strict=True)
+    ]
+    joined = compared.proj(*names) * computed_metrics.proj(*columns)
+    both = rows.frame(joined & " OR ".join(differs))
     released, computed = (
         both[chosen].to_numpy(dtype=float, na_value=np.nan) for chosen in (names, columns)
     )
-    apart = _differ(released, computed, tolerance) & _released(compared, both, names)
+    apart = _differ(released, computed, tolerance) & _released(
+        sorts(sorting, release_name, recording), both, names
+    )
     unit, metric = np.nonzero(apart)
     table = both[ephys.SpikeSorting.Cluster.primary_key].iloc[unit].reset_index(drop=True)
     return table.assign(
@@ -114,11 +128,11 @@ def _differ(released: np.ndarray, computed: np.ndarray, tolerance: float) -> np.
 
 
 def _released(
-    units: dj.expression.QueryExpression, both: pd.DataFrame, names: list[str]
+    sorts: dj.expression.QueryExpression, both: pd.DataFrame, names: list[str]
 ) -> np.ndarray:
     """Return which metrics the sort of each unit was released with (units, metrics)."""
-    sorts = (ephys.SpikeSorting & units.proj()).to_dicts()
-    lists = {tuple(row[k] for k in ephys.SpikeSorting.primary_key): row for row in sorts}
+    found = sorts.to_dicts()
+    lists = {tuple(row[k] for k in ephys.SpikeSorting.primary_key): row for row in found}
     released = [[name in row["released_metrics"] for name in names] for row in lists.values()]
     of_unit = pd.MultiIndex.from_frame(both[ephys.SpikeSorting.primary_key])
     table = np.array(released, dtype=bool).reshape(-1, len(names))
