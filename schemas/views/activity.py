@@ -200,8 +200,8 @@ def _apply_chain(
         groups.is_good.to_numpy(),
         groups.eid.to_numpy(),
         groups.eid.map(_count_errors(limits["trial_mask"])).fillna(0).to_numpy(int),
-        *(limits[f"min_{name}"] for name in maths.STEPS if f"min_{name}" in limits),
         n_units=groups.n_units.to_numpy(),
+        **{name: limit for name, limit in limits.items() if name.startswith("min_")},
     )
     return groups, {maths.STEPS[name].format(**limits): left for name, left in steps.items()}
 
