@@ -70,9 +70,15 @@ def _clean_column(column: pd.Series) -> list[Any]:
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
         return column.tolist()
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
-        finite = np.isfinite(column.to_numpy())
+        values = column.to_numpy()
+        finite = np.isfinite(values)
         if finite.all():
-            return column.tolist()
+            return values.tolist()
+        known = values.astype(object)
+        known[~finite] = None
+        return known.tolist()
+    if isinstance(column.dtype, (pd.StringDtype, pd.BooleanDtype, pd.Int64Dtype)):
+        return column.to_numpy(object, na_value=None).tolist()
     return [clean(value) for value in column.tolist()]
 
 
@@ -105,7 +111,11 @@ def insert(
         given = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
         table.insert([{**(key or {}), **row} for row in given], **options)
         return
-    columns = as_columns(table, rows, key)
+    insert_columns(table, as_columns(table, rows, key), **options)
+
+
+def insert_columns(table: dj.Table, columns: Mapping[str, list[Any]], **options: Any) -> None:
+    """Insert rows that `as_columns` returned, in chunks by bytes; options as of `insert`."""
     as_text = not options and bulk.takes(table, columns)
     for chunk in _chunks(columns):
         if as_text:
@@ -183,7 +193,7 @@ def insert1(table: Any, row: Mapping[str, Any], **options: Any) -> None:
     insert(table, [row], **options)
 
 
-def _chunks(columns: dict[str, list[Any]]) -> Iterator[dict[str, list[Any]]]:
+def _chunks(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, list[Any]]]:
     n_rows = len(next(iter(columns.values()), ()))
     if not n_rows:
         return

@@ -7,7 +7,9 @@ batch of sessions are inserted in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import datajoint as dj
@@ -18,6 +20,7 @@ from populate.registration import releases, sessions
 from populate.registration.upsert import Report
 from populate.release_size import recordings, tasks, units
 from populate.release_size.definitions import Definitions
+from populate.release_size.gathered import Gathered
 from schemas import connection, release, rows, session
 from schemas.activation import table_modules
 from schemas.database.declared import tables_of, with_parts
@@ -25,6 +28,8 @@ from schemas.errors import SettingsError
 from schemas.sources.simulator import population
 
 BATCH_SESSIONS = 12
+
+Progress = Callable[[int, int], None]
 
 
 def fill(
@@ -35,7 +40,7 @@ def fill(
     n_insertions: int | None = None,
     n_spikes: int = 0,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Fill the connected database with every row of a release.
 
@@ -73,19 +78,39 @@ def fill(
     proportions = population.read_proportions(like, seed)
     drawn = recordings.Recordings(table, freeze, proportions, n_units, n_spikes, seed)
     report = _register(drawn, name)
-    definitions, eids = Definitions.fetch(), drawn.eids
-    for start in range(0, len(eids), BATCH_SESSIONS):
-        batch = eids[start : start + BATCH_SESSIONS]
-        rng = np.random.default_rng([seed, 2, start])
-        with dj.conn().transaction:
-            done = tasks.fill(batch, definitions, rng)
-            units.fill(drawn.of_sessions(done), done, definitions, rng)
-        if progress:
-            progress(start + len(batch), len(eids))
+    _insert_batches(drawn, seed, progress)
     with dj.conn().transaction:
         _insert_sources()
     _analyze()
     return report
+
+
+def _insert_batches(drawn: recordings.Recordings, seed: int, progress: Progress | None) -> None:
+    """Insert the rows of all sessions; the next batch is drawn while the server inserts one."""
+    eids = drawn.eids
+    batches = [eids[k : k + BATCH_SESSIONS] for k in range(0, len(eids), BATCH_SESSIONS)]
+    gather = partial(_gather, drawn, Definitions.fetch(), seed)
+    with ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(gather, batches[0])
+        for number, batch in enumerate(batches):
+            gathered = drawing.result()
+            if number + 1 < len(batches):
+                drawing = pool.submit(gather, batches[number + 1])
+            with dj.conn().transaction:
+                gathered.insert()
+            if progress:
+                progress(number * BATCH_SESSIONS + len(batch), len(eids))
+
+
+def _gather(
+    drawn: recordings.Recordings, definitions: Definitions, seed: int, eids: Sequence[str]
+) -> Gathered:
+    """Draw and compute all rows of some sessions, without a query."""
+    gathered = Gathered()
+    rng = np.random.default_rng([seed, 2, drawn.eids.index(eids[0])])
+    done = tasks.add(eids, definitions, gathered, rng)
+    units.add(drawn.of_sessions(done), done, definitions, gathered, rng)
+    return gathered
 
 
 def _require_empty(size: str) -> None:

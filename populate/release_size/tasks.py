@@ -37,16 +37,15 @@ class Task:
         return ~np.any([np.isnan(self.trials[event]) for event in events], axis=0)
 
 
-def fill(
-    eids: Sequence[str], definitions: Definitions, rng: np.random.Generator
+def add(
+    eids: Sequence[str], definitions: Definitions, gathered: Gathered, rng: np.random.Generator
 ) -> dict[str, Task]:
-    """Insert trials, reaction times, trial masks and performance; return the tasks by eid."""
-    gathered, done = Gathered(), {}
+    """Add trials, reaction times, trial masks and performance; return the tasks by eid."""
+    done = {}
     for eid in eids:
         table = _draw_trials(rng)
         gathered.add(behavior.Trials, {"eid": eid}, {"n_trials": len(table)}, {"Trial": table})
         done[eid] = _compute(eid, table, definitions, gathered)
-    gathered.insert()
     return done
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
+import scipy.special
 
 from populate.release_size.definitions import Definitions
 from populate.release_size.gathered import Gathered
@@ -24,20 +24,23 @@ Good = dict[str, np.ndarray]
 DIFFERENT, DIFFERENCE = 0.015, 0.05
 """Fraction of the computed metrics that differ from the released ones, and by how much."""
 
+APART = 2**40
+"""More than the id of any region."""
+
 UNKNOWN_TO = {
     "counts": ("max_confidence", "min_contamination", "sliding_rp_viol_forced", "n_spikes_below2")
 }
 """Metrics that a method of the sliding refractory test does not tell."""
 
 
-def fill(
+def add(
     insertions: Sequence[Insertion],
     tasks: Mapping[str, Task],
     definitions: Definitions,
+    gathered: Gathered,
     rng: np.random.Generator,
 ) -> None:
-    """Insert sites, units, spikes, good units, metrics, rates and responses of insertions."""
-    gathered = Gathered()
+    """Add sites, units, spikes, good units, metrics, rates and responses of insertions."""
     for one in insertions:
         task = tasks[one.key["eid"]]
         _add_sites(one, gathered)
@@ -47,7 +50,6 @@ def fill(
         rates = _add_rates(one, task, definitions, gathered, rng)
         _add_region_rates(one, rates, good, definitions, gathered)
         _add_responses(one, task, rates, good, definitions, gathered, rng)
-    gathered.insert()
 
 
 def _add_sites(one: Insertion, gathered: Gathered) -> None:
@@ -162,15 +164,23 @@ def _add_region_rates(
     definitions: Definitions,
     gathered: Gathered,
 ) -> None:
-    columns = atlas.REGION_COLUMN.items()
     regions = definitions.regions.loc[one.units["region_id"]].reset_index()
-    for criterion, is_good in good.items():
-        ids = {mapping: regions[column].to_numpy()[is_good] for mapping, column in columns}
-        for window, rate in rates.items():
-            row = {"n_located_units": int(is_good.sum()), "n_unlocated_units": 0}
-            table = activity.summarise_region_rates(rate[is_good], ids)
-            key = {**one.key, "window_name": window, "criterion": criterion}
-            gathered.add(activity.RegionRate, key, row, {"Region": table})
+    pairs = [(window, criterion) for criterion in good for window in rates]
+    for window, criterion in pairs:
+        counts = {"n_located_units": int(good[criterion].sum()), "n_unlocated_units": 0}
+        key = {**one.key, "window_name": window, "criterion": criterion}
+        gathered.add(activity.RegionRate, key, counts)
+    # All pairs at once: the regions of each are numbered apart.
+    number = np.repeat(np.arange(len(pairs)), [good[criterion].sum() for _, criterion in pairs])
+    units = np.concatenate([np.flatnonzero(good[criterion]) for _, criterion in pairs])
+    rate = np.concatenate([rates[window][good[criterion]] for window, criterion in pairs])
+    ids = {m: regions[c].to_numpy()[units] for m, c in atlas.REGION_COLUMN.items()}
+    apart = {mapping: of_units + APART * number for mapping, of_units in ids.items()}
+    table = activity.summarise_region_rates(rate, apart)
+    number, table["region_id"] = np.divmod(table["region_id"].to_numpy(), APART)
+    table["is_outside"] = table["region_id"].isin(atlas.OUTSIDE)
+    table["window_name"], table["criterion"] = np.array(pairs)[number].T
+    gathered.add_part(activity.RegionRate.Region, one.key, table)
 
 
 def _add_responses(
@@ -205,7 +215,7 @@ def _add_responses(
                 "rate_in": rate,
                 "n_changed_trials": n_changed,
                 "wilcoxon_statistic": np.maximum(0, np.round(half - np.abs(z) * spread)),
-                "wilcoxon_p": 2 * scipy.stats.norm.cdf(-np.abs(z)),
+                "wilcoxon_p": scipy.special.erfc(np.abs(z) / np.sqrt(2)),
             }
         )
         key = {**one.key, "response_definition": rule["response_definition"]}

@@ -30,7 +30,7 @@ def has_own_insert(table: Any) -> bool:
     return isinstance(table, dj.Table) and table.insert.__func__ is not dj.Table.insert
 
 
-def takes(table: Any, columns: dict[str, list[Any]]) -> bool:
+def takes(table: Any, columns: Mapping[str, Sequence[Any]]) -> bool:
     """Return whether these columns need nothing of DataJoint's: no codec, UUID or blob.
 
     A table that refuses direct inserts, and fields that it lacks, are left to DataJoint's errors.

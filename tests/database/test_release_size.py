@@ -1,8 +1,11 @@
 """A database that is filled in bulk looks as if it were registered and populated."""
 
-import pytest
+import re
 
-from populate import release_size, status
+import pytest
+from typer.testing import CliRunner
+
+from populate import cli, release_size, status
 from populate.verify import recompute, verify
 from schemas import activity, behavior, ephys, probe, release, rows, session
 from schemas.errors import SettingsError
@@ -17,16 +20,20 @@ LEFT = {"behavior.Psychometric", "behavior.TrainingStatus", "activity.Psth"}
 @pytest.fixture(scope="module", params=["2022", "2024"])
 def filled(request, backend, tmp_path_factory):
     database = Database(backend, tmp_path_factory.mktemp("home"))
+    numbers = {"insertions": N_INSERTIONS, "spikes": N_SPIKES, "seed": 1}
+    options = [part for name, value in numbers.items() for part in (f"--{name}", str(value))]
+    arguments = ["simulate", "--release-size", request.param, *options]
+    result = CliRunner().invoke(cli.app, arguments, env=database.environment)
     database.connect()
-    report = release_size.fill(request.param, n_insertions=N_INSERTIONS, n_spikes=N_SPIKES, seed=1)
-    yield request.param, report
+    yield request.param, result
     database.drop()
 
 
 def test_it_has_the_rows_of_its_part_of_the_release(filled):
-    size, report = filled
+    size, result = filled
     freeze = population.FREEZES[size]
-    assert not report.problems
+    assert (result.exit_code, result.exception) == (0, None)
+    assert re.search(rf"insertions\s+{N_INSERTIONS}", result.output)
     assert len(probe.ProbeInsertion()) == len(release.Release.Insertion()) == N_INSERTIONS
     n_units = len(ephys.Cluster())
     assert n_units == round(freeze.n_units * N_INSERTIONS / freeze.n_insertions)

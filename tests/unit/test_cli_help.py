@@ -135,6 +135,7 @@ def test_every_option_says_what_it_is(path):
         ("status --jsno", "--jsno"),
         ("simulate", "folder"),
         ("simulate new --seed many", "--seed"),
+        ("simulate new --release-size 2022", "not both"),
         ("nonsense", "nonsense"),
         ("--nonsense", "--nonsense"),
         ("server nonsense", "nonsense"),
