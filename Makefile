@@ -50,10 +50,18 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
+# The pinned libraries of an extra, each compared with its hash, and then the project itself.
+PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+define install
+grep -Ew '# .*($(1)|build)' constraints.txt >$(VENV)/pins
+$(PIP) --require-hashes --only-binary :all: -r $(VENV)/pins
+$(PIP) --no-deps --no-build-isolation -e .
+endef
+
 $(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e .
+	$(call install,core)
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(call install,dev)
 	touch $@ $(VENV)/installed
