@@ -179,9 +179,9 @@ def remake(
     for table, keys in dependants.items():
         if keys:
             made = worker.fill(table, progress, keys, housekeeping)
-            outcomes[table].made += made.made
+            outcomes[table].n_done += made.n_done
             outcomes[table].failed += made.failed
-    return [done for done in outcomes.values() if done.made or done.failed or done.kept]
+    return [done for done in outcomes.values() if done.n_done or done.failed or done.kept]
 
 
 def _problem(table: type[dj.Table], found: Stale) -> str | None:

@@ -110,8 +110,8 @@ def active() -> Settings:
     return _active
 
 
-def another() -> dj.Connection:
-    """Open one more connection as the one that is open, for another thread of this process."""
+def open_another() -> dj.Connection:
+    """Open a second connection with the same login, for another thread of this process."""
     given = dj.conn().conn_info
     return dj.Connection(
         given["host"], given["user"], given["passwd"], given["port"], given["ssl_input"]

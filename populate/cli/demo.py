@@ -41,7 +41,7 @@ def demo() -> None:
     exit_with(
         [p for r in reports for p in r.problems], "sessions or lists of the demo were refused."
     )
-    if not (written or any(r.changed for r in reports) or any(r.made for r in results)):
+    if not (written or any(r.changed for r in reports) or any(r.n_done for r in results)):
         out.print("Everything was there already: nothing was done twice.\n")
     display.contents()
     for question in (steps.RATES, steps.REACTIONS):

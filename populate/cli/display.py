@@ -141,10 +141,10 @@ def report(done: Report) -> None:
 
 def results(done: Sequence[TableResult]) -> None:
     """Print the numbers of jobs done and failed, by table."""
-    shown = grid("populated", right("made"), right("failed"))
+    shown = grid("populated", right("done"), right("failed"))
     for result in done:
-        if result.made or result.failed:
-            shown.add_row(result.table, str(result.made), str(len(result.failed)))
+        if result.n_done or result.failed:
+            shown.add_row(result.table, str(result.n_done), str(len(result.failed)))
     if shown.rows:
         out.print(shown)
 

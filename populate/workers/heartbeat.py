@@ -14,14 +14,15 @@ from schemas import connection
 
 
 class Heartbeat(threading.Thread):
-    """Updates `duration` of the current job at intervals, by its own connection.
+    """Sets the column `duration` of the current job regularly, over its own connection.
 
-    No update is sent for a job that ends within the first interval.
+    The column is the heartbeat of a reserved job: see `queue`. None is sent for a job that ends
+    within the first interval.
 
     Parameters
     ----------
     interval : float
-        Seconds between two updates.
+        Seconds between two heartbeats.
     """
 
     def __init__(self, interval: float) -> None:
@@ -33,9 +34,9 @@ class Heartbeat(threading.Thread):
         self._connection: dj.Connection | None = None
 
     @contextmanager
-    def during(self, jobs: dj.jobs.Job, key: Key, connection_id: int) -> Iterator[None]:
+    def during(self, job_table: dj.jobs.Job, key: Key, connection_id: int) -> Iterator[None]:
         """Send heartbeats for a job until the block ends."""
-        self._set_job((jobs, key, connection_id))
+        self._set_job((job_table, key, connection_id))
         try:
             yield
         finally:
@@ -53,25 +54,25 @@ class Heartbeat(threading.Thread):
             self._changed.notify()
 
     def run(self) -> None:
-        """Update the current job until `stop` is called."""
+        """Send heartbeats for the current job until `stop` is called."""
         while True:
             with self._changed:
                 if self._stopped:
                     break
                 job = self._job
                 changed = self._changed.wait(self._interval if job else None)
-            if job and not changed:
-                self._update(*job)
+            if job and not changed:  # the interval has passed, and the job is the same
+                self._send(*job)
         self._close()
 
-    def _update(self, jobs: dj.jobs.Job, key: Key, connection_id: int) -> None:
-        condition, values = own_job_condition(jobs, key, connection_id)
+    def _send(self, job_table: dj.jobs.Job, key: Key, connection_id: int) -> None:
+        condition, values = own_job_condition(job_table, key, connection_id)
         try:
             if self._connection is None:
-                self._connection = connection.another()
+                self._connection = connection.open_another()
             self._connection.query(
-                f"UPDATE {jobs.full_table_name} SET duration = {sql.seconds_since('reserved_time')}"
-                f" WHERE {condition}",
+                f"UPDATE {job_table.full_table_name} "
+                f"SET duration = {sql.seconds_since('reserved_time')} WHERE {condition}",
                 values,
             )
         except Exception:

@@ -29,7 +29,7 @@ def as_text(result: JobResult) -> str:
 
     Examples
     --------
-    `2026-11-24 09:30:00 made behavior.Trials (eid 4b7f...) 0.52 s, 421 rows, read 1.2 MB`
+    `2026-11-24 09:30:00 done behavior.Trials (eid 4b7f...) 0.52 s, 421 rows, read 1.2 MB`
     """
     key = ", ".join(f"{name} {value}" for name, value in result.key.items())
     state, seconds = _state(result), f"{result.seconds:.2f} s"
@@ -44,7 +44,7 @@ def as_text(result: JobResult) -> str:
 def as_json(result: JobResult) -> str:
     """Return a result as a line for machines: a JSON object.
 
-    Its names are `time` (UTC), `state` (made or failed), `table`, `key`, `seconds`, `rows`,
+    Its names are `time` (UTC), `state` (done or failed), `table`, `key`, `seconds`, `rows`,
     `bytes_read`, `bytes_stored`, `error` and `pid`.
     """
     values = asdict(result)
@@ -54,7 +54,7 @@ def as_json(result: JobResult) -> str:
 
 
 def _state(result: JobResult) -> str:
-    return "made" if result.error is None else "failed"
+    return "done" if result.error is None else "failed"
 
 
 def _now() -> datetime:

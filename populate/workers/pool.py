@@ -44,15 +44,16 @@ GRACE_SECONDS = 8.0
 """Time in which a worker can return its job to the queue before it is killed."""
 
 IDLE_SECONDS = 0.5
-"""Shortest time between two searches of an idle worker for jobs."""
+"""An idle worker looks for jobs at most once in this time."""
 
 EARLY_SECONDS = 10.0
 """A worker that dies before this age, without any result, has failed to start."""
 
 MAX_FAILED_STARTS, MAX_KILLED_STARTS = 3, 10
-"""Failed starts in a row after which the pool gives up: after errors, and after signals."""
+"""Failed starts in a row after which the pool gives up: the second number if the last worker was
+ended by a signal, the first otherwise."""
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,15 @@ class WorkerHandle:
     ----------
     process : multiprocessing.Process
     pipe : Connection
-        The worker sends its results and errors; the pool sends wake-ups.
+        The worker sends a `JobResult` for each job, `Idle` when it found none, or a `BwmError`
+        that ends the pool; the pool sends wake-ups.
     lifeline : Connection
         Carries no message. It closes when the pool ends, and then the worker ends too.
     started : float
         Time of the start (s, monotonic).
     idle_since : float
-        Time at which the worker began its last search without a job (s); -1 while it works.
+        Start of the last search that found no job (s, monotonic); -1 while the worker may have
+        a job.
     has_results : bool
         Whether a job of this worker has ended.
     """
@@ -134,6 +137,18 @@ class WorkerHandle:
     started: float = field(default_factory=time.monotonic)
     idle_since: float = -1.0
     has_results: bool = False
+
+    @property
+    def pid(self) -> int:
+        """Number of the process, which has been started."""
+        return self.process.pid or 0
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Message of a worker that found no job; `since` is the start of its search (s, monotonic)."""
+
+    since: float
 
 
 class _Pool:
@@ -146,20 +161,19 @@ class _Pool:
     ) -> None:
         settings = connection.active()
         budget = settings.worker.memory or share_of_memory(n_workers)
-        shared = settings.worker.model_copy(update={"memory": ByteSize(budget)})
+        self._worker_settings = settings.worker.model_copy(update={"memory": ByteSize(budget)})
         self._tables = tables
         self._config = WorkerConfig(
-            settings.model_copy(update={"worker": shared}),
-            tuple(catalog.name_of(table) for table in tables),
-            max(1, (os.cpu_count() or 1) // n_workers),
-            math.inf if watch else worker.AWAY_SECONDS,
+            settings=settings.model_copy(update={"worker": self._worker_settings}),
+            tables=tuple(catalog.name_of(table) for table in tables),
+            n_threads=max(1, (os.cpu_count() or 1) // n_workers),
+            away_seconds=math.inf if watch else worker.AWAY_SECONDS,
         )
-        self._settings = shared
         self._n_workers, self._watch, self._on_result = n_workers, watch, on_result
         self._results = {name: worker.TableResult(name) for name in self._config.tables}
         self._workers: list[WorkerHandle] = []
         self._dead_pids: deque[int] = deque()
-        self._last_result = 0.0
+        self._last_result_at = 0.0
         self._n_failed_starts = 0
 
     def run(self) -> list[worker.TableResult]:
@@ -168,7 +182,7 @@ class _Pool:
                 while len(self._workers) < self._n_workers:
                     self._workers.append(self._start_worker())
                 self._receive()
-                self._reap()
+                self._reap_dead_workers()
         finally:
             self._stop()
         return list(self._results.values())
@@ -177,7 +191,7 @@ class _Pool:
         context = _context()
         pipe, worker_pipe = context.Pipe()
         worker_lifeline, lifeline = context.Pipe(duplex=False)
-        threads = {name: str(self._config.n_threads) for name in THREADS}
+        threads = {name: str(self._config.n_threads) for name in THREAD_VARIABLES}
         with _environment(threads), _ctrl_c_blocked():
             arguments = (self._config, worker_pipe, worker_lifeline)
             process = context.Process(target=_main, args=arguments)
@@ -188,16 +202,17 @@ class _Pool:
 
     def _receive(self) -> None:
         """Wait until a worker sends a message or dies, and process all messages."""
-        by_pipe = {handle.pipe: handle for handle in self._workers}
+        pipes = [handle.pipe for handle in self._workers]
         sentinels = [handle.process.sentinel for handle in self._workers]
-        ready = wait([*by_pipe, *sentinels], timeout=1.0)
+        ready = wait([*pipes, *sentinels], timeout=1.0)
+        talking = [handle for handle in self._workers if handle.pipe in ready]
         dead = [handle for handle in self._workers if not handle.process.is_alive()]
-        for handle in [by_pipe[one] for one in ready if one in by_pipe] + dead:
+        for handle in talking + dead:
             for message in _messages(handle.pipe):
                 self._process_message(handle, message)
         for handle in dead:
             self._workers.remove(handle)
-            self._dead_pids.append(handle.process.pid or 0)
+            self._dead_pids.append(handle.pid)
             self._check_start(handle)
             handle.pipe.close()
             handle.lifeline.close()
@@ -205,20 +220,20 @@ class _Pool:
     def _process_message(self, handle: WorkerHandle, message: Any) -> None:
         if isinstance(message, BwmError):
             raise message
-        if isinstance(message, worker.JobResult):
+        if isinstance(message, Idle):
+            handle.idle_since = message.since
+        else:
             handle.has_results, handle.idle_since = True, -1.0
             self._n_failed_starts = 0
             self._record(message)
-        else:
-            handle.idle_since = message
 
     def _record(self, result: worker.JobResult) -> None:
-        of_table = self._results[result.table]
+        table_result = self._results[result.table]
         if result.error is None:
-            of_table.made += 1
+            table_result.n_done += 1
         else:
-            of_table.failed.append((result.key, result.error))
-        self._last_result = time.monotonic()
+            table_result.failed.append((result.key, result.error))
+        self._last_result_at = time.monotonic()
         if self._on_result:
             self._on_result(result)
         for handle in self._workers:  # an idle worker may have been waiting for the new rows
@@ -235,19 +250,21 @@ class _Pool:
         code = handle.process.exitcode or 0
         # More starts are allowed after signals: their cause, e.g. lack of memory, may soon end.
         if self._n_failed_starts >= (MAX_KILLED_STARTS if code < 0 else MAX_FAILED_STARTS):
-            ended = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-            what = f"workers end as they start (the last {ended})."
+            cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            what = f"workers end right after their start; the last one {cause}."
             remedy = "The output of the workers, or the log of the system, gives the reason."
             raise ServerError(what, None, remedy)
         if code < 0:
             time.sleep(min(1.0, 0.01 * 2**self._n_failed_starts))
 
-    def _reap(self) -> None:
-        """Return the jobs of dead workers to the queue once the server answers."""
+    def _reap_dead_workers(self) -> None:
+        """Requeue the jobs of dead workers; if the server is away, leave them for the next call."""
         try:
             while self._dead_pids:
                 pid = self._dead_pids[0]
-                for job in queue.reap_process(self._tables, platform.node(), pid, self._settings):
+                for job in queue.reap_process(
+                    self._tables, platform.node(), pid, self._worker_settings
+                ):
                     self._record(worker.result_of(job))
                 self._dead_pids.popleft()
         except Exception as error:
@@ -260,7 +277,7 @@ class _Pool:
         """Return whether every worker has searched since the last result and found no job."""
         if self._watch or self._dead_pids or len(self._workers) < self._n_workers:
             return False
-        return all(handle.idle_since > self._last_result for handle in self._workers)
+        return all(handle.idle_since > self._last_result_at for handle in self._workers)
 
     def _stop(self) -> None:
         """Terminate all workers, and kill those that do not end in time."""
@@ -280,15 +297,17 @@ class _Pool:
     def _requeue_unfinished(self) -> None:
         """Kill the workers that still run, and requeue the jobs of all busy workers.
 
-        Every worker that stops tries to return its own job, but may run out of time.
+        A worker that stops requeues its own job, but may not have had the time.
         """
-        killed = [handle.process for handle in self._workers if handle.process.is_alive()]
-        for process in killed:
-            process.kill()
-            process.join()
-        busy = [handle.process for handle in self._workers if handle.idle_since < 0]
-        if busy or killed:
-            worker.requeue(self._tables, [process.pid or 0 for process in {*busy, *killed}])
+        pids = set()
+        for handle in self._workers:
+            if is_alive := handle.process.is_alive():
+                handle.process.kill()
+                handle.process.join()
+            if is_alive or handle.idle_since < 0:
+                pids.add(handle.pid)
+        if pids:
+            worker.requeue_before_exit(self._tables, list(pids))
 
 
 def _messages(pipe: Connection) -> Iterator[Any]:
@@ -299,14 +318,16 @@ def _messages(pipe: Connection) -> Iterator[Any]:
 
 
 ONLY_FOR_COMPUTING = [f"scipy.{part}" for part in ("ndimage", "optimize", "signal", "stats")]
-"""What `schemas.maths` imports at its first use: commands that compute nothing start sooner."""
+"""Modules that `schemas.maths` imports late, so that commands that compute nothing start fast.
+Workers import them in advance."""
 
 
 def _context() -> SpawnContext | ForkServerContext:
     """Return the multiprocessing context that starts workers.
 
-    On Linux, workers are forked in milliseconds from a server process that has imported all
-    modules; a new interpreter takes seconds. On other systems forking is not safe.
+    On Linux, workers are forked in milliseconds from a process of multiprocessing, the fork server,
+    that has imported all modules; a new interpreter takes seconds. On other systems forking is not
+    safe.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
@@ -339,11 +360,11 @@ def _main(config: WorkerConfig, pipe: Connection, lifeline: Connection) -> None:
             while True:
                 began = time.monotonic()
                 if not this_worker.run_slices():
-                    pipe.send(began)
-                    pipe.poll(settings.worker.watch_every)
+                    pipe.send(Idle(began))
+                    pipe.poll(settings.worker.watch_every)  # until a wake-up arrives
                     time.sleep(max(0.0, began + IDLE_SECONDS - time.monotonic()))
                     while pipe.poll():
-                        pipe.recv()
+                        pipe.recv()  # one search answers all wake-ups
     except BwmError as error:
         pipe.send(error)
 
@@ -354,15 +375,19 @@ def _connect(settings: Settings) -> None:
 
 
 def _end_with_pool(lifeline: Connection) -> None:
-    """Make this worker end when its pool is gone, however the pool ended."""
+    """Make this worker end when its pool is gone, however the pool ended.
+
+    On Linux the kernel then sends SIGIO, which ends the worker at once, even inside C code; other
+    workers reclaim its job. A thread ends the worker on other systems, and if the pool was gone
+    before this call.
+    """
     if sys.platform == "linux":
-        # When the pipe closes, the kernel sends SIGIO, which ends a process even inside C code.
         fcntl.fcntl(lifeline.fileno(), fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline.fileno(), fcntl.F_SETFL, os.O_ASYNC)
-    threading.Thread(target=_end_after, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_end_when_closed, args=(lifeline,), daemon=True).start()
 
 
-def _end_after(lifeline: Connection) -> None:
+def _end_when_closed(lifeline: Connection) -> None:
     wait([lifeline])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
@@ -390,7 +415,7 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
     This process handles a Ctrl-C when the block ends.
     """
-    resource_tracker.ensure_running()  # to start it within the block would unblock Ctrl-C
+    resource_tracker.ensure_running()  # its start within the block would unblock Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -425,14 +450,18 @@ def memory_of_machine() -> int:
 
 
 def share_of_memory(n_workers: int) -> int:
-    """Return the memory for the data of each of some workers on this machine (bytes)."""
+    """Return the memory budget of one of `n_workers` workers on this machine (bytes).
+
+    It is an equal share of nine tenths of the memory of the machine.
+    """
     return int(0.9 * memory_of_machine() / n_workers)
 
 
 def limit_memory(budget: int | None) -> None:
-    """Limit the bytes that this process may still allocate: more is a MemoryError.
+    """Limit the bytes that this process may still allocate.
 
-    Linux alone counts them: on other systems only files that unpack to more are refused.
+    On Linux, allocating more raises MemoryError. On other systems only `schemas.memory` refuses
+    files that unpack to more than the budget.
     """
     memory.budget = budget
     used = getattr(psutil.Process().memory_info(), "data", None)

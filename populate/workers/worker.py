@@ -27,14 +27,13 @@ from pydantic import ByteSize
 from populate import catalog, sql, stored_objects
 from populate.workers import queue
 from populate.workers.heartbeat import Heartbeat
+from populate.workers.queue import Key
 from schemas import connection, memory
 from schemas.database import io_counters, upstream
 from schemas.database.declared import with_parts
 from schemas.database.driver_errors import is_lock_timeout, is_server_away, retry_on_deadlock
 from schemas.errors import ServerError
 from schemas.settings import WorkerSettings
-
-Key = dict[str, Any]
 
 
 @dataclass
@@ -45,16 +44,17 @@ class TableResult:
     ----------
     table : str
         Name, e.g. `behavior.Trials`.
-    made : int
+    n_done : int
         Number of jobs done.
     failed : list of tuple
         Keys of failed jobs, each with its error message.
     kept : list of tuple
-        Keys of stale rows that were kept, each with the reason why they cannot be recomputed.
+        Keys of stale rows that `populate.stale` kept, each with the reason why they cannot be
+        recomputed. No worker adds to it.
     """
 
     table: str
-    made: int = 0
+    n_done: int = 0
     failed: list[tuple[Key, str]] = field(default_factory=list)
     kept: list[tuple[Key, str]] = field(default_factory=list)
 
@@ -99,13 +99,13 @@ Housekeeping = Callable[[], None]
 """Housekeeping callback, called between jobs."""
 
 OnResult = Callable[[JobResult], None]
-"""Called with the result of each job."""
+"""Called with the result of each job that inserted rows or failed."""
 
 HOUSEKEEPING_SECONDS = 0.5
 """Shortest time between two calls of `Housekeeping`."""
 
 SLICE_SECONDS = 10.0
-"""Time that a worker spends on a table before it turns to the next table."""
+"""Shortest slice of time for a table; see `Worker.run_slices`."""
 
 AWAY_SECONDS = 300.0
 """Time for which a worker waits for a server that is away."""
@@ -205,7 +205,10 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def _interruptible_queries() -> Iterator[None]:
-    """Make Ctrl-C and SIGTERM end a query, for which psycopg2 would delay signals."""
+    """Make Ctrl-C and SIGTERM interrupt a running query.
+
+    Without this, psycopg2 would handle them only after the query. PyMySQL handles them at once.
+    """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -220,24 +223,25 @@ def _interruptible_queries() -> Iterator[None]:
 def _cut_connection(receiver: socket.socket) -> None:
     """Shut down the connection of this process when a signal arrives.
 
-    To cancel the query instead would block all threads until the server answers the request.
+    `cancel` of psycopg2 is no alternative: it blocks all threads until the server answers.
     """
     with receiver:
-        while number := receiver.recv(1):
+        while number := receiver.recv(1):  # Python writes the number of each signal as a byte
             if number[0] not in (signal.SIGINT, signal.SIGTERM):
                 continue
             if dj.conn().adapter.backend == "postgresql":
                 with suppress(AttributeError, psycopg2.Error, OSError):  # closed already
-                    descriptor = os.dup(upstream.driver_connection(dj.conn()).fileno())
-                    with socket.socket(fileno=descriptor) as link:
-                        link.shutdown(socket.SHUT_RDWR)
+                    # A copy: closing it at the end leaves the socket of psycopg2 open.
+                    copy = os.dup(upstream.driver_connection(dj.conn()).fileno())
+                    with socket.socket(fileno=copy) as connected:
+                        connected.shutdown(socket.SHUT_RDWR)
 
 
 # --- the worker ---------------------------------------------------------------------------------
 
 
 class Worker:
-    """One worker.
+    """Reserves and runs the jobs of some tables.
 
     Parameters
     ----------
@@ -271,7 +275,7 @@ class Worker:
         self._n_tried = dict.fromkeys(tables, 0)
         self._last_housekeeping = time.monotonic()
         self._has_job = False
-        self._prepared: int | None = None
+        self._prepared_connection_id: int | None = None
         self._longest_job = 0.0
         self._heartbeat = Heartbeat(self._settings.stale_after / 4)
 
@@ -298,9 +302,9 @@ class Worker:
                 yield
             with suppress(Exception):  # the work is done, whether the server answers or not
                 queue.restore(dj.conn())
-                self._prepared = None
+                self._prepared_connection_id = None
         except BaseException as error:
-            requeue(self._tables, [os.getpid()])
+            requeue_before_exit(self._tables, [os.getpid()])
             if (request := _stop_request(error)) is not None:
                 raise request from None
             raise
@@ -310,16 +314,18 @@ class Worker:
     def run_slices(self) -> bool:
         """Work once on each table that has jobs; return whether any job was tried.
 
-        Every table gets the same slice of time, at least as long as the longest job of the last
-        round, so that no table holds up the others.
+        Each table gets the same slice of time. A slice is at least as long as the longest job of
+        the last call, so that a table with long jobs gets no larger share.
         """
         seconds, self._longest_job = max(SLICE_SECONDS, self._longest_job), 0.0
         try:
             self._prepare_connection()
             self._record(queue.reclaim(self._tables, self._settings))
-            runnable = queue.count_runnable(self._tables)
-            busy = [table for table, n_pending, n_new in runnable if n_pending or n_new]
-            return sum([self.fill(table, seconds=seconds) for table in busy]) > 0
+            n_tried = 0
+            for table, n_pending, n_new in queue.count_runnable(self._tables):
+                if n_pending or n_new:
+                    n_tried += self.fill(table, seconds=seconds)
+            return n_tried > 0
         except Exception as error:
             if _stop_request(error) or not is_server_away(error):
                 raise
@@ -355,41 +361,43 @@ class Worker:
 
     def _run_job(self, table: type[dj.Table], key: Key) -> bool:
         """Run a job or record its error; return False if another worker has reserved it."""
-        jobs = table().jobs
-        connection_id = jobs.connection.connection_id
-        if not retry_on_deadlock(lambda: jobs.reserve(key)):
+        job_table = table().jobs
+        connection_id = job_table.connection.connection_id
+        if not retry_on_deadlock(lambda: job_table.reserve(key)):
             return False
-        if connection_id != jobs.connection.connection_id:
+        if connection_id != job_table.connection.connection_id:
+            # DataJoint has reconnected: the job is reserved under the number of the old connection.
             raise dj.errors.LostConnectionError("Connection lost while a job was reserved.")
         self._prepare_connection()
         began, read, stored = time.monotonic(), io_counters.total.read, io_counters.total.stored
-        made, message = 0, None
+        n_done, message = 0, None
         self._has_job = True
         try:
-            with self._heartbeat.during(jobs, key, connection_id):
-                made = _populate(
-                    table, key, lambda: queue.require_reservation(jobs, key, connection_id)
+            with self._heartbeat.during(job_table, key, connection_id):
+                n_done = _populate(
+                    table, key, lambda: queue.require_reservation(job_table, key, connection_id)
                 )
         except queue.JobLost:
             self._has_job = False
         except Exception as error:
             if _stop_request(error) or is_server_away(error):
-                raise
+                raise  # `_has_job` stays set for `_reconnect`
             self._has_job = False
             if is_lock_timeout(error):
-                queue.postpone(jobs, key, connection_id, self._settings.stale_after)
+                # By then, the worker that has the lock has committed, or its job is reclaimed.
+                queue.postpone(job_table, key, connection_id, self._settings.stale_after)
                 return True
             message = self._describe(error)
-            queue.fail(jobs, key, connection_id, message, traceback.format_exc())
+            queue.fail(job_table, key, connection_id, message, traceback.format_exc())
             self._results[table].failed.append((key, message))
         else:
             self._has_job = False
-            retry_on_deadlock(lambda: jobs.complete(key))
-            self._results[table].made += made
+            retry_on_deadlock(lambda: job_table.complete(key))
+            self._results[table].n_done += n_done
         seconds = time.monotonic() - began
         self._longest_job = max(self._longest_job, seconds)
-        if self._on_result and (made or message):
-            n_rows = _count_rows(table, key) if made else 0
+        if self._on_result and (n_done or message):
+            n_rows = _count_rows(table, key) if n_done else 0
             n_read, n_stored = io_counters.total.read - read, io_counters.total.stored - stored
             name = self._results[table].table
             self._on_result(JobResult(name, key, seconds, n_rows, n_read, n_stored, message))
@@ -397,17 +405,20 @@ class Worker:
 
     def _prepare_connection(self) -> None:
         """Prepare the connection, once: DataJoint may have made a lost one again."""
-        if self._prepared != dj.conn().connection_id:
+        if self._prepared_connection_id != dj.conn().connection_id:
             queue.prepare(dj.conn())
-            self._prepared = dj.conn().connection_id
+            self._prepared_connection_id = dj.conn().connection_id
 
     def _describe(self, error: Exception) -> str:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if not isinstance(error, MemoryError):
             return text
         limit = ByteSize(self._settings.memory or memory.budget or 0)
-        budget = f"the {limit.human_readable(decimal=True)} of bwm.memory" if limit else "memory"
-        return f"{text}. It needs more than {budget}: allow more, with fewer workers, and retry."
+        budget = f" ({limit.human_readable(decimal=True)})" if limit else ""
+        return (
+            f"{text}. The job needs more than bwm.memory{budget}: raise it, run fewer workers, "
+            "then run `bwm retry`."
+        )
 
     def _show_progress(self, table: type[dj.Table], n_tried: int, n_total: int) -> None:
         if self._progress:
@@ -423,17 +434,17 @@ class Worker:
             self._last_housekeeping = time.monotonic()
 
     def _reconnect(self) -> None:
-        """Wait for the server, and return the current job to the queue.
+        """Wait for the server, and requeue the current job.
 
         If the server answers at once, the job itself broke the connection. That counts as the
         death of a worker, so that the job is not tried for ever.
         """
-        is_suspect, self._has_job = self._has_job, False
+        had_job, self._has_job = self._has_job, False
         began = time.monotonic()
 
         def reconnect() -> None:
             connection.reconnect()
-            if is_suspect and time.monotonic() - began < INSTANT_SECONDS:
+            if had_job and time.monotonic() - began < INSTANT_SECONDS:
                 own = platform.node(), os.getpid()
                 self._record(queue.reap_process(self._tables, *own, self._settings))
             else:
@@ -450,12 +461,12 @@ class Worker:
 
 
 def result_of(job: queue.AbandonedJob) -> JobResult:
-    """Return the result of an abandoned job: it is reported like any other failure."""
+    """Return the result of an abandoned job, which is reported like any other failure."""
     return JobResult(catalog.name_of(job.table), job.key, job.seconds, error=job.error, pid=job.pid)
 
 
-def requeue(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
-    """Return the jobs of processes of this host to the queue.
+def requeue_before_exit(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -> None:
+    """Requeue the jobs of processes of this host.
 
     If the server does not answer in time, other workers reclaim the jobs. Call this function only
     before the process ends: it opens a new connection, because the old one may be in the middle
@@ -504,22 +515,24 @@ def wait_for_server(connect: Callable[[], Any], seconds: float) -> None:
 
 
 def _populate(table: type[dj.Table], key: Key, before_commit: Callable[[], None]) -> int:
-    """Insert the rows of a key; return 0 if they are there or the key is gone."""
+    """Insert the rows of a key; return 1, or 0 if they exist already or the key is gone."""
 
     def populate() -> int:
         return upstream.populate_key(table(), key, before_commit)
 
     try:
-        # Not tried again at once after a lock time-out: the worker that has the lock may be frozen.
+        # Not tried again at once after a lock time-out: the worker that has the lock may have
+        # stalled.
         return retry_on_deadlock(populate, unless=is_lock_timeout)
     except dj.errors.DuplicateError:
         if not table & key:
             raise
-        return 0  # another worker reclaimed the job, as this one seemed dead, and was faster
+        # Another worker reclaimed the job, because this worker seemed dead, and inserted the rows.
+        return 0
 
 
 def _stop_request(error: BaseException | None) -> BaseException | None:
-    """Return the Ctrl-C or SIGTERM during whose handling an error arose, if any."""
+    """Return the KeyboardInterrupt or SystemExit among an error and its contexts, if any."""
     while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
         error = error.__context__
     return error

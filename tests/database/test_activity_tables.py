@@ -307,7 +307,7 @@ def test_replaced_trials_take_the_rows_along_that_are_computed_from_them(
     )
     revise(folder, eid, "alf/_ibl_trials.table.pqt", "2025-01-01", seed=3)
     database.register(folder)
-    made = {done.table: done.made for done in stale.remake()}
+    made = {done.table: done.n_done for done in stale.remake()}
     assert {table: keys(table) for table in of_trials} == before
     for table, gone in going.items():
         assert made[catalog.name_of(table)] == len(gone) > 0

@@ -115,7 +115,7 @@ def test_what_is_restored_is_what_was_there(filled, path, backend, tmp_path):
     assert files(elsewhere) == objects
     read = [one.to_pandas() for one in references()]
     assert len(read) == len(databases.stored_objects()) > 0
-    assert not any(outcome.made for outcome in worker.run(catalog.find(IMPORTED)))
+    assert not any(outcome.n_done for outcome in worker.run(catalog.find(IMPORTED)))
     shutil.copytree(elsewhere, store)  # for the tests that follow
     for script in (saved, refused, restored):
         assert filled.environment["DJ_PASS"] not in script.stdout + script.stderr

@@ -62,8 +62,8 @@ def test_a_task_of_slurm_makes_what_there_is_to_make(database, release):
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert {(one["table"], one["state"]) for one in told} == {
-        ("behavior.Trials", "made"),
-        ("wheel.Wheel", "made"),
+        ("behavior.Trials", "done"),
+        ("wheel.Wheel", "done"),
     }
     assert len(told) == len(behavior.Trials()) + len(wheel.Wheel()) >= 3
     assert database.environment["DJ_PASS"] not in done.stdout + done.stderr

@@ -142,7 +142,7 @@ def test_creating_tables_waits_for_a_named_connection_and_not_for_ever(
     database, other, monkeypatch
 ):
     monkeypatch.setattr(locks, "LONGEST_WAIT", 0.5)
-    with closing(connection.another()) as holder, locks.one_at_a_time(holder, other.prefix):
+    with closing(connection.open_another()) as holder, locks.one_at_a_time(holder, other.prefix):
         who = f"connection {holder.connection_id}"
         with (
             pytest.warns(UserWarning, match=f"Waiting up to 0.5 s for {who}, which creates or"),
@@ -158,7 +158,7 @@ def test_a_table_in_use_is_waited_for_with_a_limit(database, monkeypatch):
     limits = {"mysql": "SET SESSION lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}
     monkeypatch.setattr(locks, "LIMIT", limits)
     table = subject.Lab.full_table_name
-    with closing(connection.another()) as holder:
+    with closing(connection.open_another()) as holder:
         holder.query("BEGIN")
         holder.query(f"SELECT * FROM {table}")
         with (

@@ -72,7 +72,7 @@ def test_a_new_kind_is_registered_imported_and_read(database, table, tmp_path):
     assert not any(report.problems for report in reports)
     assert (session.Dataset & {"data_kind": "pulses"}).fetch1("dataset_name").startswith("_toy")
     (result,) = worker.run([table])
-    assert (result.made, result.failed) == (1, [])
+    assert (result.n_done, result.failed) == (1, [])
     assert status.failures([table]) == []
     row = table.fetch1()
     assert row["n_pulses"] == 3

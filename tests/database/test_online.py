@@ -105,7 +105,7 @@ def test_one_register_and_one_populate_bring_a_release(database, alyx, expected)
     assert alyx.most_in_flight() <= 2
     again = database.register(alyx.url, selection=Selection(project=PROJECT))
     assert not any(report.changed for report in again)
-    assert sum(outcome.made for outcome in worker.run(IMPORTED)) == 0
+    assert sum(outcome.n_done for outcome in worker.run(IMPORTED)) == 0
     states = [state for state in status.status() if state.table in READ]
     assert len(states) == len(READ)
     assert not [state for state in states if state.stale or state.failed or state.pending]

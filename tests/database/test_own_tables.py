@@ -316,7 +316,7 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
     database.register(release)
     (found,) = stale.find()
     # What came with the tables of the user, and nothing else, is made again.
-    outcomes = {outcome.table: outcome.made for outcome in stale.remake()}
+    outcomes = {outcome.table: outcome.n_done for outcome in stale.remake()}
     below = len(ephys.GoodUnits & found.key) * 2
     assert outcomes["my_tables.Regularity"] == below > 0
     assert below < 2 * n_keys or n_keys == len(ephys.GoodUnits & found.key)
@@ -333,7 +333,7 @@ def test_failures_stale_rows_and_damage_of_a_users_table_are_treated_as_ours(
     assert [one.key for one in damage] == [found.key]
     assert Removed("rows", name, 1) in verify.repair(damage)
     assert len(histograms()) == len(ephys.Spikes()) - 1
-    assert [one.made for one in worker.run([histograms])] == [1]
+    assert [one.n_done for one in worker.run([histograms])] == [1]
     assert path.read_bytes() == whole
     assert not [one for one in verify.verify(deep=True).damage if one.table == name]
     # Objects of rows that were deleted are orphans while their table is there.
@@ -436,8 +436,8 @@ def test_tables_of_several_modules_are_in_the_order_of_their_foreign_keys(popula
         catalog.find(["Trials"])
     made = worker.run(catalog.find(["Last", "zoo_first.Trials", "Middle"]))
     n_sessions = len(session.Session())
-    assert [(one.table, one.made) for one in made] == [(name, n_sessions) for name in names]
-    assert sum(one.made for one in worker.run(catalog.find(names))) == 0
+    assert [(one.table, one.n_done) for one in made] == [(name, n_sessions) for name in names]
+    assert sum(one.n_done for one in worker.run(catalog.find(names))) == 0
     catalog.use(["zoo_first"])
     assert [catalog.name_of(table) for table in catalog.tables()[len(ours) :]] == names[:1]
 

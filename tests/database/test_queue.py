@@ -119,7 +119,7 @@ def test_jobs_are_refreshed_while_someone_is_making_one_manually(registered):
     held = behavior.Trials().jobs
     rows.insert(held, [first], {"status": "error", "priority": 5})
     set_lock_timeout(held, "1")
-    manually = connection.another()
+    manually = connection.open_another()
     with manually.transaction:
         name = behavior.Trials().full_table_name
         manually.query(f"INSERT INTO {name} (eid, n_trials) VALUES (%s, 1)", (first["eid"],))
@@ -180,7 +180,7 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     hold(behavior.Trials, ELSEWHERE, 1, 1000.0)
     told = []
     of_trials, of_wheel = worker.run(TWO, on_result=told.append)
-    assert (of_trials.made, of_wheel.made) == (0, 2)
+    assert (of_trials.n_done, of_wheel.n_done) == (0, 2)
     failures = status.failures()
     assert len(failures) == 2
     assert failures[0].error.startswith(
@@ -193,13 +193,13 @@ def test_a_job_of_which_too_many_workers_died_fails_until_it_is_retried(register
     assert all(1000 <= done.seconds < 1100 for done in told if done.error)
     assert {done.pid for done in told if done.error} == {1}
     assert worker.retry([behavior.Trials]) == 2
-    assert [outcome.made for outcome in worker.run(TWO)] == [2, 0]
+    assert [outcome.n_done for outcome in worker.run(TWO)] == [2, 0]
 
 
 @pytest.fixture
 def another():
     """A connection of another worker, which is alive."""
-    found = connection.another()
+    found = connection.open_another()
     yield found
     with suppress(pymysql.err.Error):  # a test may have closed it
         found.close()
@@ -244,7 +244,7 @@ def test_a_job_reserved_over_a_connection_that_is_lost_is_given_back(registered,
         return found
 
     monkeypatch.setattr(dj.jobs.Job, "reserve", reserving)
-    assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
+    assert [outcome.n_done for outcome in worker.run(TWO)] == [2, 2]
     assert lost
     assert states(behavior.Trials) == []
 
@@ -268,7 +268,7 @@ def test_a_table_of_long_jobs_gets_no_more_time_than_others(registered, monkeypa
     assert slices[:2] == [(behavior.Trials, 0.1), (wheel.Wheel, 0.1)]
     (_, first), *_ = [found for found in slices[2:] if found[0] is behavior.Trials]
     assert 0.4 < first < 2
-    assert [outcome.made for outcome in slow.results] == [2, 2]
+    assert [outcome.n_done for outcome in slow.results] == [2, 2]
 
 
 def test_a_death_counts_also_if_the_next_process_has_the_same_number(registered):
@@ -338,9 +338,9 @@ def test_a_heartbeat_is_sent_only_for_its_own_reservation(registered):
     jobs = hold(behavior.Trials, platform.node(), os.getpid(), 10.0, 0.0, own + 1)
     key, _ = jobs.keys()
     heartbeat = Heartbeat(60.0)
-    heartbeat._update(jobs, key, own)
+    heartbeat._send(jobs, key, own)
     assert set(jobs.to_arrays("duration")) == {0}
-    heartbeat._update(jobs, key, own + 1)
+    heartbeat._send(jobs, key, own + 1)
     heartbeat._close()
     assert (jobs & key).fetch1("duration") >= 10
 
@@ -373,7 +373,7 @@ class Failing:
 def test_a_lost_connection_is_no_failure_of_the_job(registered, backend, monkeypatch):
     failing = Failing(readers.of("trials"), [lost(backend), dj.errors.LostConnectionError("x")])
     readers.replace(monkeypatch, "trials", lambda *given: failing(*given))
-    assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
+    assert [outcome.n_done for outcome in worker.run(TWO)] == [2, 2]
     assert failing.errors == []
     assert status.failures() == []
     assert states(behavior.Trials) == []
@@ -392,7 +392,7 @@ def test_a_server_that_stays_away_ends_the_work_with_one_error(registered, backe
         ):
             impatient.run_slices()
     assert away.n_calls > 2
-    assert [outcome.made for outcome in worker.run(TWO)] == [2, 2]
+    assert [outcome.n_done for outcome in worker.run(TWO)] == [2, 2]
 
 
 def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backend, monkeypatch):
@@ -401,13 +401,13 @@ def test_who_is_in_the_way_of_another_tries_again_a_few_times(registered, backen
     with monkeypatch.context() as patch:
         readers.replace(patch, "trials", lambda *given: failing(*given))
         (outcome,) = worker.run([behavior.Trials])
-    assert (outcome.made, outcome.failed) == (2, [])
+    assert (outcome.n_done, outcome.failed) == (2, [])
     for_ever = Failing(readers.of("wheel"), [in_the_way(backend)] * 99)
     with monkeypatch.context() as patch:
         readers.replace(patch, "wheel", lambda *given: for_ever(*given))
         (outcome,) = worker.run([wheel.Wheel])
     assert for_ever.n_calls == 2 * driver_errors.TRIES
-    assert (outcome.made, len(outcome.failed)) == (0, 2)
+    assert (outcome.n_done, len(outcome.failed)) == (0, 2)
 
 
 def test_what_needs_too_much_memory_fails_with_what_to_do(registered, monkeypatch):
@@ -419,8 +419,10 @@ def test_what_needs_too_much_memory_fails_with_what_to_do(registered, monkeypatc
         tight.fill(behavior.Trials)
     (outcome,) = tight.results
     ((_, problem),) = outcome.failed
-    assert problem.startswith("MemoryError: Unable to allocate 9 GiB. It needs more than the 2.0GB")
-    assert outcome.made == 1
+    assert problem.startswith(
+        "MemoryError: Unable to allocate 9 GiB. The job needs more than bwm.memory (2.0GB)"
+    )
+    assert outcome.n_done == 1
 
 
 def test_each_job_that_is_done_is_told_with_what_it_read_and_wrote(registered):
@@ -475,7 +477,7 @@ def test_every_write_of_the_queue_survives_a_deadlock(registered, backend, monke
         worker.retry(TWO)
     assert {verb for verb, _ in met} == {"INSERT", "UPDATE", "DELETE"}
     assert len(met) >= 6
-    assert [(outcome.made, len(outcome.failed)) for outcome in outcomes] == [(1, 1), (2, 0)]
+    assert [(outcome.n_done, len(outcome.failed)) for outcome in outcomes] == [(1, 1), (2, 0)]
     assert states(behavior.Trials) == states(wheel.Wheel) == []
 
 
@@ -497,7 +499,7 @@ def slowly(self, *arguments, **more):
 
 behavior.Trials.make_insert = slowly
 (result,) = worker.run([behavior.Trials])
-print(result.made, len(result.failed), flush=True)
+print(result.n_done, len(result.failed), flush=True)
 """
 
 
@@ -537,12 +539,12 @@ def test_a_frozen_worker_of_another_account_neither_commits_nor_blocks(
             began = time.monotonic()
             (result,) = worker.run([behavior.Trials])
             assert time.monotonic() - began < 2 + 8
-            assert (result.made, result.failed) == (2 - after, [])
+            assert (result.n_done, result.failed) == (2 - after, [])
             other.send_signal(signal.SIGCONT)
             assert other.communicate(timeout=60)[0] == "0 0\n"
         assert len(behavior.Trials()) == 2 - after
         assert states(behavior.Trials) == ["pending"] * after
         registered.connect()
     behavior.Trials().jobs.delete()
-    assert sum(outcome.made for outcome in worker.run([behavior.Trials])) == after
+    assert sum(outcome.n_done for outcome in worker.run([behavior.Trials])) == after
     assert len(behavior.Trials()) == 2

@@ -82,7 +82,7 @@ def test_a_replaced_file_of_a_sort_makes_that_sort_again_alone(lend, filled, ori
     assert (found.table, found.reason, found.paths) == ("ephys.Spikes", "replaced", (path,))
     assert found.key["sorting_name"] == f"pykilosort@{RESORT}"
     assert {state.table for state in status.status() if state.stale} == {"ephys.Spikes"}
-    assert sum(outcome.made for outcome in worker.run()) == 0
+    assert sum(outcome.n_done for outcome in worker.run()) == 0
 
     made.clear()
     stale.remake()
@@ -136,7 +136,7 @@ def test_rows_that_a_table_of_a_closed_schema_refers_to_are_kept_and_others_made
         ((kept, why),) = outcomes["behavior.Trials"].kept
         assert kept == key
         assert "you may not change that table" in why
-        assert outcomes["wheel.Wheel"].made == 1
+        assert outcomes["wheel.Wheel"].n_done == 1
         assert {found.table for found in stale.find()} == {"behavior.Trials"}
 
 
@@ -168,7 +168,7 @@ def test_a_withdrawn_file_leaves_its_rows_and_says_so(filled, original):
     (found,) = stale.find()
     assert (found.table, found.reason) == ("behavior.Trials", "withdrawn")
     (outcome,) = stale.remake()
-    assert outcome.made == 0
+    assert outcome.n_done == 0
     assert "withdrawn" in outcome.kept[0][1]
     assert snapshot()["behavior.Trials.Trial"].equals(before)
 
@@ -181,7 +181,7 @@ def test_a_replaced_file_that_cannot_be_read_costs_no_row(filled, original):
     place.write_bytes(place.read_bytes()[:-8])
     before = snapshot()
     (outcome,) = stale.remake()
-    assert (outcome.table, outcome.made, len(outcome.kept)) == ("ephys.Spikes", 0, 1)
+    assert (outcome.table, outcome.n_done, len(outcome.kept)) == ("ephys.Spikes", 0, 1)
     assert str(place) in outcome.kept[0][1]
     assert differences(snapshot(), before) == {}
 

@@ -104,7 +104,7 @@ def test_only_the_session_that_is_asked_for_is_tried_again(filled, eids):
     assert status.failures() == kept
     assert states(eids[0])[WHEELS] == (0, 0, 1, 0)
     outcomes = worker.run([wheel.Wheel, video.FrameTimes])
-    tried = [(o.table, o.made, [key["eid"] for key, _ in o.failed]) for o in outcomes]
+    tried = [(o.table, o.n_done, [key["eid"] for key, _ in o.failed]) for o in outcomes]
     assert tried == [(WHEELS, 0, [eids[0]]), (TIMES, 0, [eids[0]])]
 
 

@@ -117,7 +117,7 @@ def test_rows_are_stale_once_their_alignment_is_resolved_or_changes(database):
         return [(row.table, row.reason, row.paths) for row in stale.find()]
 
     def remade():
-        assert [(done.table, done.made) for done in stale.remake()] == [(n, 1) for n in names]
+        assert [(done.table, done.n_done) for done in stale.remake()] == [(n, 1) for n in names]
         assert found() == []
         return [located for *_, located in source.calls[-2:]]
 

@@ -45,7 +45,7 @@ def test_every_unit_has_metrics_by_every_definition(populated):
 def test_a_second_run_does_nothing(populated):
     before = rows.frame(ephys.UnitMetrics())
     (outcome,) = worker.run([ephys.UnitMetrics])
-    assert (outcome.made, outcome.failed) == (0, [])
+    assert (outcome.n_done, outcome.failed) == (0, [])
     assert rows.frame(ephys.UnitMetrics()).equals(before)
 
 

@@ -215,7 +215,7 @@ def test_a_job_is_left_to_its_worker_until_that_is_killed(registered, expected):
     process.kill()
     process.communicate(timeout=TIMEOUT)
     assert not ephys.SpikeSorting & key
-    outcomes = {outcome.table: outcome.made for outcome in worker.run(QUICK)}
+    outcomes = {outcome.table: outcome.n_done for outcome in worker.run(QUICK)}
     assert (outcomes["ephys.SpikeSorting"], outcomes["ephys.Spikes"]) == (1, 1)
     assert_complete(registered, expected, QUICK)
 
@@ -266,7 +266,7 @@ def test_status_is_right_at_every_stage(database, release, monkeypatch):
         failing = interrupt(readers.of("trials"), ValueError("made up"), 1)
         readers.replace(patch, "trials", failing)
         (outcome,) = worker.run([behavior.Trials])
-    assert (outcome.table, outcome.made) == ("behavior.Trials", 2)
+    assert (outcome.table, outcome.n_done) == ("behavior.Trials", 2)
     ((key, error),) = outcome.failed
     assert error == "ValueError: made up"
     states = database.status()
@@ -279,12 +279,12 @@ def test_status_is_right_at_every_stage(database, release, monkeypatch):
 
     # A failure is not repeated until that is asked for.
     (outcome,) = worker.run([behavior.Trials])
-    assert (outcome.made, outcome.failed) == (0, [])
+    assert (outcome.n_done, outcome.failed) == (0, [])
     assert counts(database.status()["behavior.Trials"]) == (2, 0, 0, 1, 0)
     assert worker.retry() == 1
     assert counts(database.status()["behavior.Trials"]) == (2, 0, 1, 0, 0)
     (outcome,) = worker.run([behavior.Trials])
-    assert (outcome.made, outcome.failed) == (1, [])
+    assert (outcome.n_done, outcome.failed) == (1, [])
     assert counts(database.status()["behavior.Trials"]) == (3, 0, 0, 0, 0)
 
 
@@ -301,7 +301,7 @@ def test_only_what_is_asked_for_is_tried_again(registered, monkeypatch):
     assert {f.table for f in status.failures()} == {"behavior.Trials"}
     assert worker.retry(catalog.find(["wheel.wheel"])) == 0
     outcomes = worker.run(catalog.find(["Wheel", "trials"]))
-    assert [(o.table, o.made) for o in outcomes] == [
+    assert [(o.table, o.n_done) for o in outcomes] == [
         ("behavior.Trials", 0),
         ("wheel.Wheel", N_WHEELS),
     ]
@@ -310,7 +310,7 @@ def test_only_what_is_asked_for_is_tried_again(registered, monkeypatch):
     assert (process.returncode, errors) == (0, "")
     assert output.startswith("Failures forgotten: 3.")
     (outcome,) = worker.run([behavior.Trials])
-    assert outcome.made == 3
+    assert outcome.n_done == 3
 
 
 def test_an_unknown_table_is_an_error_that_says_which_there_are():

@@ -12,15 +12,15 @@ from populate.workers.worker import JobResult, result_of
 from schemas.behavior import Trials
 
 KEY = {"eid": "4b7fbad4-f6de-43b4-9b15-c7c7ef44db4b", "probe_name": "probe00"}
-MADE = JobResult("ephys.Spikes", KEY, 1.234, rows=1043, read=1_200_000, stored=860_000, pid=7)
+DONE = JobResult("ephys.Spikes", KEY, 1.234, rows=1043, read=1_200_000, stored=860_000, pid=7)
 FAILED = JobResult("ephys.Spikes", KEY, 0.5, error="DamagedFile: one line\nand another", pid=7)
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 def test_a_line_for_people_names_table_key_duration_rows_and_bytes():
-    line = log.as_text(MADE)
+    line = log.as_text(DONE)
     expected = (
-        f" made ephys.Spikes (eid {KEY['eid']}, probe_name probe00) 1.23 s, 1,043 rows, "
+        f" done ephys.Spikes (eid {KEY['eid']}, probe_name probe00) 1.23 s, 1,043 rows, "
         "read 1.2 MB, stored 860.0 kB"
     )
     assert re.fullmatch(TIME + re.escape(expected), line)
@@ -41,7 +41,7 @@ def test_bytes_are_told_where_there_are_any():
     )
 
 
-@pytest.mark.parametrize(("done", "state"), [(MADE, "made"), (FAILED, "failed")])
+@pytest.mark.parametrize(("done", "state"), [(DONE, "done"), (FAILED, "failed")])
 def test_a_line_for_machines_is_an_object_with_everything(done, state):
     line = log.as_json(done)
     assert "\n" not in line
@@ -68,7 +68,7 @@ def test_an_abandoned_job_is_reported_with_the_process_that_ran_it():
 
 def test_lines_are_printed_as_jobs_are_done(capsys):
     on_result = log.printer("json")
-    on_result(MADE)
+    on_result(DONE)
     on_result(FAILED)
     lines = capsys.readouterr().out.splitlines()
-    assert [json.loads(line)["state"] for line in lines] == ["made", "failed"]
+    assert [json.loads(line)["state"] for line in lines] == ["done", "failed"]

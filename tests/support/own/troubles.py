@@ -85,7 +85,7 @@ def lose(_):
     """Lose the connection to a server that is there, as by a statement that it does not take."""
     mysql = dj.conn().adapter.backend == "mysql"
     ends = "KILL {}" if mysql else "SELECT pg_terminate_backend({})"
-    connection.another().query(ends.format(dj.conn().connection_id))
+    connection.open_another().query(ends.format(dj.conn().connection_id))
     dj.conn().query("SELECT 1", reconnect=False)
 
 
