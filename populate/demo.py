@@ -17,7 +17,7 @@ import pandas as pd
 
 from populate.registration import register as entry
 from populate.registration import sessions as registration
-from populate.registration.register import Bar
+from populate.registration.register import ProgressFactory
 from populate.registration.upsert import Report
 from schemas import MODULES, __version__, connection
 from schemas.settings import Settings
@@ -121,10 +121,10 @@ def simulate(settings: Settings, progress: registration.Progress | None = None) 
     return True
 
 
-def register(settings: Settings, bar: Bar | None = None) -> list[Report]:
+def register(settings: Settings, progress_of: ProgressFactory | None = None) -> list[Report]:
     """Register the simulated folder and its release list."""
     (listing,) = folder(settings).glob("*.csv")
-    return entry.register(str(folder(settings)), listing, bar=bar)
+    return entry.register(str(folder(settings)), listing, progress_of=progress_of)
 
 
 def draw(target: Path) -> Path:

@@ -45,7 +45,7 @@ def show_release(name: Annotated[str, typer.Argument(help="Name of the release."
     from populate.registration import releases
 
     table = releases.by_lab(name)
-    out.print(f"{name}: {releases.describe(name)}", soft_wrap=True)
+    out.print(f"{name}: {releases.describe_release(name)}", soft_wrap=True)
     display.frame(None, table)
 
 

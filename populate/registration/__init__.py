@@ -1,1 +1,1 @@
-"""Registration: what sources and release lists name becomes rows."""
+"""Registration: write the sessions that sources and release lists name as rows."""

@@ -1,4 +1,4 @@
-"""What one `bwm register` brings in: a list, a source, or a source as far as a list goes."""
+"""Run one `bwm register`: register a release list, a source, or both."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from schemas.errors import RegistrationError
 from schemas.sources import base, registry
 from schemas.sources.records import Selection
 
-Bar = Callable[[str], sessions.Progress]
-"""Makes what is called with the numbers of sessions done and of all, for a part by its title."""
+ProgressFactory = Callable[[str], sessions.Progress]
+"""Takes the title of a part of the registration; returns its `Progress` callback."""
 
 
 def register(
@@ -21,7 +21,7 @@ def register(
     listing: Path | None = None,
     selection: Selection | None = None,
     name: str | None = None,
-    bar: Bar | None = None,
+    progress_of: ProgressFactory | None = None,
     task: str | None = None,
 ) -> list[Report]:
     """Register a release list, a source, or both.
@@ -29,19 +29,19 @@ def register(
     Parameters
     ----------
     location : str or None
-        Folder of ONE, or URL of Alyx. Of a server, what the list or the selection names is
-        registered; of a folder without a selection, everything.
+        Folder of ONE, or URL of Alyx. From a server, only what the list or the selection names is
+        registered; from a folder without a selection, everything.
     listing : Path, optional
         Release list.
     selection : Selection, optional
-        Which recordings of the source.
+        Which recordings to register; default all.
     name : str, optional
-        Name of the release that the list or the selection makes. Default: that of the list or
-        tag; what other selections find becomes a release only under a name.
-    bar : callable, optional
-        Makes a progress bar.
+        Name of the release. Default: the name of the list or of the tag. Other selections make a
+        release only if a name is given.
+    progress_of : callable, optional
+        See `ProgressFactory`.
     task : str, optional
-        Task that is imported of sessions that ran several, e.g. `task_01`.
+        Task to import for sessions with several tasks, e.g. `task_01`.
 
     Returns
     -------
@@ -51,35 +51,36 @@ def register(
     Raises
     ------
     RegistrationError
-        A server without a list or selection: nobody wants all of it. Or both of them.
+        A list and a selection are both given; or neither is, for a server.
     """
     chosen = selection if selection != Selection() else None
-    online = location is not None and registry.type_of(location).is_server
+    is_server = location is not None and registry.type_of(location).is_server
     if listing is not None and chosen is not None:
-        what = f"it says which recordings, and so does {describe(chosen)}."
+        what = f"it says which recordings, and so does {describe_selection(chosen)}."
         raise RegistrationError(what, listing, "Leave out one of the two.")
-    if online and chosen is None and listing is None:
+    if is_server and chosen is None and listing is None:
         what = "nothing of this server is selected."
         raise RegistrationError(what, location, "Say which recordings, e.g. by --tag or --release.")
     reports, eids = [], None
     if listing is not None:
-        reports.append(releases.register_list(listing, name, bar and bar(listing.name)))
-        eids = releases.sessions_of(listing) if online else None
+        reports.append(
+            releases.register_list(listing, name, progress_of and progress_of(listing.name))
+        )
+        eids = releases.sessions_of(listing) if is_server else None
     if location is None:
         return reports
-    source, progress = base.open_source(location), bar and bar(_title(location))
+    source, progress = base.open_source(location), progress_of and progress_of(_title(location))
     report, found = sessions.register_source(source, chosen, progress, eids=eids, task=task)
     reports.append(report)
-    if found is not None and chosen is not None:
-        named = name or chosen.tag
-        if named:
-            origin = "tag" if chosen == Selection(tag=chosen.tag) else "query"
-            releases.register_found(named, origin, describe(chosen), found, report)
+    if found is not None and chosen is not None and (release_name := name or chosen.tag):
+        origin = "tag" if chosen == Selection(tag=chosen.tag) else "query"
+        rule = describe_selection(chosen)
+        releases.register_found(release_name, origin, rule, found, report)
     return reports
 
 
-def describe(selection: Selection) -> str:
-    """Write a selection in a line, e.g. `lab=cortexlab, region=TH`; a tag alone as itself."""
+def describe_selection(selection: Selection) -> str:
+    """Write a selection in a line, e.g. `lab=cortexlab, region=TH`; of a tag alone, its name."""
     given = {
         field.name: getattr(selection, field.name)
         for field in fields(selection)

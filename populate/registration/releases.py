@@ -13,7 +13,7 @@ from populate.registration.sessions import (
     is_uuid,
     register_sessions,
     text_limits,
-    too_long,
+    text_problem,
 )
 from populate.registration.upsert import Report
 from schemas import probe, release, rows, session, subject
@@ -36,28 +36,31 @@ def register_list(path: Path, name: str | None = None, progress: Progress | None
     path : Path
         CSV file with the columns `COLUMNS`.
     name : str, optional
-        Name of the release; default the file's, without ending.
+        Name of the release; default: that of the file, without its ending.
     progress : callable, optional
         Called with the number of sessions written and of all sessions.
 
     Raises
     ------
     RegistrationError
-        The file cannot be read or lacks columns. Bad rows are refused one by one in
-        `Report.problems`; the release itself is then not registered, its good rows are.
+        The file cannot be read or lacks columns. Bad rows are problems of the report: then the
+        sessions and insertions of the good rows are registered, but not the release.
     Contradiction
         The release is registered with other members.
     """
     path = Path(path)
     row = {"release_name": name or path.stem, "release_origin": "list", "release_rule": path.name}
-    if long := too_long(row, text_limits(release.Release)):
-        raise RegistrationError(long, path, "Give a shorter one by --name, or rename the file.")
+    if fault := text_problem(row, text_limits(release.Release)):
+        raise RegistrationError(fault, path, "Give a shorter one by --name, or rename the file.")
     table, problems = read_list(path)
     report = Report(problems=problems)
     records = [_session_of(group) for _, group in table.groupby("eid", sort=False)]
     register_sessions(records, None, report, progress, len(records))
     if report.problems:
-        problem = f"release {row['release_name']!r} is not registered, its good rows are."
+        problem = (
+            f"release {row['release_name']!r} is not registered; the sessions and insertions of "
+            "its good rows are."
+        )
         remedy = "Correct the rows named above and register it again."
         report.problems.append(RegistrationError(problem, path, remedy))
         return report
@@ -68,30 +71,30 @@ def register_list(path: Path, name: str | None = None, progress: Progress | None
 
 
 def register_found(name: str, origin: str, rule: str, found: Found, report: Report) -> None:
-    """Register what a tag or a query found as a release.
+    """Register the insertions that a tag or a query found as a release.
 
     Parameters
     ----------
     name : str
         Name of the release.
     origin : {'tag', 'query'}
-        How its members were told.
+        How its members were selected.
     rule : str
         The tag, or the selection.
     found : Found
-        Its members, whose sessions are registered.
+        Its members; those whose sessions are not registered are left out.
     report : Report
-        Where the release is counted, and named if members are missing because their sessions were
-        refused: registering the release again then adds them.
+        The release is counted here. If members are left out, a problem is added; registering the
+        release again adds them.
 
     Raises
     ------
     Contradiction
-        The release is registered with other members: a tag that grew needs another name.
+        The release is registered with other members: a tag that grew needs a new name.
     """
     row = {"release_name": name, "release_origin": origin, "release_rule": rule}
-    if long := too_long(row, text_limits(release.Release)):
-        raise RegistrationError(long, name, "Give a shorter one by --name.")
+    if fault := text_problem(row, text_limits(release.Release)):
+        raise RegistrationError(fault, name, "Give a shorter one by --name.")
     members = {(eid, probe_name) for eid, probe_name, _ in found.insertions}
     if not members:
         raise RegistrationError("it has no insertion.", f"release {name}", "Select more.")
@@ -106,43 +109,60 @@ def register_found(name: str, origin: str, rule: str, found: Found, report: Repo
 
 
 def _registered(eids: set[str]) -> set[Member]:
-    """Fetch the insertions of sessions that are registered."""
-    held = rows.frame(probe.ProbeInsertion.proj(), columns=["eid", "probe_name"])
-    return {one for one in held.itertuples(index=False, name=None) if one[0] in eids}
+    """Fetch the registered insertions of some sessions."""
+    found = rows.frame(probe.ProbeInsertion.proj(), columns=["eid", "probe_name"])
+    return {member for member in found.itertuples(index=False, name=None) if member[0] in eids}
 
 
 def _write(row: dict[str, str], members: set[Member], report: Report) -> None:
-    """Register a release, add what it lacked of the same list, or check that it has the members."""
-    name = {"release_name": row["release_name"]}
-    held = _members(row["release_name"])
-    known = (release.Release & name).to_dicts()
+    """Insert a release with its members.
+
+    If the release exists, insert the missing members if the list is the same, and raise
+    `Contradiction` if its members differ otherwise.
+    """
+    key = {"release_name": row["release_name"]}
+    registered = _members(row["release_name"])
+    known = (release.Release & key).to_dicts()
     is_same_list = bool(known) and known[0]["release_md5"] == row["release_md5"]
-    if known and held != members and not (is_same_list and held < members):
+    can_grow = is_same_list and registered < members
+    if known and registered != members and not can_grow:
         raise Contradiction(
-            f"it is registered with {len(held)} insertions, of which {len(held - members)} are "
-            f"not among these {len(members)}, and {len(members - held)} of these are new.",
+            f"it is registered with {len(registered)} insertions, and this list has "
+            f"{len(members)}: {len(registered - members)} are removed, "
+            f"{len(members - registered)} are added.",
             f"release {row['release_name']}",
-            "A release does not change: register this one under another --name.",
+            "A release does not change: register this list under another --name.",
         )
-    given = [{"eid": eid, "probe_name": probe} for eid, probe in sorted(members - held)]
+    new = [{"eid": eid, "probe_name": name} for eid, name in sorted(members - registered)]
     with dj.conn().transaction:
         if not known:
             rows.insert1(release.Release(), row)
-        rows.insert(release.Release.Insertion(), given, name)
-    kind = "new" if not known else "updated" if given else "known"
+        rows.insert(release.Release.Insertion(), new, key)
+    kind = "new" if not known else "updated" if new else "known"
     report.count("releases", **{kind: 1})
 
 
 def _members(name: str) -> set[Member]:
-    held = rows.frame(release.Release.Insertion & {"release_name": name})
-    return set(held[["eid", "probe_name"]].itertuples(index=False, name=None))
+    found = rows.frame(release.Release.Insertion & {"release_name": name})
+    return set(found[["eid", "probe_name"]].itertuples(index=False, name=None))
 
 
-# --- looking at releases ------------------------------------------------------------------------
+# --- registered releases ------------------------------------------------------------------------
+
+MEMBER_COLUMNS = ("eid", "probe_name", "pid", "subject", "session_date", "session_number", "lab")
+"""Columns that `_fetch_members` returns, apart from the release."""
+
+COUNTS = {
+    "insertions": ("probe_name", "size"),
+    "sessions": ("eid", "nunique"),
+    "mice": ("subject", "nunique"),
+    "labs": ("lab", "nunique"),
+}
+FIRST, LAST = ("session_date", "min"), ("session_date", "max")
 
 
 def summary() -> pd.DataFrame:
-    """Count what each release holds.
+    """Count insertions, sessions, mice and labs of each release.
 
     Returns
     -------
@@ -150,17 +170,17 @@ def summary() -> pd.DataFrame:
         One row a release, by name: `release_name`, `origin`, `rule`, numbers of `insertions`,
         `sessions`, `mice` and `labs`, `first` and `last` day.
     """
-    members = _table(release.Release.Insertion())
+    members = _fetch_members(release.Release.Insertion())
     counts = members.groupby("release_name").agg(**COUNTS, first=FIRST, last=LAST)
-    told = rows.frame(release.Release()).rename(
+    releases = rows.frame(release.Release()).rename(
         columns={"release_origin": "origin", "release_rule": "rule"}
     )
-    told = told[["release_name", "origin", "rule"]]
-    return told.merge(counts, on="release_name", how="left")
+    releases = releases[["release_name", "origin", "rule"]]
+    return releases.merge(counts, on="release_name", how="left")
 
 
 def by_lab(name: str) -> pd.DataFrame:
-    """Count what a release holds of each laboratory.
+    """Count insertions, sessions and mice of each lab in a release.
 
     Returns
     -------
@@ -170,15 +190,15 @@ def by_lab(name: str) -> pd.DataFrame:
     Raises
     ------
     QueryError
-        No such release; names those there are.
+        There is no such release; the message lists the releases.
     """
-    _require(name)
-    members = _table(release.Release.Insertion & {"release_name": name})
+    _require_release(name)
+    members = _fetch_members(release.Release.Insertion & {"release_name": name})
     return members.groupby("lab", dropna=False).agg(**COUNTS).drop(columns="labs").reset_index()
 
 
 def diff(old: str, new: str) -> pd.DataFrame:
-    """Tell what a release has that another has not.
+    """List the insertions that only one of two releases has.
 
     Parameters
     ----------
@@ -188,33 +208,35 @@ def diff(old: str, new: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row an insertion that is in one of them only: `change` (`'added'`: only in `new`,
-        `'removed'`: only in `old`), then lab, subject, date, number, probe, pid and eid.
+        One row an insertion: `change` (`'added'`: only in `new`, `'removed'`: only in `old`), then
+        lab, subject, date, number, probe, pid and eid.
 
     Raises
     ------
     QueryError
-        No such release; names those there are.
+        There is no such release; the message lists the releases.
     """
-    _require(old)
-    _require(new)
-    tables = [_table(release.Release.Insertion & {"release_name": name}) for name in (old, new)]
-    both = tables[0].merge(tables[1], how="outer", on=list(MEMBER), indicator="change")
+    _require_release(old)
+    _require_release(new)
+    before, after = (
+        _fetch_members(release.Release.Insertion & {"release_name": name}) for name in (old, new)
+    )
+    both = before.merge(after, how="outer", on=list(MEMBER_COLUMNS), indicator="change")
     table = both.assign(change=both["change"].map({"left_only": "removed", "right_only": "added"}))
     table = table.dropna(subset="change").astype({"change": str})
     order = ["change", "lab", "subject", "session_date", "session_number", "probe_name"]
     return table.sort_values(order, ignore_index=True)[[*order, "pid", "eid"]]
 
 
-def describe(name: str) -> str:
-    """Tell in a line what a release holds.
+def describe_release(name: str) -> str:
+    """Describe a release in a line: its counts, first and last day, and origin.
 
     Raises
     ------
     QueryError
-        No such release; names those there are.
+        There is no such release; the message lists the releases.
     """
-    _require(name)
+    _require_release(name)
     (row,) = summary().query("release_name == @name").to_dict("records")
     counts = ", ".join(f"{row[kind]:,} {kind}" for kind in COUNTS)
     return f"{counts}; {row['first']} to {row['last']}; from the {row['origin']} {row['rule']}"
@@ -233,28 +255,16 @@ def diff_by_lab(changes: pd.DataFrame) -> pd.DataFrame:
     return counts.drop(columns="labs").reset_index()
 
 
-MEMBER = ("eid", "probe_name", "pid", "subject", "session_date", "session_number", "lab")
-"""What `_table` tells of a member."""
-
-COUNTS = {
-    "insertions": ("probe_name", "size"),
-    "sessions": ("eid", "nunique"),
-    "mice": ("subject", "nunique"),
-    "labs": ("lab", "nunique"),
-}
-FIRST, LAST = ("session_date", "min"), ("session_date", "max")
-
-
-def _table(members: dj.expression.QueryExpression) -> pd.DataFrame:
-    """Fetch members with what a reader knows them by."""
-    where = session.Session.proj("subject", "session_date", "session_number")
-    found = members * probe.ProbeInsertion.proj("pid") * where
+def _fetch_members(members: dj.expression.QueryExpression) -> pd.DataFrame:
+    """Fetch insertions of releases with pid, subject, date, number and lab."""
+    sessions = session.Session.proj("subject", "session_date", "session_number")
+    found = members * probe.ProbeInsertion.proj("pid") * sessions
     return rows.frame(found).merge(
         rows.frame(subject.Subject.proj("lab")), on="subject", how="left"
     )
 
 
-def _require(name: str) -> None:
+def _require_release(name: str) -> None:
     if not release.Release & {"release_name": name}:
         known = ", ".join(sorted(release.Release.to_arrays("release_name"))) or "none yet"
         raise QueryError(f"no release {name!r}.", None, f"There are: {known}.")
@@ -270,7 +280,7 @@ def sessions_of(path: Path) -> tuple[str, ...]:
 
 
 def read_list(path: Path) -> tuple[pd.DataFrame, list[BwmError]]:
-    """Read a release list: its good rows, and what is wrong with the others."""
+    """Read a release list; return its good rows, and a problem for each of the others."""
     try:
         # Blank lines are read so that the others keep their numbers.
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
@@ -298,15 +308,18 @@ def read_list(path: Path) -> tuple[pd.DataFrame, list[BwmError]]:
 
 
 def _row_faults(table: pd.DataFrame) -> dict[int, str]:
-    """Find the rows of a release list that cannot be meant, by position."""
+    """Return what is wrong with each bad row of a release list, by position."""
     faults: dict[int, str] = {}
-    written = table.date.where(table.date.str.fullmatch(r"\d{4}-\d{2}-\d{2}"))
-    dates = pd.to_datetime(written, format="%Y-%m-%d", errors="coerce")
+    well_formed = table.date.where(table.date.str.fullmatch(r"\d{4}-\d{2}-\d{2}"))
+    dates = pd.to_datetime(well_formed, format="%Y-%m-%d", errors="coerce")
     checks = [
         (~table.pid.map(is_uuid), "malformed pid {pid!r}, not a lower-case UUID."),
         (~table.eid.map(is_uuid), "malformed eid {eid!r}, not a lower-case UUID."),
-        (table.pid.duplicated(), "pid {pid} stands in an earlier row too."),
-        (table.duplicated(["eid", "probe_name"]), "{probe_name} of {eid} is in an earlier row."),
+        (table.pid.duplicated(), "pid {pid} is in an earlier row too."),
+        (
+            table.duplicated(["eid", "probe_name"]),
+            "{probe_name} of {eid} is in an earlier row too.",
+        ),
         (
             ~table.session_number.str.fullmatch(r"[0-9]{1,3}"),
             "session number {session_number!r} is not between 0 and 999.",

@@ -1,8 +1,9 @@
-"""Register what a source or a release list names: idempotent, whole sessions or nothing.
+"""Register the sessions that a source or a release list names.
 
-Facts that identify (subject, lab, date, number, pid, model, serial) never change: a second
-registration that contradicts one is an error. Facts that are expected to move on (qc, projects,
-protocol, the state of datasets) are updated. What was unknown is filled in.
+A session is written completely or not at all; repeating a registration changes nothing. Facts that
+identify (subject, lab, date, number, pid, model, serial) never change: a registration that
+contradicts one is an error. Facts that may change (qc, projects, protocol, the state of datasets)
+are updated. Unknown facts are filled in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from uuid import UUID
 import datajoint as dj
 
 from populate.registration import left_out, upsert
-from populate.registration.resumed import Resumed
+from populate.registration.checkpoint import Checkpoint
 from populate.registration.upsert import Report
 from schemas import probe, rows, session, subject
 from schemas.errors import BwmError, Contradiction, RegistrationError
@@ -46,51 +47,53 @@ def register_source(
     eids: Sequence[str] | None = None,
     task: str | None = None,
 ) -> tuple[Report, Found | None]:
-    """Register the sessions that a source lists, with insertions, sorts, datasets and quality.
+    """Register the sessions that a source lists, with all that it lists of them.
 
-    Sessions are written as the source yields them, so that an interrupted registration keeps
-    what it has. If a server is asked for the same sessions again within a day, those that were
-    written are not requested again.
+    Sessions are written as the source yields them, so that an interrupted registration keeps those
+    that it has written. If the same sessions are registered from the same server again within a
+    day, those that were written are not requested again.
 
     Parameters
     ----------
     source : Source
-        Where recordings are.
+        Folder or server with recordings.
     selection : Selection, optional
-        Which of them; default all.
+        Which sessions to register; default all.
     progress : callable, optional
         Called with the number of sessions written and of all sessions.
     eids : sequence of str, optional
-        Instead of a selection: these sessions. One that the source lacks is refused alone, where
-        a selection that names it is an error.
+        Sessions to register; not together with `selection`. A session that the source lacks
+        becomes a problem of the report; in a selection it raises an error.
     task : str, optional
-        Task that is imported of sessions that ran several, e.g. `task_01`.
+        Task to import for sessions with several tasks, e.g. `task_01`.
 
     Returns
     -------
     Report
-        What was done, and what was refused.
+        Counts of rows, problems and notes.
     Found or None
-        What the selection names: sessions and insertions; None without a selection.
+        Sessions and insertions that the selection names; None without a selection.
     """
-    if long := too_long({"data_source": source.location}, text_limits(session.DataSource)):
-        raise RegistrationError(long, source.location, "Link to the folder by a shorter path.")
+    row = {"data_source": source.location}
+    if problem := text_problem(row, text_limits(session.DataSource)):
+        raise RegistrationError(problem, source.location, "Link to the folder by a shorter path.")
     found = None if selection is None else source.find(selection)
     eids = eids if found is None else found.eids
-    report, resumed = Report(), None
+    report, checkpoint = Report(), None
     if eids is not None and registry.type_of(source.location).is_server:
-        resumed = Resumed(source.location, eids)
-        eids = [eid for eid in eids if eid not in resumed.done]
-        report.notes += resumed.notes()
+        checkpoint = Checkpoint(source.location, eids)
+        eids = [eid for eid in eids if eid not in checkpoint.done]
+        report.notes += checkpoint.notes()
     records = source.sessions() if eids is None else source.sessions(eids)
     total = None if eids is None else len(eids)
-    rows.insert1(session.DataSource(), {"data_source": source.location}, skip_duplicates=True)
-    written = resumed.add if resumed else None
-    register_sessions(records, source.location, report, progress, total, task, written)
-    if resumed:
-        resumed.end()
-    report.problems[:0] = getattr(source, "problems", ())
-    report.notes[:0] = getattr(source, "notes", ())
+    rows.insert1(session.DataSource(), row, skip_duplicates=True)
+    on_written = checkpoint.add if checkpoint else None
+    register_sessions(records, source.location, report, progress, total, task, on_written)
+    if checkpoint:
+        checkpoint.delete()
+    # Only now: a source finds them while it yields its sessions.
+    report.problems[:0] = source.problems
+    report.notes[:0] = getattr(source, "notes", ())  # not every source has notes
     return report, found
 
 
@@ -101,23 +104,17 @@ def register_sessions(
     progress: Progress | None = None,
     total: int | None = None,
     task: str | None = None,
-    written: Callable[[list[str]], None] | None = None,
-) -> set[str]:
-    """Register sessions in transactions of whole sessions, as they come.
+    on_written: Callable[[list[str]], None] | None = None,
+) -> None:
+    """Register sessions batch by batch; each batch is one transaction.
 
-    `written` is called with the eids of each transaction.
-
-    Returns
-    -------
-    set of str
-        The eids that were accepted, new or known.
+    `on_written` is called with the eids of each batch.
     """
     state, notes = _State.fetch(), left_out.Notes(task)
-    accepted: set[str] = set()
     done = 0
     for batch in _batches(records):
         good = []
-        for record in map(state.named, batch):
+        for record in map(state.with_unique_subject, batch):
             problem = state.problem_with(record)
             if problem:
                 report.problems.append(problem)
@@ -127,15 +124,13 @@ def register_sessions(
         if good:
             state.note_deleted(good)
             upsert.write(good, location, report)
-            notes.take(good, report)
-            accepted.update(record.eid for record in good)
-            if written:
-                written([record.eid for record in good])
+            upsert.choose_tasks(notes.add(good))
+            if on_written:
+                on_written([record.eid for record in good])
         done += len(batch)
         if progress:
             progress(done, total or done)
     report.notes += [*notes.lines(), *bounded(state.renamed), *bounded(state.deleted)]
-    return accepted
 
 
 def _batches(records: Iterable[SessionRecord]) -> Iterator[list[SessionRecord]]:
@@ -149,7 +144,7 @@ def _batches(records: Iterable[SessionRecord]) -> Iterator[list[SessionRecord]]:
                 yield batch
                 batch, size = [], 0
     except BwmError:
-        if batch:  # what came before an outage is not lost
+        if batch:  # the sessions before the error are not lost
             yield batch
         raise
     if batch:
@@ -158,12 +153,29 @@ def _batches(records: Iterable[SessionRecord]) -> Iterator[list[SessionRecord]]:
 
 @dataclass
 class _State:
-    """What is registered: enough to check any record without a query."""
+    """The registered facts with which any record is checked without a query.
 
-    labs: dict[str, str | None]
-    sessions: dict[str, tuple]
-    dates: dict[tuple, str]
-    pids: dict[str, tuple[str, str]]
+    Attributes
+    ----------
+    lab_of_subject : dict
+    day_of_eid : dict
+        Subject, date and number of each session.
+    eid_of_day : dict
+        The reverse of `day_of_eid`.
+    insertion_of_pid : dict
+        Eid and probe name of each pid.
+    insertions : dict
+        Known facts of each insertion (pid, model, serial), by eid and probe name.
+    limits : dict
+        Number of characters that fit into each column of text.
+    renamed, deleted : list of str
+        Notes on subjects that were renamed, and on insertions that are no longer listed.
+    """
+
+    lab_of_subject: dict[str, str | None]
+    day_of_eid: dict[str, tuple]
+    eid_of_day: dict[tuple, str]
+    insertion_of_pid: dict[str, tuple[str, str]]
     insertions: dict[tuple[str, str], dict[str, Any]]
     limits: dict[str, int]
     renamed: list[str] = field(default_factory=list)
@@ -176,35 +188,41 @@ class _State:
         insertions = probe.ProbeInsertion.proj(*names).to_dicts()
         days = session.fetch_days()
         return cls(
-            labs={mouse["subject"]: mouse["lab"] for mouse in mice},
-            sessions={eid: day for day, eid in days.items()},
-            dates=days,
-            pids={i["pid"]: (i["eid"], i["probe_name"]) for i in insertions if i["pid"]},
-            insertions={(i["eid"], i["probe_name"]): i for i in insertions},
-            limits=text_limits(*upsert.TABLES),
+            lab_of_subject={mouse["subject"]: mouse["lab"] for mouse in mice},
+            day_of_eid={eid: day for day, eid in days.items()},
+            eid_of_day=days,
+            insertion_of_pid={
+                i["pid"]: (i["eid"], i["probe_name"]) for i in insertions if i["pid"]
+            },
+            insertions={
+                (i["eid"], i["probe_name"]): {name: i[name] for name in names if i[name]}
+                for i in insertions
+            },
+            limits=text_limits(*upsert.TABLES_WITH_TEXT),
         )
 
-    def named(self, record: SessionRecord) -> SessionRecord:
-        """Name a mouse `nickname@lab` if another laboratory has a mouse of its nickname.
+    def with_unique_subject(self, record: SessionRecord) -> SessionRecord:
+        """Rename the subject of a record if another lab has a registered mouse of that nickname.
 
-        A mouse that the source knows as the only one of its nickname has moved, if a session is
-        of another laboratory: it stays that of the first.
+        The name becomes `nickname@lab`. Two records are not renamed. If the source knows only one
+        mouse of this nickname, the mouse has moved: it keeps its registered lab. If the source
+        says nothing of mice, `problem_with` refuses the record, unless the new name is registered.
         """
-        held, mouse = self.labs.get(record.subject), record.mouse
+        lab, mouse = self.lab_of_subject.get(record.subject), record.mouse
         name = f"{record.subject}@{record.lab}"
-        if not held or not record.lab or held == record.lab:
+        if not lab or not record.lab or lab == record.lab:
             return record
-        if name not in self.labs:
+        if name not in self.lab_of_subject:
             if mouse is None:
                 return record
             if mouse.is_unique:
-                return replace(record, lab=held)
+                return replace(record, lab=lab)
             what = f"{record.subject} of {record.lab} is registered as the subject {name}"
-            self.renamed.append(f"{what}, because {held} has a mouse of this nickname.")
+            self.renamed.append(f"{what}, because {lab} has a mouse of this nickname.")
         return replace(record, subject=name, mouse=mouse and replace(mouse, nickname=name))
 
     def problem_with(self, record: SessionRecord) -> BwmError | None:
-        """Return what forbids to register a session, if anything does."""
+        """Return the reason why a session cannot be registered, or None."""
         day = (record.subject, record.date, record.number)
         where = f"session {record.eid} ({_day_text(day)})"
         if not is_uuid(record.eid):
@@ -221,26 +239,25 @@ class _State:
                 where,
                 "Letters, digits and '_' are allowed.",
             )
-        strange = (d.path for d in record.datasets if not is_dataset_path(d.path))
-        if found := next(strange, None):
-            what = f"the path of a dataset does not lead into the session: {found[:80]!r}."
+        outside = (d.path for d in record.datasets if not is_dataset_path(d.path))
+        if path := next(outside, None):
+            what = f"the path of a dataset is not below the session folder: {path[:80]!r}."
             return RegistrationError(what, where, "Rename it in the source, register it again.")
-        long = (too_long(row, self.limits) for row in upsert.rows_with_text(record))
-        if found := next(filter(None, long), None):
-            return RegistrationError(found, where, "Shorten it in the source, register it again.")
-        if self.sessions.get(record.eid, day) != day:
-            registered = _day_text(self.sessions[record.eid])
+        problems = (text_problem(row, self.limits) for row in upsert.rows_with_text(record))
+        if problem := next(filter(None, problems), None):
+            return RegistrationError(problem, where, "Change it in the source, register it again.")
+        if self.day_of_eid.get(record.eid, day) != day:
+            registered = _day_text(self.day_of_eid[record.eid])
             return _contradiction(where, "eid", registered, _day_text(day))
-        if self.dates.get(day, record.eid) != record.eid:
-            return _contradiction(where, "session", self.dates[day], record.eid)
-        lab = self.labs.get(record.subject)
+        if self.eid_of_day.get(day, record.eid) != record.eid:
+            return _contradiction(where, "session", self.eid_of_day[day], record.eid)
+        lab = self.lab_of_subject.get(record.subject)
         if lab and record.lab and lab != record.lab:
             return _contradiction(where, f"lab of {record.subject}", lab, record.lab)
         pids = [insertion.pid for insertion in record.insertions if insertion.pid]
         if len(set(pids)) < len(pids):
             return RegistrationError("two probes have the same pid.", where, "Correct the source.")
-        problems = (self._insertion_problem(insertion) for insertion in record.insertions)
-        return next((problem for problem in problems if problem), None)
+        return next(filter(None, map(self._insertion_problem, record.insertions)), None)
 
     def _insertion_problem(self, new: InsertionRecord) -> BwmError | None:
         where = f"insertion {new.pid} ({new.probe_name} of session {new.eid})"
@@ -252,45 +269,52 @@ class _State:
             )
         if new.pid and not is_uuid(new.pid):
             return RegistrationError("malformed pid.", where, "It must be a lower-case UUID.")
-        place = (new.eid, new.probe_name)
-        if new.pid and self.pids.get(new.pid, place) != place:
-            other = " of session ".join(reversed(self.pids[new.pid]))
-            return _contradiction(where, "pid", other, f"{new.probe_name} of session {new.eid}")
-        held = self.insertions.get(place, {})
-        facts = {"pid": new.pid, "probe_model": new.model, "probe_serial": new.serial}
-        for name, value in facts.items():
-            if held.get(name) and value and held[name] != value:
-                return _contradiction(where, name, held[name], value)
+        key = (new.eid, new.probe_name)
+        eid, probe_name = self.insertion_of_pid.get(new.pid or "", key)
+        if (eid, probe_name) != key:
+            registered = f"{probe_name} of session {eid}"
+            return _contradiction(
+                where, "pid", registered, f"{new.probe_name} of session {new.eid}"
+            )
+        registered_facts = self.insertions.get(key, {})
+        for name, value in _insertion_facts(new).items():
+            if registered_facts.get(name, value) != value:
+                return _contradiction(where, name, registered_facts[name], value)
         return None
 
     def note_deleted(self, records: Iterable[SessionRecord]) -> None:
-        """Note the registered insertions that the source had under a pid, and has no longer."""
+        """Note registered insertions with a pid that a complete record no longer lists."""
         listed = {r.eid: {i.probe_name for i in r.insertions} for r in records if r.is_complete}
-        for (eid, name), held in self.insertions.items():
-            if eid in listed and held.get("pid") and name not in listed[eid]:
-                what = f"insertion {held['pid']} ({name} of session {eid})"
-                self.deleted.append(f"{what} is listed no longer; its rows are kept.")
+        for (eid, name), facts in self.insertions.items():
+            if eid in listed and "pid" in facts and name not in listed[eid]:
+                what = f"insertion {facts['pid']} ({name} of session {eid})"
+                self.deleted.append(f"{what} is no longer listed; its rows are kept.")
 
     def add(self, record: SessionRecord) -> None:
-        """Note a record, so that the next ones are checked against it too."""
+        """Add the facts of a record, so that later records are checked against them too."""
         day = (record.subject, record.date, record.number)
-        self.sessions[record.eid], self.dates[day] = day, record.eid
-        self.labs[record.subject] = self.labs.get(record.subject) or record.lab
+        self.day_of_eid[record.eid], self.eid_of_day[day] = day, record.eid
+        lab = self.lab_of_subject.get(record.subject) or record.lab
+        self.lab_of_subject[record.subject] = lab
         for new in record.insertions:
-            place = (new.eid, new.probe_name)
+            key = (new.eid, new.probe_name)
             if new.pid:
-                self.pids[new.pid] = place
-            facts = {"pid": new.pid, "probe_model": new.model, "probe_serial": new.serial}
-            held = self.insertions.setdefault(place, {})
-            held.update({name: value for name, value in facts.items() if value})
+                self.insertion_of_pid[new.pid] = key
+            self.insertions.setdefault(key, {}).update(_insertion_facts(new))
 
 
-NO_TEXT = re.compile("[\0\ud800-\udfff]")
+def _insertion_facts(record: InsertionRecord) -> dict[str, str]:
+    """Return the known facts of an insertion that identify it."""
+    facts = {"pid": record.pid, "probe_model": record.model, "probe_serial": record.serial}
+    return {name: value for name, value in facts.items() if value}
+
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """Characters that databases cannot store: NUL and lone surrogates."""
 
 
 def text_limits(*tables: type[dj.Table]) -> dict[str, int]:
-    """Tell how many characters fit into each column of text."""
+    """Return how many characters fit into each column of text."""
     found = {}
     for table in tables:
         for name, attribute in table().heading.attributes.items():
@@ -300,18 +324,21 @@ def text_limits(*tables: type[dj.Table]) -> dict[str, int]:
     return found
 
 
-def too_long(row: Mapping[str, Any], limits: Mapping[str, int]) -> str | None:
-    """Say which text of a row does not fit: the error of a server names neither row nor value."""
+def text_problem(row: Mapping[str, Any], limits: Mapping[str, int]) -> str | None:
+    """Return which text of a row the database cannot store, or None.
+
+    The error of a server names neither the row nor the value.
+    """
     for name, value in row.items():
-        if isinstance(value, str) and NO_TEXT.search(value):
-            return f"{name} holds a character that no text has: {value[:60]!r}."
+        if isinstance(value, str) and UNSTORABLE.search(value):
+            return f"{name} has a character that databases cannot store: {value[:60]!r}."
         if isinstance(value, str) and len(value) > limits.get(name, len(value)):
             return f"{name} has {len(value)} characters, {limits[name]} fit: {value[:60]!r}."
     return None
 
 
 def is_uuid(text: str) -> bool:
-    """Tell whether a text is a lower-case UUID."""
+    """Return whether a text is a lower-case UUID."""
     try:
         return str(UUID(text)) == text
     except ValueError:
@@ -323,9 +350,9 @@ def _day_text(day: tuple) -> str:
     return " ".join(map(str, day))
 
 
-def _contradiction(where: str, name: str, held: object, new: object) -> Contradiction:
+def _contradiction(where: str, name: str, registered: object, new: object) -> Contradiction:
     return Contradiction(
-        f"{name} is registered as {held}, not {new}.",
+        f"{name} is registered as {registered}, not {new}.",
         where,
-        "Correct the source, or delete the registered row first if that one is wrong.",
+        "Correct the source, or delete the registered row first if that row is wrong.",
     )

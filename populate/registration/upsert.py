@@ -1,9 +1,10 @@
-"""Write what a source lists as rows: a batch of whole sessions in one transaction.
+"""Write the records of a source as rows: a batch of whole sessions in one transaction.
 
-Two ways to bring rows up to date. `_merge` adds and fills in: what a record does not say stays as
-it is, no row goes. `_mirror` makes the rows of an owner equal to the record, for facts that are
-replaced as a whole (quality control, histology); an owner for whom a record lists none is left
-alone, since many a source knows nothing of them, unless the source says that it lists all.
+There are two ways. `_merge` inserts and updates, and never deletes; values that a record lacks
+(None) stay as they are. `_mirror` also deletes: the rows of an owner (a session or an insertion)
+become those of its record, for facts that are replaced as a whole (quality control, histology). If
+a record has none, the rows of the owner stay, because many sources do not list such facts; they are
+deleted if the source is known to list all of them (`is_complete`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from schemas.sources.records import (
 
 Row = dict[str, Any]
 
-TABLES = (
+TABLES_WITH_TEXT = (
     subject.Subject,
     session.Session,
     quality.SessionQC,
@@ -43,9 +44,9 @@ TABLES = (
 
 @dataclass
 class Report:
-    """What a registration did: new, known and updated rows by kind, and what was refused.
+    """Result of a registration: numbers of new, known and updated rows by kind, and problems.
 
-    `notes` name what is not read, which is no error.
+    `notes` has what the user should know, though it is no error.
     """
 
     new: dict[str, int] = field(default_factory=dict)
@@ -71,24 +72,23 @@ def write(batch: Sequence[SessionRecord], location: str | None, report: Report) 
     Parameters
     ----------
     batch : sequence of SessionRecord
-        Checked already.
+        Records that have been checked.
     location : str or None
-        The source that lists their datasets; None for records that say nothing of datasets.
+        The source that lists their datasets; None for records without datasets.
     report : Report
         Counts are added to it.
     """
-    own = _in("eid", [record.eid for record in batch])
+    in_batch = _any_of("eid", [record.eid for record in batch])
     with dj.conn().transaction:
-        _write_facts(batch, own, report)
+        _write_sessions(batch, in_batch, report)
         if location is not None:
-            _write_datasets(batch, own, location, report)
-            _write_sortings(batch, own, report)
+            _write_datasets(batch, in_batch, location, report)
+            _write_sortings(batch, in_batch, report)
 
 
-def choose_tasks(choices: Sequence[Row], report: Report) -> None:
-    """Insert or update which task is imported of sessions that ran several."""
-    own = _in("eid", [row["eid"] for row in choices])
-    _merge(session.TaskChoice, choices, own, None, report)
+def choose_tasks(choices: Sequence[Row]) -> None:
+    """Insert or update rows of `TaskChoice`."""
+    _merge(session.TaskChoice, choices, _any_of("eid", [row["eid"] for row in choices]))
 
 
 def size_of(record: SessionRecord) -> int:
@@ -100,7 +100,7 @@ def size_of(record: SessionRecord) -> int:
 
 
 def rows_with_text(record: SessionRecord) -> Iterator[Row]:
-    """Yield the rows of a session whose texts could be too long."""
+    """Yield the rows of a session that have texts, to check that the database can store them."""
     yield _subject_row(record)
     yield _session_row(record)
     yield from _checks("session", record.checks)
@@ -109,6 +109,7 @@ def rows_with_text(record: SessionRecord) -> Iterator[Row]:
         yield from _checks("insertion", insertion.checks)
         yield from map(_trajectory_row, insertion.trajectories)
     for dataset in record.datasets:
+        # `register_source` has checked the location.
         yield {**_dataset_row(dataset, ""), "dataset_sorter": dataset.sorter}
     for sort in record.sortings:
         yield {"sorting_name": ephys.name_sorting(sort.sorter, sort.revision)}
@@ -117,26 +118,32 @@ def rows_with_text(record: SessionRecord) -> Iterator[Row]:
 # --- tables -------------------------------------------------------------------------------------
 
 
-def _write_facts(batch: Sequence[SessionRecord], own: list[Row], report: Report) -> None:
+def _write_sessions(batch: Sequence[SessionRecord], in_batch: list[Row], report: Report) -> None:
+    """Write everything about sessions except their files: labs, subjects, probes and checks too."""
     labs = [{"lab": r.lab} for r in batch if r.lab]
     mice = [_subject_row(record) for record in batch]
     names = [record.subject for record in batch]
     probes = [insertion for record in batch for insertion in record.insertions]
-    _merge(subject.Lab, labs, _in("lab", [r["lab"] for r in labs]), "labs", report)
-    _merge(subject.Subject, mice, _in("subject", names), "subjects", report)
-    _merge(session.Session, map(_session_row, batch), own, "sessions", report)
-    _merge(probe.ProbeInsertion, map(_insertion_row, probes), own, "insertions", report)
+    _merge(subject.Lab, labs, _any_of("lab", [r["lab"] for r in labs]), report, "labs")
+    _merge(subject.Subject, mice, _any_of("subject", names), report, "subjects")
+    _merge(session.Session, map(_session_row, batch), in_batch, report, "sessions")
+    _merge(probe.ProbeInsertion, map(_insertion_row, probes), in_batch, report, "insertions")
     checks = [{"eid": r.eid, **row} for r in batch for row in _checks("session", r.checks)]
     _mirror((quality.SessionQC, checks), owner=("eid",))
-    told = [insertion for record in batch if record.is_complete for insertion in record.insertions]
-    if n_gone := _write_histology(probes, told):
-        report.notes.append(f"{n_gone} trajectories were removed: the source has them no longer.")
+    complete = [
+        (insertion.eid, insertion.probe_name)
+        for record in batch
+        if record.is_complete
+        for insertion in record.insertions
+    ]
+    if n := _write_histology(probes, complete):
+        report.notes.append(f"{n} trajectories were removed: the source no longer lists them.")
 
 
-def _write_histology(probes: Sequence[InsertionRecord], told: Sequence[InsertionRecord]) -> int:
-    """Write checks, picks and trajectories; return the number of trajectories removed.
+def _write_histology(probes: Sequence[InsertionRecord], complete: Sequence[tuple[str, str]]) -> int:
+    """Write checks, picks and trajectories; return the number of trajectories that were deleted.
 
-    Of the insertions in `told`, the source lists every trajectory.
+    `complete` has the keys of the insertions of which the source lists every trajectory.
     """
     checks, picks, trajectories, sites = [], [], [], []
     for record in probes:
@@ -145,44 +152,43 @@ def _write_histology(probes: Sequence[InsertionRecord], told: Sequence[Insertion
         for k, (x, y, z) in enumerate(record.picks):
             picks.append({**key, "pick": k, "pick_x": x, "pick_y": y, "pick_z": z})
         for trajectory in record.trajectories:
-            row = {**key, **_trajectory_row(trajectory)}
-            trajectories.append(row)
-            path = {name: row[name] for name in ("eid", "probe_name", "provenance")}
+            trajectories.append({**key, **_trajectory_row(trajectory)})
+            trajectory_key = {**key, "provenance": trajectory.provenance}
             sites += [
-                {**path, "site": k, **dict(zip(SITE_COLUMNS, site, strict=True))}
+                {**trajectory_key, "site": k, **dict(zip(SITE_COLUMNS, site, strict=True))}
                 for k, site in enumerate(trajectory.sites)
             ]
     owner = ("eid", "probe_name")
     _mirror((quality.InsertionQC, checks), owner=owner)
     _mirror((probe.ProbeInsertion.Pick, picks), owner=owner)
     located = (probe.Trajectory, trajectories), (probe.Trajectory.Site, sites)
-    return _mirror(*located, owner=owner, told=[(one.eid, one.probe_name) for one in told])
+    return _mirror(*located, owner=owner, complete=complete)
 
 
 def _write_datasets(
-    batch: Sequence[SessionRecord], own: list[Row], location: str, report: Report
+    batch: Sequence[SessionRecord], in_batch: list[Row], location: str, report: Report
 ) -> None:
     datasets = [dataset for record in batch for dataset in record.datasets]
     listed = [_dataset_row(dataset, location) for dataset in datasets]
-    listed += _unlisted(own, location, listed)
-    _merge(session.Dataset, listed, own, "datasets", report)
+    changed = listed + _no_longer_listed(in_batch, location, listed)
+    _merge(session.Dataset, changed, in_batch, report, "datasets")
     of_probes = [_probe_dataset_row(d) for d in datasets if d.probe_name]
-    _merge(probe.ProbeInsertion.Dataset, of_probes, own, None, report)
+    _merge(probe.ProbeInsertion.Dataset, of_probes, in_batch)
     of_cameras = [_camera_dataset_row(d) for d in datasets if d.camera]
-    _merge(video.CameraDataset, of_cameras, own, None, report)
+    _merge(video.CameraDataset, of_cameras, in_batch)
 
 
-def _unlisted(own: list[Row], location: str, listed: Sequence[Row]) -> list[Row]:
-    """Return changed rows of the datasets that the source listed once, and no longer does."""
-    held = session.Dataset & own & {"data_source": location, "is_listed": True}
-    there = {_key(session.Dataset, row) for row in listed}
-    gone = [key for key in held.proj().to_dicts() if _key(session.Dataset, key) not in there]
+def _no_longer_listed(in_batch: list[Row], location: str, listed: Sequence[Row]) -> list[Row]:
+    """Return rows that mark as not listed the datasets that the source no longer lists."""
+    earlier = session.Dataset & in_batch & {"data_source": location, "is_listed": True}
+    now = {_key(session.Dataset, row) for row in listed}
+    gone = [key for key in earlier.proj().to_dicts() if _key(session.Dataset, key) not in now]
     return [{**key, "is_listed": False} for key in gone]
 
 
-def _write_sortings(batch: Sequence[SessionRecord], own: list[Row], report: Report) -> None:
-    sortings = [sort for record in batch for sort in record.sortings]
-    known = [
+def _write_sortings(batch: Sequence[SessionRecord], in_batch: list[Row], report: Report) -> None:
+    sortings = [sorting for record in batch for sorting in record.sortings]
+    sorting_rows = [
         {
             "sorting_name": ephys.name_sorting(s.sorter, s.revision),
             "sorter": s.sorter,
@@ -190,7 +196,7 @@ def _write_sortings(batch: Sequence[SessionRecord], own: list[Row], report: Repo
         }
         for s in sortings
     ]
-    _merge(ephys.Sorting, known, {}, None, report)
+    _merge(ephys.Sorting, sorting_rows, {})
     offered = [
         {
             "eid": s.eid,
@@ -200,19 +206,19 @@ def _write_sortings(batch: Sequence[SessionRecord], own: list[Row], report: Repo
         }
         for s in sortings
     ]
-    _merge(ephys.OfferedSorting, offered, own, "sorts", report)
-    _forget_sortings(own)
+    _merge(ephys.OfferedSorting, offered, in_batch, report, "sorts")
+    _delete_unlisted_sortings(in_batch)
 
 
-def _forget_sortings(own: list[Row]) -> None:
-    """Take back the offer of sorts whose files are listed no more, unless they are imported."""
-    there = ephys.fetch_listed_sorts(own)
-    offered = (ephys.OfferedSorting * ephys.Sorting & own) - ephys.SpikeSorting.proj()
+def _delete_unlisted_sortings(in_batch: list[Row]) -> None:
+    """Delete rows of `OfferedSorting` that are not imported and whose files are not listed."""
+    listed = ephys.fetch_listed_sorts(in_batch)
+    offered = (ephys.OfferedSorting * ephys.Sorting & in_batch) - ephys.SpikeSorting.proj()
     names = ("eid", "probe_name", "sorter", "sorter_revision")
     gone = [
         {name: row[name] for name in ephys.OfferedSorting.primary_key}
         for row in offered.to_dicts()
-        if tuple(row[name] for name in names) not in there
+        if tuple(row[name] for name in names) not in listed
     ]
     if gone:
         (ephys.OfferedSorting & gone).delete_quick()
@@ -262,13 +268,13 @@ def _insertion_row(record: InsertionRecord) -> Row:
     }
 
 
-def _checks(of: str, checks: Iterable[CheckRecord]) -> Iterator[Row]:
+def _checks(prefix: str, checks: Iterable[CheckRecord]) -> Iterator[Row]:
     for check in checks:
         yield {
-            f"{of}_check": check.name,
-            f"{of}_check_value": check.value,
-            f"{of}_check_outcome": check.outcome,
-            f"{of}_check_text": check.text,
+            f"{prefix}_check": check.name,
+            f"{prefix}_check_value": check.value,
+            f"{prefix}_check_outcome": check.outcome,
+            f"{prefix}_check_text": check.text,
         }
 
 
@@ -325,10 +331,11 @@ def _camera_dataset_row(record: DatasetRecord) -> Row:
     }
 
 
-# --- up to date ---------------------------------------------------------------------------------
+# --- insert, update, delete ---------------------------------------------------------------------
 
 
-def _in(name: str, values: Iterable[str]) -> list[Row]:
+def _any_of(name: str, values: Iterable[str]) -> list[Row]:
+    """Return a restriction to rows with one of some values."""
     return [{name: value} for value in dict.fromkeys(values)]
 
 
@@ -336,80 +343,92 @@ def _merge(
     table: type[dj.Table],
     wanted: Iterable[Mapping[str, Any]],
     restriction: Any,
-    kind: str | None,
-    report: Report,
+    report: Report | None = None,
+    kind: str = "",
 ) -> None:
-    """Insert the rows that are new, update those that say more or other than the held ones.
+    """Insert new rows, and update rows of which a value differs.
 
-    A value that is not given (None) leaves the held one as it is.
+    A value that is None leaves the existing one as it is.
+
+    Parameters
+    ----------
+    table : table
+    wanted : iterable of mappings
+        Rows.
+    restriction
+        Selects the existing rows; it must select all whose keys are in `wanted`.
+    report : Report, optional
+        Counts the rows under the name `kind`.
     """
-    fresh: dict[tuple, Row] = {}
+    merged: dict[tuple, Row] = {}
     for row in wanted:
-        merged = fresh.setdefault(_key(table, row), {})
-        merged.update(
-            {n: v for n, v in rows.clean(row).items() if v is not None or n not in merged}
-        )
-    if not fresh:
+        # Rows with the same key are merged: the last value wins, unless it is None.
+        earlier = merged.setdefault(_key(table, row), {})
+        new_values = rows.clean(row).items()
+        earlier.update({n: v for n, v in new_values if v is not None or n not in earlier})
+    if not merged:
         return
-    held = _held(table & restriction, table)
-    new = [row for key, row in fresh.items() if key not in held]
+    existing = _fetch_by_key(table & restriction, table)
+    new = [row for key, row in merged.items() if key not in existing]
     changed = [
         {**dict(zip(table.primary_key, key, strict=True)), **change}
-        for key, row in fresh.items()
-        if key in held and (change := _change(held[key], row))
+        for key, row in merged.items()
+        if key in existing and (change := _change(existing[key], row))
     ]
     rows.insert(table(), new)
     for row in changed:
         table.update1(row)
-    if kind:
-        n_known = len(fresh) - len(new) - len(changed)
+    if report:
+        n_known = len(merged) - len(new) - len(changed)
         report.count(kind, new=len(new), known=n_known, updated=len(changed))
 
 
 def _mirror(
     *tables: tuple[type[dj.Table], Sequence[Row]],
     owner: tuple[str, ...],
-    told: Sequence[tuple] = (),
+    complete: Sequence[tuple] = (),
 ) -> int:
-    """Make the rows of each owner equal to the wanted ones; return how many rows were removed.
+    """Make the rows of each owner equal to the wanted ones.
 
     Parameters
     ----------
     *tables
-        Tables with their wanted rows, a parent before its part. The first tells the owners.
+        Tables with their wanted rows, a parent before its part. The owners are those of the rows
+        of the first table, and `complete`.
     owner : tuple of str
-        Names of the key that the rows of one owner share.
-    told : sequence of tuple
-        Keys of owners that may have no wanted row.
+        Attributes that are the key of an owner.
+    complete : sequence of tuple
+        Keys of owners whose rows are all deleted if none is wanted.
+
+    Returns
+    -------
+    int
+        Number of rows of the first table that were deleted.
     """
-    keys = dict.fromkeys([*_owners(tables[0][1], owner), *told])
+    keys = dict.fromkeys([*(tuple(row[n] for n in owner) for row in tables[0][1]), *complete])
     owners = [dict(zip(owner, key, strict=True)) for key in keys]
     if not owners:
         return 0
     steps = []
     for table, wanted in tables:
-        fresh = {_key(table, row): rows.clean(row) for row in wanted}
-        steps.append((table, fresh, _held(table & owners, table)))
-    n_gone = 0
-    for table, fresh, held in reversed(steps):
-        gone = [key for key in held if key not in fresh]
-        n_gone = len(gone)  # of the first table in the end
+        wanted_rows = {_key(table, row): rows.clean(row) for row in wanted}
+        steps.append((table, wanted_rows, _fetch_by_key(table & owners, table)))
+    for table, wanted_rows, existing in reversed(steps):
+        gone = [key for key in existing if key not in wanted_rows]
         if gone:
-            doomed = [dict(zip(table.primary_key, key, strict=True)) for key in gone]
-            (table & doomed).delete_quick()
-    for table, fresh, held in steps:
-        rows.insert(table(), [row for key, row in fresh.items() if key not in held])
-        for key, row in fresh.items():
-            if key in held and any(held[key][name] != value for name, value in row.items()):
+            (
+                table & [dict(zip(table.primary_key, key, strict=True)) for key in gone]
+            ).delete_quick()
+    for table, wanted_rows, existing in steps:
+        rows.insert(table(), [row for key, row in wanted_rows.items() if key not in existing])
+        for key, row in wanted_rows.items():
+            if key in existing and any(existing[key][n] != value for n, value in row.items()):
                 table.update1(row)
-    return n_gone
+    _, wanted_rows, existing = steps[0]
+    return len(existing.keys() - wanted_rows.keys())
 
 
-def _owners(wanted: Iterable[Row], owner: tuple[str, ...]) -> list[tuple]:
-    return list(dict.fromkeys(tuple(row[name] for name in owner) for row in wanted))
-
-
-def _held(found: dj.expression.QueryExpression, table: type[dj.Table]) -> dict[tuple, Row]:
+def _fetch_by_key(found: dj.expression.QueryExpression, table: type[dj.Table]) -> dict[tuple, Row]:
     return {_key(table, row): row for row in found.to_dicts()}
 
 
@@ -417,5 +436,5 @@ def _key(table: type[dj.Table], row: Mapping[str, Any]) -> tuple:
     return tuple(row[name] for name in table.primary_key)
 
 
-def _change(held: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
-    return {name: value for name, value in row.items() if value is not None and value != held[name]}
+def _change(existing: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
+    return {n: value for n, value in row.items() if value is not None and value != existing[n]}

@@ -38,7 +38,7 @@ def test_a_session_with_two_tasks_is_imported_by_choosing_one(database, one):
     (report,) = register(str(one))
     eid = session.Session.fetch1("eid")
     (note,) = report.notes
-    assert f"register --eid {eid} --task alf/task_01" in note
+    assert f"--eid {eid} --task alf/task_01`" in note
     (failure,) = database.populate()
     assert "alf/task_00 and alf/task_01 both have trials" in str(failure)
     assert "register the session again with --task" in str(failure)
@@ -103,8 +103,8 @@ def test_what_is_not_read_is_noted(database, one):
     (report,) = register(str(one))
     assert report.notes == [
         f"{one / 'figures'} is skipped: no folder of a session is found in it.",
-        "_ibl_wheel.times.npy is an old name that is not read (2 files): "
-        "it would be read as _ibl_wheel.timestamps.npy.",
+        "_ibl_wheel.times.npy is an old name and not imported (2 files): "
+        "rename it to _ibl_wheel.timestamps.npy.",
         "no table reads _ibl_wheelMoves.intervals.npy (2 files).",
     ]
     assert sorted(subject.Subject.to_arrays("subject")) == ["0012", "12"]

@@ -134,7 +134,7 @@ def test_nothing_else_that_takes_text_is_led_astray(asked, text):
         lambda: downloads.find(text),
         lambda: releases.by_lab(text),
         lambda: releases.diff(text, text),
-        lambda: releases.describe(text),
+        lambda: releases.describe_release(text),
         lambda: catalog.find([text]),
         lambda: [row for row in status.status(eid=text) if row.done or row.pending],
         lambda: status.failures(eid=text),

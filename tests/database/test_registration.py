@@ -72,6 +72,7 @@ class Fixed:
     """A source that lists what it is given."""
 
     location = "memory"
+    problems = ()
 
     def __init__(self, *records):
         self.records = records
@@ -106,7 +107,7 @@ FAULTY_ROWS = {
     "upper-case pid": (row(21, pid=uuid(0xF021).upper()), "not a lower-case UUID"),
     "no pid": (row(22, pid=""), "malformed pid ''"),
     "malformed eid": (row(23, eid="not-a-uuid"), "malformed eid 'not-a-uuid'"),
-    "repeated pid": (row(24, pid=row(10)["pid"]), "stands in an earlier row too"),
+    "repeated pid": (row(24, pid=row(10)["pid"]), "is in an earlier row too"),
     "repeated probe": (row(25, eid=row(10)["eid"], subject="M_010"), "is in an earlier row"),
     "no date": (row(26, date=""), "'' is not a date"),
     "American date": (row(27, date="02/03/2021"), "'02/03/2021' is not a date"),
@@ -155,7 +156,7 @@ def test_a_faulty_row_is_refused_alone(registered, tmp_path, case):
     assert f"{path}, line 3: " in str(problem)
     assert says in str(problem)
     assert "Correct the row." in str(problem)
-    assert f"release 'case{n}' is not registered, its good rows are" in str(closing)
+    assert f"release 'case{n}' is not registered; the sessions and insertions" in str(closing)
     after = contents()
     added = set(after[session.Session].eid) - set(before[session.Session].eid)
     assert added - {first["eid"]} == {uuid(n)}

@@ -96,7 +96,7 @@ def test_the_difference_of_two_releases(registered):
     ]
 
 
-@pytest.mark.parametrize("ask", [releases.by_lab, releases.describe])
+@pytest.mark.parametrize("ask", [releases.by_lab, releases.describe_release])
 def test_an_unknown_release_is_an_error_that_names_what_there_is(registered, ask):
     with pytest.raises(QueryError, match=r"no release 'newer'. There are: new, old"):
         ask("newer")
@@ -141,9 +141,12 @@ def test_a_release_without_insertions_is_refused(registered):
 
 
 def test_a_selection_is_written_in_a_line():
-    assert register.describe(Selection(tag="Brainwidemap")) == "Brainwidemap"
+    assert register.describe_selection(Selection(tag="Brainwidemap")) == "Brainwidemap"
     chosen = Selection(lab="westlab", eids=(uuid(1), uuid(2)), bwm_rule=True)
-    assert register.describe(chosen) == f"lab=westlab, eids={uuid(1)} {uuid(2)}, bwm_rule=True"
+    assert (
+        register.describe_selection(chosen)
+        == f"lab=westlab, eids={uuid(1)} {uuid(2)}, bwm_rule=True"
+    )
 
 
 def test_the_real_release_and_a_subset_of_it(database, real, tmp_path):

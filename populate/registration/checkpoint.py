@@ -1,4 +1,4 @@
-"""What an interrupted registration from a server has written already."""
+"""The checkpoint of a registration from a server: which sessions are written already."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from collections.abc import Sequence
 
 from schemas import connection, session
 
-FOR_SECONDS = 86_400.0
-"""Time for which an interrupted registration is continued; later its facts may have changed."""
+RESUME_SECONDS = 86_400.0
+"""An interrupted registration is continued within this time; later the server may list other
+facts."""
 
 
-class Resumed:
-    """A file in the home folder with the eids that were written, until the registration ends.
+class Checkpoint:
+    """A file in `settings.home` that lists the sessions that a registration has written.
+
+    It stays if the registration is interrupted, and is deleted when the registration is complete.
 
     Parameters
     ----------
     location : str
         URL of the server.
     eids : sequence of str
-        Sessions to register: another choice of sessions is another registration.
+        Sessions to register; another choice of sessions has another file.
 
     Attributes
     ----------
@@ -35,24 +38,24 @@ class Resumed:
         name = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
         self._path = settings.home / "registration" / f"{name}.txt"
         self.done: frozenset[str] = frozenset()
-        if self._path.is_file() and time.time() - self._path.stat().st_mtime < FOR_SECONDS:
+        if self._path.is_file() and time.time() - self._path.stat().st_mtime < RESUME_SECONDS:
             written = self._path.read_text().split()
             self.done = frozenset(written) & set(session.Session.to_arrays("eid"))
         else:
-            self.end()
+            self.delete()
 
     def notes(self) -> list[str]:
-        """Say how many sessions are not requested again."""
+        """Return a note on how many sessions are not requested again, if any."""
         if not self.done:
             return []
         return [f"continued: {len(self.done):,} sessions were registered before an interruption."]
 
     def add(self, eids: Sequence[str]) -> None:
-        """Note sessions that were written."""
+        """Add sessions that were written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as file:
             file.writelines(f"{eid}\n" for eid in eids)
 
-    def end(self) -> None:
-        """Forget the registration, which is complete."""
+    def delete(self) -> None:
+        """Delete the file."""
         self._path.unlink(missing_ok=True)
