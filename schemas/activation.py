@@ -1,7 +1,7 @@
-"""Attach to the tables of a database, and create those that are not there.
+"""Attach to the tables of a database, and create the missing ones.
 
-Attaching takes no lock, so that a client that hangs delays no other. Creating takes one, for as
-long as it creates.
+Attaching takes no lock, so that a client that hangs delays no other. `create` holds a lock while
+it runs.
 """
 
 from __future__ import annotations
@@ -23,91 +23,97 @@ from schemas.database.driver_errors import AccessDenied
 from schemas.errors import ServerError
 
 VERSION = 5
-"""Number of the newest definitions of the tables: the last step of `populate.upgrade`."""
+"""Version of the table definitions in this code: the number of the last step of an upgrade."""
 
 VERSION_TABLE = "~version"
-"""Table of the first schema, hidden as the other tables that users do not see."""
+"""Name of the version table, in the first schema; DataJoint hides names that begin with `~`."""
 
 VERSION_COLUMNS = {
     "prefix": ("varchar(32) NOT NULL PRIMARY KEY", "prefix of the schemas"),
-    "schema_version": ("int NOT NULL", "number of the last upgrade that the tables have"),
-    "software_version": ("varchar(32) NOT NULL", "version of the software that made them so"),
+    "schema_version": ("int NOT NULL", "number of the last upgrade step that was applied"),
+    "software_version": ("varchar(32) NOT NULL", "version of bwm-datajoint that applied it"),
 }
 
 
 @dataclass(frozen=True)
 class Version:
-    """Version of the tables of a database, and of the software that made or upgraded them."""
+    """Version of the tables of a database, and of the software that created or upgraded them."""
 
     number: int
     software: str
 
 
-FIRST = Version(0, "0.4.0")
-"""Version of tables that have no row that says it."""
+UNVERSIONED = Version(0, "0.4.0")
+"""Version of tables without a row in the version table."""
 
 
 def schema_name(module: str, prefix: str) -> str:
-    """Name of the database (MySQL) or schema (PostgreSQL) of a table module."""
+    """Return the name of the database (MySQL) or schema (PostgreSQL) of a table module."""
     return f"{prefix}_{module}"
 
 
 def activate(connection: dj.Connection, prefix: str) -> None:
-    """Attach to all tables; create what is missing of them.
+    """Attach to all tables; create the missing ones.
 
     Raises
     ------
     ServerError
-        The tables are of an older or newer version. Or tables are missing, and the user may not
-        create them, or another process creates them for too long.
+        The tables are older or newer than this code. Or tables are missing, and the user may not
+        create them, or another process holds the lock for too long.
     """
-    held = held_columns(connection, prefix)
-    if found := read_version(connection, prefix, held):
-        refuse_newer(found, prefix)
+    existing = existing_columns(connection, prefix)
+    if found := read_version(connection, prefix, existing):
+        reject_newer(found, prefix)
         if found.number < VERSION:
             made = f"This database was made by {found.software}."
             raise ServerError(made, None, "An admin must run `bwm upgrade`.")
-    _refuse_older_tables(held, prefix)
-    # Where every table is there, DataJoint needs to read nothing of one before it is used.
-    missing = wanted_tables(prefix) - held.keys()
+    _reject_older_tables(existing, prefix)
+    missing = expected_tables(prefix) - existing.keys()
     try:
         if not missing:
+            # Sends no query: DataJoint reads the columns of a table when the table is first used.
             attach(connection, prefix)
+        # `create` fills the regions last: without them, it was interrupted.
         if missing or not importlib.import_module("schemas.atlas").BrainRegion():
             create(connection, prefix)
     except dj.errors.DataJointError as error:
-        # DataJoint has its own words for a schema or table that it may not create.
-        if not {type(error), type(error.__context__)} & {AccessDenied}:
+        # DataJoint may replace AccessDenied by an error of its own.
+        if not any(type(one) is AccessDenied for one in (error, error.__context__)):
             raise
         raise _missing_tables_error(connection.conn_info["user"], missing, prefix) from error
 
 
 def attach(connection: dj.Connection, prefix: str, create: bool = False) -> None:
-    """Let the table classes use the tables of a database, parents first."""
+    """Let the table classes use the tables of a database, parents first.
+
+    With `create`, create missing schemas, tables and job tables before.
+    """
     for module in table_modules():
         name = schema_name(module.__name__.rpartition(".")[2], prefix)
         if create and connection.adapter.backend == "mysql":
-            _create_schema(connection, name)
+            _create_schema(connection, name)  # DataJoint would take the default collation
         module.schema.activate(name, connection=connection, create_tables=create)
         for table in tables_of(module):
             if create and issubclass(table, FILLED):
-                # Declares the job table: DataJoint would at first use, by several workers at once.
-                getattr(table(), "jobs")  # noqa: B009  (mypy knows nothing of it)
+                # Reading `jobs` creates the job table. Otherwise several workers would create it
+                # at once, at its first use.
+                getattr(table(), "jobs")  # noqa: B009  (mypy does not know this attribute)
 
 
 def _create_schema(connection: dj.Connection, name: str) -> None:
     if connection.adapter.backend == "mysql":
-        # Names and acronyms are exact, as on PostgreSQL: the default collation ignores case.
+        # Texts are compared by case, as on PostgreSQL; the default collation ignores case.
         connection.query(f"CREATE DATABASE IF NOT EXISTS `{name}` COLLATE utf8mb4_bin")
     else:
         connection.query(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
 
 
 def create(connection: dj.Connection, prefix: str) -> None:
-    """Create what is missing of the tables, and attach to them; one process at a time."""
+    """Create the missing tables, and attach to all; one process at a time."""
     with locks.one_at_a_time(connection, prefix):
-        if not held_columns(connection, prefix):
-            # First of all: tables without a version are those of 0.4.0.
+        if not existing_columns(connection, prefix):
+            # The version comes before any table: if this is interrupted, tables without a version
+            # would be taken for those of 0.4.0.
             _create_schema(connection, schema_name(MODULES[0], prefix))
             write_version(connection, prefix, VERSION)
         attach(connection, prefix, create=True)
@@ -120,9 +126,9 @@ def create(connection: dj.Connection, prefix: str) -> None:
 
 def _missing_tables_error(user: str, missing: set[tuple[str, str]], prefix: str) -> ServerError:
     """Describe missing tables to a user who may not create them."""
-    if len(missing) == len(wanted_tables(prefix)):
+    if len(missing) == len(expected_tables(prefix)):
         what = f"user {user!r} sees no tables, and may not create them."
-        return ServerError(what, prefix, GRANT_FIRST)
+        return ServerError(what, prefix, NO_ROLE_REMEDY)
     names = [f"{schema}.{table}" for schema, table in sorted(missing)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     what = (
@@ -130,15 +136,15 @@ def _missing_tables_error(user: str, missing: set[tuple[str, str]], prefix: str)
     )
     if not names:
         what = f"the brain regions are missing, and user {user!r} may not insert them."
-    return ServerError(what, prefix, ADMIN_FIRST)
+    return ServerError(what, prefix, MISSING_TABLES_REMEDY)
 
 
-GRANT_FIRST = (
+NO_ROLE_REMEDY = (
     "Ask an administrator of the database for a role: `bwm server grant`. Check bwm.prefix too."
 )
-ADMIN_FIRST = (
-    "Ask an administrator of the database to run `bwm status` once with this version, which "
-    "creates what is missing, and `bwm server grant` if they run it already."
+MISSING_TABLES_REMEDY = (
+    "Ask an administrator of the database to run `bwm status` once with this version: it creates "
+    "what is missing. If that was done, ask for `bwm server grant`."
 )
 
 
@@ -148,23 +154,23 @@ ADMIN_FIRST = (
 def read_version(
     connection: dj.Connection,
     prefix: str,
-    held: dict[tuple[str, str], set[str]] | None = None,
+    existing: dict[tuple[str, str], set[str]] | None = None,
 ) -> Version | None:
     """Read the version of the tables; None if there are no tables.
 
-    `held` is what `held_columns` returned, which is fetched if it is not given.
+    `existing` is the result of `existing_columns`; fetched by default.
     """
-    held = held_columns(connection, prefix) if held is None else held
-    if (schema_name(MODULES[0], prefix), VERSION_TABLE) in held:
+    existing = existing_columns(connection, prefix) if existing is None else existing
+    if (schema_name(MODULES[0], prefix), VERSION_TABLE) in existing:
         table = _version_table(connection, prefix)
         query = f"SELECT schema_version, software_version FROM {table} WHERE prefix = %s"
         if found := connection.query(query, (prefix,)).fetchone():
             return Version(*found)
-    return FIRST if held else None
+    return UNVERSIONED if existing else None
 
 
-def refuse_newer(found: Version, prefix: str) -> None:
-    """Refuse tables of a newer version: what their rows mean is not known here."""
+def reject_newer(found: Version, prefix: str) -> None:
+    """Raise ServerError if the tables are newer than this code."""
     if found.number > VERSION:
         what = f"the database was made by {found.software}, and this is {__version__}."
         raise ServerError(what, prefix, f"Install bwm-datajoint {found.software} or newer.")
@@ -180,11 +186,11 @@ def write_version(
         f"{quote(name)} {kind}" + (f" COMMENT '{comment}'" if mysql else "")
         for name, (kind, comment) in VERSION_COLUMNS.items()
     ]
-    grain = "one row per prefix of schemas"
-    end = f" COMMENT '{grain}' COLLATE utf8mb4_bin" if mysql else ""
-    connection.query(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}){end}")
+    table_comment = "one row per prefix of schemas"
+    options = f" COMMENT '{table_comment}' COLLATE utf8mb4_bin" if mysql else ""
+    connection.query(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}){options}")
     if not mysql:
-        connection.query(f"COMMENT ON TABLE {table} IS '{grain}'")
+        connection.query(f"COMMENT ON TABLE {table} IS '{table_comment}'")
         for name, (_, comment) in VERSION_COLUMNS.items():
             connection.query(f"COMMENT ON COLUMN {table}.{quote(name)} IS '{comment}'")
     conflict = "ON DUPLICATE KEY UPDATE" if mysql else "ON CONFLICT (prefix) DO UPDATE SET"
@@ -200,55 +206,57 @@ def _version_table(connection: dj.Connection, prefix: str) -> str:
     return f"{quote(schema_name(MODULES[0], prefix))}.{quote(VERSION_TABLE)}"
 
 
-# --- tables that are there, and that there are to be ---------------------------------------------
+# --- existing and expected tables ---------------------------------------------------------------
 
 
-def held_columns(connection: dj.Connection, prefix: str) -> dict[tuple[str, str], set[str]]:
+def existing_columns(connection: dj.Connection, prefix: str) -> dict[tuple[str, str], set[str]]:
     """Fetch the columns of every table under a prefix, by schema and table, job tables included."""
     listed = ", ".join(f"'{schema_name(module, prefix)}'" for module in MODULES)
-    held = defaultdict(set)
+    existing = defaultdict(set)
     found = connection.query(
         "SELECT table_schema, table_name, column_name FROM information_schema.columns "
         f"WHERE table_schema IN ({listed})"
     )
     for schema, table, column in found.fetchall():
-        held[schema, table].add(column)
-    return dict(held)
+        existing[schema, table].add(column)
+    return dict(existing)
 
 
-def wanted_tables(prefix: str) -> set[tuple[str, str]]:
-    """Name every table that there is to be, by schema, those of jobs included."""
-    wanted = set()
+def expected_tables(prefix: str) -> set[tuple[str, str]]:
+    """Return schema and name of every table that this code defines, job tables included."""
+    expected = set()
     for module in table_modules():
         schema = schema_name(module.__name__.rpartition(".")[2], prefix)
         for table in tables_of(module):
-            wanted |= {(schema, one.table_name) for one in with_parts(table)}
+            expected |= {(schema, one.table_name) for one in with_parts(table)}
             if issubclass(table, FILLED):
-                wanted.add((schema, f"~~{table.table_name.lstrip('_')}"))
-    return wanted
+                expected.add((schema, f"~~{table.table_name.lstrip('_')}"))  # its job table
+    return expected
 
 
-def _refuse_older_tables(held: dict[tuple[str, str], set[str]], prefix: str) -> None:
-    """Look for columns that definitions have and tables have not: DataJoint would not."""
+def _reject_older_tables(existing: dict[tuple[str, str], set[str]], prefix: str) -> None:
+    """Raise ServerError if a table lacks a column; DataJoint would notice only when it is used."""
     for module in table_modules():
         schema = schema_name(module.__name__.rpartition(".")[2], prefix)
         for table in chain.from_iterable(map(with_parts, tables_of(module))):
-            there = held.get((schema, table.table_name), set())
-            missing = _columns(table.definition) - there
-            if there and missing:
+            columns = existing.get((schema, table.table_name), set())
+            missing = _columns(table.definition) - columns
+            if columns and missing:
                 what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
-                raise ServerError(f"{what}: it is of an older version.", prefix, OLDER)
+                raise ServerError(
+                    f"{what}: it is of an older version.", prefix, OLDER_TABLES_REMEDY
+                )
 
 
 def _columns(definition: str) -> set[str]:
-    """Name the attributes of a definition, those that a foreign key renames included."""
+    """Return the attributes that a definition names itself, also by renaming a foreign key."""
     found = set(re.findall(r"^ *(\w+) *(?:=[^:\n]*)?:", definition, re.MULTILINE))
     for renamed in re.findall(r"^ *->.*\.proj\((.*)\)", definition, re.MULTILINE):
         found |= set(re.findall(r"(\w+) *=", renamed))
     return found
 
 
-OLDER = (
+OLDER_TABLES_REMEDY = (
     "Use another prefix (bwm.prefix) and register and populate again; downloads are kept. "
     "`schemas.connection.drop` removes the old tables."
 )
@@ -260,5 +268,5 @@ def table_modules() -> Iterator[ModuleType]:
 
 
 def missing_columns(table: type[dj.Table]) -> set[str]:
-    """Name what the definition of a table has and its table on the server has not."""
+    """Return the columns of a definition that the table on the server lacks."""
     return _columns(table.definition) - set(table.heading.names)

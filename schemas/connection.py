@@ -344,7 +344,7 @@ def _refuse_other_prefix(connection: dj.Connection, name: str, prefix: str) -> N
     parents = {tuple(full[1:-1].split(full[-1] + "." + full[-1])) for full in links}
     for schema, table in sorted(parents):
         found = schema.rpartition("_")[0]
-        if found != prefix and (schema, table) in activation.wanted_tables(found):
+        if found != prefix and (schema, table) in activation.expected_tables(found):
             raise ServerError(
                 f"it holds tables over the database {found}, and {prefix} is connected.",
                 f"schema {name}",

@@ -159,7 +159,7 @@ CLUSTER_COLUMNS["channel"] = "peak_channel"
 
 def _listed_sorts(*kinds: str) -> dj.expression.QueryExpression:
     """Return the files of each sort; sites of the probe's own folder belong to every sort."""
-    files = imported.listed(*kinds) * probe.ProbeInsertion.Dataset
+    files = imported.listed_datasets(*kinds) * probe.ProbeInsertion.Dataset
     return (OfferedSorting.proj() * Sorting * files) & [
         "dataset_sorter = sorter",
         "data_kind = 'channels' AND dataset_sorter IS NULL",
@@ -172,7 +172,9 @@ def fetch_listed_sorts(restriction: Any) -> set[tuple[str, str, str, str]]:
     A sort has the revision of its spike times, or of its clusters where none are listed.
     """
     names = [{"dataset_name": n} for n in ("spikes.times.npy", "clusters.channels.npy")]
-    files = imported.listed("spikes", "clusters") * probe.ProbeInsertion.Dataset & restriction
+    files = (
+        imported.listed_datasets("spikes", "clusters") * probe.ProbeInsertion.Dataset & restriction
+    )
     found: dict[str, set[tuple[str, str, str, str]]] = {"spikes": set(), "clusters": set()}
     for row in (files & names).to_dicts():
         sort = (row["eid"], row["probe_name"], row["dataset_sorter"], row["revision"])

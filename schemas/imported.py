@@ -1,8 +1,9 @@
-"""What all imported tables share: from the listed files of a key to its rows.
+"""Base class and functions of all imported tables: read the files of a key, insert its rows.
 
-DataJoint calls three functions for each key. `make_fetch` fetches the files that a source lists,
-`make_compute` loads them while no transaction is open, and `make_insert` inserts the rows. A table
-states the kinds of data that it reads, and turns loaded data into rows in `as_rows`.
+DataJoint calls three functions for each key. `make_fetch` fetches the rows of `Dataset` for the
+files that a source (a folder of ONE, or Alyx) lists, `make_compute` loads the files while no
+transaction is open, and `make_insert` inserts the rows. A table states the kinds of data that it
+reads, and turns loaded data into rows in `as_rows`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ source_size = null : int64        # (byte) size of the file that was read; null 
 """Definition of the part table `Source`, which every imported table has."""
 
 AsRows = tuple[dict[str, Any], dict[str, Any]]
-"""The row of a key without its primary key, and the rows of part tables by part table name."""
+"""Attributes of the row without its primary key, and {name of a part table: its rows}."""
 
 
 class KeyProduct:
@@ -50,10 +51,13 @@ class KeyProduct:
         return functools.reduce(operator.mul, others, first)
 
 
-def listed(*kinds: str) -> dj.expression.QueryExpression:
-    """Return the datasets of some kinds that a source lists, of the chosen task if one is."""
-    places = Dataset.proj("data_kind", "collection") * TaskChoice
-    other_tasks = (places & "collection <> task_collection").proj()
+def listed_datasets(*kinds: str) -> dj.expression.QueryExpression:
+    """Return the listed datasets of some kinds.
+
+    For a session with a row of `TaskChoice`, only those in the folder of the chosen task.
+    """
+    with_choice = Dataset.proj("data_kind", "collection") * TaskChoice
+    other_tasks = (with_choice & "collection <> task_collection").proj()
     found = Dataset & {"is_listed": True} & [{"data_kind": kind} for kind in kinds]
     return found - other_tasks
 
@@ -64,17 +68,19 @@ class ImportedFromFiles:
     Attributes
     ----------
     kinds : tuple of str
-        Kinds of data, as in `session.DataKind`. The first is the kind that the table imports; a
-        row can be made where a source lists a file of that kind. The reader of the first kind
+        Kinds of data, as in `session.DataKind`. The first is the kind that the table imports: a
+        key can be imported if a source lists a file of that kind. The reader of the first kind
         also gets the files of the other kinds.
     sites_column : str or None
-        Column with the hash of the sites of the trajectory, of tables that are located by them.
+        For a table whose rows depend on where the probe is: the column with the hash of the sites
+        of the trajectory that was used.
     candidates
-        Tables whose keys a complete release would have.
+        Table or `KeyProduct` of all keys that could exist, e.g. all sessions. `key_source` has
+        those with files, and `bwm status` counts the others as absent.
     lengths : tuple of (str, str)
-        Each column of objects, and the column with the number of rows of its object.
+        Pairs of columns: one that stores an array, and one with its number of rows.
     Source : type of dj.Part
-        The files that were read; made for each table from `SOURCE`.
+        The files that were listed when the row was made; created for each table from `SOURCE`.
     """
 
     kinds: tuple[str, ...]
@@ -89,7 +95,7 @@ class ImportedFromFiles:
         if issubclass(cls, dj.Imported) and "Source" not in vars(cls):
 
             class Source(dj.Part):
-                """The files that were read."""
+                """The files that were listed."""
 
                 definition = SOURCE
 
@@ -99,30 +105,31 @@ class ImportedFromFiles:
     @property
     def listed(self) -> dj.expression.QueryExpression:
         """All revisions of the datasets that are listed for each key."""
-        return listed(*self.kinds)
+        return listed_datasets(*self.kinds)
 
     @property
     def key_source(self) -> dj.expression.QueryExpression:
         """Keys for which a source lists files of the first kind."""
-        offered = self.listed & {"data_kind": self.kinds[0]}
-        every = self.candidates.proj()
-        finer = [name for name in every.primary_key if name not in offered.primary_key]
-        return every & offered.proj(*finer)
+        files = self.listed & {"data_kind": self.kinds[0]}
+        candidates = self.candidates.proj()
+        # `proj` keeps the key of Dataset; the key of this table may have more, e.g. the camera.
+        extra = [name for name in candidates.primary_key if name not in files.primary_key]
+        return candidates & files.proj(*extra)
 
     def as_rows(self, loaded: Any) -> AsRows:
         """Turn loaded data into the row of a key and the rows of its part tables.
 
-        Arrays are packed here: the object is written when the row is inserted.
+        Arrays are packed here; `make_insert` writes them to the object store.
         """
         raise NotImplementedError
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
-        """Fetch the listed files."""
+        """Fetch the rows of `Dataset` for the files of this key."""
         return (fetch_datasets(self.listed & key),)
 
-    def make_compute(self, key: dict[str, Any], listed: list[dict[str, Any]]) -> tuple:
+    def make_compute(self, key: dict[str, Any], dataset_rows: list[dict[str, Any]]) -> tuple:
         """Load the files and turn their data into rows."""
-        source, datasets = open_datasets(listed)
+        source, datasets = open_datasets(dataset_rows)
         loaded = source.load(self.kinds[0], datasets)
         return (*self.as_rows(loaded), loaded.files)
 
@@ -133,7 +140,7 @@ class ImportedFromFiles:
         parts: dict[str, Any],
         files: Sequence[FileRead],
     ) -> None:
-        """Insert the row, the rows of the part tables, and the files that were read."""
+        """Insert the row, the rows of the part tables, and those of `Source`."""
         rows.insert1(self, {**key, **row})
         for name, table in parts.items():
             rows.insert(getattr(self, name)(), table, key)
@@ -141,17 +148,20 @@ class ImportedFromFiles:
 
 
 def span(names: str, time: Any) -> dict[str, float | None]:
-    """Return the first and the last time under two names, comma-separated; None without times."""
+    """Return {first name: first time, second name: last time}; both None if there are no times.
+
+    `names` has both names, e.g. `"wheel_start, wheel_end"`.
+    """
     ends = (time[0], time[-1]) if len(time) else (None, None)
     return dict(zip(names.split(", "), ends, strict=True))
 
 
 def fetch_datasets(datasets: dj.expression.QueryExpression) -> list[dict[str, Any]]:
-    """Fetch rows of `listed`, joined or not, in the order of their paths."""
+    """Fetch the rows of a query of datasets, ordered by path."""
     return datasets.to_dicts(order_by="dataset_path")
 
 
-def as_records(listed: Sequence[Mapping[str, Any]]) -> list[DatasetRecord]:
+def as_records(dataset_rows: Sequence[Mapping[str, Any]]) -> list[DatasetRecord]:
     """Turn rows of `Dataset` into the records that sources load."""
     return [
         DatasetRecord(
@@ -172,18 +182,18 @@ def as_records(listed: Sequence[Mapping[str, Any]]) -> list[DatasetRecord]:
             tracker=row.get("dataset_tracker"),
             band=row.get("band"),
         )
-        for row in listed
+        for row in dataset_rows
     ]
 
 
 def open_datasets(
-    listed: Sequence[Mapping[str, Any]], revision: str | None = None
+    dataset_rows: Sequence[Mapping[str, Any]], revision: str | None = None
 ) -> tuple[base.Source, tuple[DatasetRecord, ...]]:
     """Open the source of listed files, and choose one revision of each file.
 
     Parameters
     ----------
-    listed : sequence of mappings
+    dataset_rows : sequence of mappings
         As `fetch_datasets` returns them.
     revision : str, optional
         As in `schemas.sources.base.select_revision`.
@@ -195,36 +205,36 @@ def open_datasets(
     InconsistentData
         The chosen files are listed by different sources.
     """
-    records = as_records(listed)
+    records = as_records(dataset_rows)
     chosen = base.select_revision(records, revision)
     if not chosen:
-        raise _missing(records, revision)
-    locations = {row["dataset_path"]: row["data_source"] for row in listed}
-    sources = sorted({locations[record.path] for record in chosen})
+        raise _missing_error(records, revision)
+    source_of = {row["dataset_path"]: row["data_source"] for row in dataset_rows}
+    sources = sorted({source_of[record.path] for record in chosen})
     if len(sources) > 1:
         raise InconsistentData(
             f"the {chosen[0].kind} are split between the sources {' and '.join(sources)}.",
             f"session {chosen[0].eid}",
-            "Register the source that has all of these files again.",
+            "Register again the source that has all of these files.",
         )
     return base.open_source(sources[0]), chosen
 
 
-def _missing(records: Sequence[DatasetRecord], revision: str | None) -> MissingDataset:
+def _missing_error(records: Sequence[DatasetRecord], revision: str | None) -> MissingDataset:
     if not records:
         return MissingDataset(
             "no source lists the files any more.", None, "Register their source again."
         )
-    there = ", ".join(sorted({record.revision or "the original" for record in records}))
+    revisions = ", ".join(sorted({record.revision or "the original" for record in records}))
     return MissingDataset(
         f"no {records[0].kind} of revision {revision!r} or older are listed.",
         f"session {records[0].eid}",
-        f"There are: {there}.",
+        f"There are: {revisions}.",
     )
 
 
 def insert_sources(part: dj.Part, key: Mapping[str, Any], files: Sequence[FileRead]) -> None:
-    """Insert the files that a row was read from, and the listed files that were not needed."""
+    """Insert a row into `Source` for each listed file, whether it was read or not."""
     rows.insert(
         part,
         [

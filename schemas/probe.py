@@ -211,7 +211,7 @@ class FromProbeFiles(imported.ImportedFromFiles):
     @property
     def listed(self) -> dj.expression.QueryExpression:
         """Listed datasets of each key, every revision included."""
-        return imported.listed(*self.kinds) * ProbeInsertion.Dataset
+        return imported.listed_datasets(*self.kinds) * ProbeInsertion.Dataset
 
 
 @schema

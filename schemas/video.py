@@ -59,7 +59,7 @@ class FromCameraFiles(imported.ImportedFromFiles):
     def listed(self) -> dj.expression.QueryExpression:
         """Listed datasets of each key, every revision included."""
         of_camera = CameraDataset.proj("camera", dataset_tracker="tracker")
-        return imported.listed(*self.kinds) * of_camera
+        return imported.listed_datasets(*self.kinds) * of_camera
 
 
 @schema

@@ -111,8 +111,8 @@ def rows_with_text(record: SessionRecord) -> Iterator[Row]:
     for dataset in record.datasets:
         # `register_source` has checked the location.
         yield {**_dataset_row(dataset, ""), "dataset_sorter": dataset.sorter}
-    for sort in record.sortings:
-        yield {"sorting_name": ephys.name_sorting(sort.sorter, sort.revision)}
+    for sorting in record.sortings:
+        yield {"sorting_name": ephys.name_sorting(sorting.sorter, sorting.revision)}
 
 
 # --- tables -------------------------------------------------------------------------------------

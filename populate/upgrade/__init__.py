@@ -73,13 +73,13 @@ def _missing_steps(db: Database) -> list[Step]:
     found = activation.read_version(db.connection, db.prefix)
     if found is None:
         raise ServerError("there are no tables to upgrade.", db.prefix, "Check bwm.prefix.")
-    activation.refuse_newer(found, db.prefix)
+    activation.reject_newer(found, db.prefix)
     return [step for step in STEPS if step.number > found.number]
 
 
 def _require_admin(db: Database) -> None:
     """Refuse users who may not alter the tables, before the first of them is altered."""
-    held = activation.held_columns(db.connection, db.prefix)
+    held = activation.existing_columns(db.connection, db.prefix)
     if db.is_mysql:
         if all(_may_alter(db, schema) for schema in {schema for schema, _ in held}):
             return
@@ -113,7 +113,9 @@ def _require_no_workers(db: Database, stale_after: float) -> None:
     """Refuse while workers have reserved jobs, unless they died or stalled."""
     held = sql.seconds_since("reserved_time")
     columns = f"host, pid, {held} - COALESCE(duration, 0)"
-    jobs = [key for key in activation.held_columns(db.connection, db.prefix) if key[1][:2] == "~~"]
+    jobs = [
+        key for key in activation.existing_columns(db.connection, db.prefix) if key[1][:2] == "~~"
+    ]
     found = sql.fetch(
         f"SELECT {columns} FROM {db.quote(*key)} WHERE status = 'reserved'" for key in jobs
     )

@@ -404,7 +404,7 @@ class Worker:
         return True
 
     def _prepare_connection(self) -> None:
-        """Prepare the connection, once: DataJoint may have made a lost one again."""
+        """Prepare the connection, unless it is prepared; DataJoint may have replaced a lost one."""
         if self._prepared_connection_id != dj.conn().connection_id:
             queue.prepare(dj.conn())
             self._prepared_connection_id = dj.conn().connection_id
@@ -445,8 +445,8 @@ class Worker:
         def reconnect() -> None:
             connection.reconnect()
             if had_job and time.monotonic() - began < INSTANT_SECONDS:
-                own = platform.node(), os.getpid()
-                self._record(queue.reap_process(self._tables, *own, self._settings))
+                host, pid = platform.node(), os.getpid()
+                self._record(queue.reap_process(self._tables, host, pid, self._settings))
             else:
                 queue.requeue_process(self._tables, os.getpid())
 

@@ -65,7 +65,7 @@ def test_a_new_process_knows_every_table_by_name():
     """Else it takes what is there for missing, and who may only read cannot connect."""
     code = (
         "from schemas import activation\n"
-        "for schema, table in sorted(activation.wanted_tables('bwm')): print(schema, table)\n"
+        "for schema, table in sorted(activation.expected_tables('bwm')): print(schema, table)\n"
     )
     named = python("-c", code).splitlines()
     assert "bwm_behavior _trials__trial" in named

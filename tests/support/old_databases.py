@@ -43,7 +43,7 @@ def restore(settings, backend):
 def counts(server, prefix):
     """Numbers of rows by table, without those of DataJoint and without jobs."""
     quote = server.adapter.quote_identifier
-    tables = [key for key in activation.held_columns(server, prefix) if key[1][0] != "~"]
+    tables = [key for key in activation.existing_columns(server, prefix) if key[1][0] != "~"]
     return {
         f"{schema.removeprefix(prefix)[1:]}.{table}": server.query(
             f"SELECT count(*) FROM {quote(schema)}.{quote(table)}"
