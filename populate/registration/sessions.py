@@ -185,18 +185,16 @@ class _State:
     def fetch(cls) -> _State:
         mice = subject.Subject.proj("lab").to_dicts()
         names = ("pid", "probe_model", "probe_serial")
-        insertions = probe.ProbeInsertion.proj(*names).to_dicts()
+        found = probe.ProbeInsertion.proj(*names).to_dicts()
         days = session.fetch_days()
         return cls(
             lab_of_subject={mouse["subject"]: mouse["lab"] for mouse in mice},
             day_of_eid={eid: day for day, eid in days.items()},
             eid_of_day=days,
-            insertion_of_pid={
-                i["pid"]: (i["eid"], i["probe_name"]) for i in insertions if i["pid"]
-            },
+            insertion_of_pid={i["pid"]: (i["eid"], i["probe_name"]) for i in found if i["pid"]},
             insertions={
                 (i["eid"], i["probe_name"]): {name: i[name] for name in names if i[name]}
-                for i in insertions
+                for i in found
             },
             limits=text_limits(*upsert.TABLES_WITH_TEXT),
         )
@@ -204,9 +202,10 @@ class _State:
     def with_unique_subject(self, record: SessionRecord) -> SessionRecord:
         """Rename the subject of a record if another lab has a registered mouse of that nickname.
 
-        The name becomes `nickname@lab`. Two records are not renamed. If the source knows only one
-        mouse of this nickname, the mouse has moved: it keeps its registered lab. If the source
-        says nothing of mice, `problem_with` refuses the record, unless the new name is registered.
+        The name becomes `nickname@lab`. If no subject of that name is registered, there are two
+        exceptions. If the source knows only one mouse of the nickname, the mouse has moved: it
+        keeps its registered lab. If the source says nothing of mice, the record stays as it is, and
+        `problem_with` refuses it.
         """
         lab, mouse = self.lab_of_subject.get(record.subject), record.mouse
         name = f"{record.subject}@{record.lab}"

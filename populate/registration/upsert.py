@@ -405,8 +405,8 @@ def _mirror(
     int
         Number of rows of the first table that were deleted.
     """
-    keys = dict.fromkeys([*(tuple(row[n] for n in owner) for row in tables[0][1]), *complete])
-    owners = [dict(zip(owner, key, strict=True)) for key in keys]
+    owner_keys = [*(tuple(row[name] for name in owner) for row in tables[0][1]), *complete]
+    owners = [dict(zip(owner, key, strict=True)) for key in dict.fromkeys(owner_keys)]
     if not owners:
         return 0
     steps = []
@@ -416,9 +416,8 @@ def _mirror(
     for table, wanted_rows, existing in reversed(steps):
         gone = [key for key in existing if key not in wanted_rows]
         if gone:
-            (
-                table & [dict(zip(table.primary_key, key, strict=True)) for key in gone]
-            ).delete_quick()
+            keys = [dict(zip(table.primary_key, key, strict=True)) for key in gone]
+            (table & keys).delete_quick()
     for table, wanted_rows, existing in steps:
         rows.insert(table(), [row for key, row in wanted_rows.items() if key not in existing])
         for key, row in wanted_rows.items():
