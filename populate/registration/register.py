@@ -63,9 +63,8 @@ def register(
         raise RegistrationError(what, location, "Say which recordings, e.g. by --tag or --release.")
     reports, eids = [], None
     if listing is not None:
-        reports.append(
-            releases.register_list(listing, name, progress_of and progress_of(listing.name))
-        )
+        progress = progress_of and progress_of(listing.name)
+        reports.append(releases.register_list(listing, name, progress))
         eids = releases.sessions_of(listing) if is_server else None
     if location is None:
         return reports
@@ -74,8 +73,7 @@ def register(
     reports.append(report)
     if found is not None and chosen is not None and (release_name := name or chosen.tag):
         origin = "tag" if chosen == Selection(tag=chosen.tag) else "query"
-        rule = describe_selection(chosen)
-        releases.register_found(release_name, origin, rule, found, report)
+        releases.register_found(release_name, origin, describe_selection(chosen), found, report)
     return reports
 
 
