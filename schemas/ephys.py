@@ -172,11 +172,9 @@ def fetch_listed_sorts(restriction: Any) -> set[tuple[str, str, str, str]]:
     A sort has the revision of its spike times, or of its clusters where none are listed.
     """
     names = [{"dataset_name": n} for n in ("spikes.times.npy", "clusters.channels.npy")]
-    files = (
-        imported.listed_datasets("spikes", "clusters") * probe.ProbeInsertion.Dataset & restriction
-    )
+    files = imported.listed_datasets("spikes", "clusters") * probe.ProbeInsertion.Dataset & names
     found: dict[str, set[tuple[str, str, str, str]]] = {"spikes": set(), "clusters": set()}
-    for row in (files & names).to_dicts():
+    for row in (files & restriction).to_dicts():
         sort = (row["eid"], row["probe_name"], row["dataset_sorter"], row["revision"])
         found[row["data_kind"]].add(sort)
     with_spikes = {sort[:3] for sort in found["spikes"]}
