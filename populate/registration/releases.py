@@ -127,11 +127,11 @@ def _write(row: dict[str, str], members: set[Member], report: Report) -> None:
     can_grow = is_same_list and registered < members
     if known and registered != members and not can_grow:
         raise Contradiction(
-            f"it is registered with {len(registered)} insertions, and this list has "
-            f"{len(members)}: {len(registered - members)} are removed, "
-            f"{len(members - registered)} are added.",
+            f"it is registered with {len(registered)} insertions; now it would have "
+            f"{len(members)} ({len(registered - members)} removed, "
+            f"{len(members - registered)} added).",
             f"release {row['release_name']}",
-            "A release does not change: register this list under another --name.",
+            "A release does not change: register the new one under another --name.",
         )
     new = [{"eid": eid, "probe_name": name} for eid, name in sorted(members - registered)]
     with dj.conn().transaction:

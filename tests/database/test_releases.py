@@ -106,7 +106,7 @@ def test_a_tag_that_grew_is_not_the_release_that_it_was(registered):
     report = Report()
     releases.register_found("old", "tag", "old", found(1, 2, 3), report)
     assert report.known["releases"] == 1
-    with pytest.raises(Contradiction, match="0 are not among these 4, and 1 of these are new"):
+    with pytest.raises(Contradiction, match=r"4 \(0 removed, 1 added\)"):
         releases.register_found("old", "tag", "old", found(1, 2, 3, 4), report)
 
 
