@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pymysql
 import pytest
@@ -25,6 +25,7 @@ from tests.support.databases import (
     stored_objects,
     tables,
 )
+from tests.support.users import PASSWORD, users
 
 SMALL = {"n_units": 16, "n_trials": 40, "duration": 300.0, "max_probes": 1, "revisions": ("",)}
 N_SESSIONS = 4
@@ -39,6 +40,13 @@ SERVER_AWAY = 2
 
 IDLE_SECONDS = 11
 """A little more than an idle worker waits before it looks again."""
+
+N_FREEZES = int(os.environ.get("BWM_TEST_FREEZES", "3"))
+LONGEST_FREEZE = 6.0
+"""Seconds for which a frozen worker waits to lose its job, beyond `STALE_AFTER`."""
+
+MOST_FROZEN = 3
+"""Workers frozen at once, of four: one is left to take jobs over."""
 
 N_WAITS, N_DAWDLES = 16, 3
 
@@ -157,6 +165,71 @@ def test_killed_workers_and_a_restarted_server_lose_nothing(
         print(chaos.on_result(deaths))  # noqa: T201
         assert len({death.job.table for death in deaths}) > 4
         assert_nothing_lost(database, expected)
+
+
+# --- frozen -------------------------------------------------------------------------------------
+
+
+def test_frozen_workers_of_two_accounts_lose_no_row(backend, release, expected, n_keys, tmp_path):
+    """A frozen worker whose job was taken over goes on, and commits nothing."""
+    rng = random.Random(seed := random.randrange(10_000))
+    print(f"seed {seed}")  # noqa: T201
+    with (
+        own_server(backend.name) as server,
+        filled(server, tmp_path / "home", release) as (database, look),
+        users(database) as make,
+    ):
+        accounts, freezes = [make("worker", name) for name in ("first", "second")], []
+        while len(freezes) < N_FREEZES:
+            database.connect()
+            for table in catalog.tables():
+                if hasattr(table, "Source"):
+                    table().delete()
+            with (
+                watching(database, tmp_path, accounts[0]) as first,
+                watching(database, tmp_path, accounts[1]) as second,
+            ):
+                n = N_FREEZES - len(freezes)
+                freezes += freeze_some((first, second), look, n_keys, rng, n)
+                await_true(lambda: look.made() == n_keys and not look.held(), first.said)
+                for pool in (first, second):
+                    press_ctrl_c(pool)
+                    assert pool.wait(TIMEOUT) == 130, pool.said()
+            assert_nothing_lost(database, expected)
+        deaths, lost = zip(*freezes, strict=True)
+        print(chaos.on_result(deaths, "frozen"), f"{sum(lost)} jobs taken over")  # noqa: T201
+        assert any(lost)
+
+
+def watching(database, folder, account):
+    """Run a pool of two workers of an account until it is told to end."""
+    login = {"DJ_USER": account.user, "DJ_PASS": PASSWORD, "BWM_WATCH_EVERY": "1"}
+    arguments = ("--workers", "2", "--watch")
+    return chaos.pool(database, folder / account.user, *arguments, **login)
+
+
+def freeze_some(pools, look, n_keys, rng, n):
+    """Freeze up to `n` workers while there is work, some at a time and beyond `STALE_AFTER`.
+
+    Return what each held, and whether another worker took its job over.
+    """
+    found = []
+    while len(found) < n and look.made() < n_keys:
+        time.sleep(rng.uniform(0, 2))
+        with ExitStack() as frozen:
+            deaths = []
+            for _ in range(min(rng.randint(1, MOST_FROZEN), n - len(found))):
+                with suppress(chaos.NotMet):
+                    met = chaos.frozen_at_work(rng.choice(pools), look, rng, timeout=1.0)
+                    deaths.append(frozen.enter_context(met)[1])
+            time.sleep(rng.uniform(1, 2) * STALE_AFTER)
+            until = time.monotonic() + LONGEST_FREEZE
+            while (held := look.held()) and time.monotonic() < until:
+                if not any(death.job in held for death in deaths):
+                    break
+                time.sleep(0.2)
+            found += [(death, death.job not in held) for death in deaths]
+    return found
 
 
 # --- cut off ------------------------------------------------------------------------------------

@@ -213,6 +213,10 @@ def pool(*args: Any, **kwargs: Any) -> Iterator[PoolProcess]:
         running.end()
 
 
+class NotMet(AssertionError):
+    """No worker was met at work."""
+
+
 @contextmanager
 def frozen_at_work(
     pool: PoolProcess,
@@ -229,7 +233,8 @@ def frozen_at_work(
     deadline = time.monotonic() + timeout
     while (met := _meet(pool, look, rng, table, writing)) is None:
         assert pool.process.poll() is None, f"it ended before it was met; it said\n{pool.said()}"
-        assert time.monotonic() < deadline, f"no worker was met at work; it said\n{pool.said()}"
+        if time.monotonic() > deadline:
+            raise NotMet(f"no worker was met at work; it said\n{pool.said()}")
         time.sleep(LOOK_AGAIN)
     try:
         yield met
@@ -243,7 +248,7 @@ def _meet(
 ) -> tuple[psutil.Process, Death] | None:
     """Stop a worker; let it go on if it holds no job, or not such a one."""
     own = {process.pid: process for process in pool.family()}
-    found = sorted(job for job in look.held() if job.pid in own)
+    found = sorted(job for job in look.held() if job.pid in own and not _is_frozen(own[job.pid]))
     if not found:
         return None
     victim = own[rng.choice(found).pid]
@@ -257,6 +262,12 @@ def _meet(
                 return victim, Death(job, at_it)
         victim.resume()
     return None
+
+
+def _is_frozen(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_STOPPED
+    return False
 
 
 def kill_one_at_work(pool: PoolProcess, look: Look, rng: random.Random) -> Death:
@@ -281,9 +292,9 @@ def await_made(look: Look, pool: PoolProcess, n: float, timeout: float) -> None:
         time.sleep(LOOK_AGAIN)
 
 
-def on_result(deaths: Sequence[Death]) -> str:
+def on_result(deaths: Sequence[Death], how: str = "killed") -> str:
     """Say what was hit."""
     tables = Counter(death.job.table for death in deaths)
     writing = sum(death.writing for death in deaths)
     counted = ", ".join(f"{name} {n}" for name, n in sorted(tables.items()))
-    return f"{len(deaths)} workers killed at {counted}; {writing} of them in the act of writing"
+    return f"{len(deaths)} workers {how} at {counted}; {writing} of them in the act of writing"
