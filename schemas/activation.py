@@ -257,8 +257,7 @@ def _columns(definition: str) -> set[str]:
 
 
 OLDER_TABLES_REMEDY = (
-    "Use another prefix (bwm.prefix) and register and populate again; downloads are kept. "
-    "`schemas.connection.drop` removes the old tables."
+    "An admin must run `bwm upgrade`. If no step adds the column, restore a backup."
 )
 
 

@@ -131,9 +131,9 @@ def _require_no_workers(db: Database, stale_after: float) -> None:
 
 
 def _require_no_blockers(db: Database, steps: Sequence[Step]) -> None:
-    """Refuse if a table of a user refers to a table that must be dropped; name all of them."""
+    """Refuse if a table of a user refers to what must be removed; name all of them."""
     named = {name for step in steps for change in step.changes for name in change.blockers(db)}
     if named:
-        what = f"{', '.join(sorted(named))} refer to tables that must be dropped."
+        what = f"{', '.join(sorted(named))} refer to rows or tables that must be removed."
         remedy = "Drop these, and create and populate them again after `bwm upgrade`."
         raise ServerError(what, db.prefix, remedy)

@@ -259,14 +259,22 @@ class Describe(Change):
 
 @dataclass(frozen=True)
 class Compute(Change):
-    """Let a function change rows, e.g. because their values are computed from other rows."""
+    """Let a function change rows, e.g. because their values are computed from other rows.
+
+    `blocked_by` names the users' tables whose rows it would have to remove.
+    """
 
     what: str
     function: Callable[[Database], None]
+    blocked_by: Callable[[Database], list[str]] = lambda _: []
 
     def __str__(self) -> str:
         """Say in one line what is changed."""
         return self.what
+
+    def blockers(self, db: Database) -> list[str]:
+        """Name users' tables that must be dropped before."""
+        return self.blocked_by(db)
 
     def run(self, db: Database) -> None:
         """Make the change."""

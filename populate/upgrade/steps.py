@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,18 +37,26 @@ class Step:
     changes: tuple[Change, ...]
 
 
-def _remove_wrong_wheels(db: Database) -> None:
-    """Remove traces that 0.4.0 took for radians and are none; populate imports them again.
-
-    Traces of sessions of 2018 are in centimetres.
-    """
+def _wrong_wheels(db: Database) -> Iterator[str]:
+    """Yield the sessions whose trace 0.4.0 took for radians and is not: some of 2018 are in cm."""
     table = db.quote(*db.split("wheel._wheel"))
     for eid, stored in db.run(f"SELECT eid, wheel_trace FROM {table}"):
         trace = storage.reference(json.loads(stored) if isinstance(stored, str) else stored)
-        if infer_unit(np.asarray(trace.read(["position"])["position"], float)) == "rad":
-            continue
+        if infer_unit(np.asarray(trace.read(["position"])["position"], float)) != "rad":
+            yield eid
+
+
+def _remove_wrong_wheels(db: Database) -> None:
+    """Remove the traces of other units; populate imports them again."""
+    for eid in _wrong_wheels(db):
         for dependant in db.dependants("wheel._wheel"):
             db.run(f"DELETE FROM {db.quote(*dependant)} WHERE eid = %s", eid)
+
+
+def _users_of_wrong_wheels(db: Database) -> list[str]:
+    """Name the users' tables that refer to wheels, if a trace must be removed."""
+    users = db.not_filled("wheel._wheel")
+    return users if users and any(_wrong_wheels(db)) else []
 
 
 def _hash_sites(db: Database) -> None:
@@ -68,7 +77,9 @@ STEPS = (
         "record the unit of wheel traces, which may be empty",
         (
             Compute(
-                "wheel._wheel: traces that are not in radians are removed", _remove_wrong_wheels
+                "wheel._wheel: traces that are not in radians are removed",
+                _remove_wrong_wheels,
+                _users_of_wrong_wheels,
             ),
             Column(
                 "wheel._wheel",

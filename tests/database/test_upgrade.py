@@ -107,8 +107,12 @@ upgrade.upgrade(settings.load())
 """
 
 
-def test_an_upgrade_that_is_killed_goes_on_where_it_was(old, expected):
-    before = old_databases.counts(dj.conn(), old.settings.prefix)
+def test_an_upgrade_of_many_rows_that_is_killed_keeps_every_row(old, expected):
+    prefix = old.settings.prefix
+    old_databases.enlarge(dj.conn(), prefix)
+    before = old_databases.counts(dj.conn(), prefix)
+    assert sum(before.values()) > 60_000
+    columns, kept = old_databases.contents(dj.conn(), prefix)
     connection.disconnect()
     for number in (random.randrange(20, 85), random.randrange(8, 60)):  # of about 100 statements
         killed = subprocess.run(
@@ -120,10 +124,12 @@ def test_an_upgrade_that_is_killed_goes_on_where_it_was(old, expected):
         )
         assert killed.returncode == -signal.SIGKILL or number < 60, (number, killed.stderr)
     upgrade.upgrade(old.settings)
-    prefix = old.settings.prefix
     assert described.differences(described.describe(dj.conn(), prefix), expected) == [], number
     after = old_databases.counts(dj.conn(), prefix)
     assert {name: after[name] for name in before} == {**before, "ephys.#unit_criterion": 3}
+    _, found = old_databases.contents(dj.conn(), prefix, columns)
+    changed = {key[1] for key, rows in kept.items() if not rows <= found[key]}
+    assert changed == {"#data_kind"}  # whose descriptions step 5 changes
     assert_values_are_those_of_now()
 
 
@@ -189,21 +195,32 @@ def test_a_newer_database_is_refused_by_the_name_of_its_version(database):
         activation.write_version(server, prefix, activation.VERSION)
 
 
-def test_a_users_table_survives_or_is_named_before_anything_is_touched(old, monkeypatch):
+@pytest.mark.parametrize(
+    ("parent", "key"),
+    [("ephys.__good_units", "eid, probe_name, sorting_name, criterion"), ("wheel._wheel", "eid")],
+)
+def test_a_users_table_survives_or_is_named_before_anything_is_touched(
+    old, monkeypatch, parent, key
+):
     settings, prefix = old.settings, old.settings.prefix
     db = Database(connection.connect(settings, tables=False), prefix)
-    own, trials = f"mine_{prefix}", db.quote(*db.split("ephys.__good_units"))
+    own, quoted = f"mine_{prefix}", db.quote(*db.split(parent))
     db.run(f"CREATE {'DATABASE' if db.is_mysql else 'SCHEMA'} {own}")
-    key = "eid, probe_name, sorting_name, criterion"
-    db.run(f"CREATE TABLE {own}.counted AS SELECT {key} FROM {trials}")
-    db.run(f"ALTER TABLE {own}.counted ADD FOREIGN KEY ({key}) REFERENCES {trials} ({key})")
+    db.run(f"CREATE TABLE {own}.counted AS SELECT {key} FROM {quoted}")
+    db.run(f"ALTER TABLE {own}.counted ADD FOREIGN KEY ({key}) REFERENCES {quoted} ({key})")
     rows = db.run(f"SELECT count(*) FROM {own}.counted")
+    before = described.describe(dj.conn(), prefix), old_databases.counts(dj.conn(), prefix)
     try:
-        step = STEPS[0].__class__(1, "made up", (Rebuild("ephys.__good_units"),))
         with monkeypatch.context() as patch:
-            patch.setattr(upgrade, "STEPS", (step,))
-            with pytest.raises(ServerError, match=f"{own}.counted refer to tables that must be"):
+            if parent == "wheel._wheel":
+                patch.setattr(steps, "infer_unit", lambda _: "cm")
+            else:
+                step = STEPS[0].__class__(1, "made up", (Rebuild(parent),))
+                patch.setattr(upgrade, "STEPS", (step,))
+            with pytest.raises(ServerError, match=f"{own}.counted refer to rows or tables that"):
                 upgrade.upgrade(settings)
+        found = described.describe(dj.conn(), prefix), old_databases.counts(dj.conn(), prefix)
+        assert found == before
         upgrade.upgrade(settings)
         assert Database(dj.conn(), prefix).run(f"SELECT count(*) FROM {own}.counted") == rows
     finally:
