@@ -1,1 +1,1 @@
-"""Workers: the queue of jobs, a worker, a pool of workers, heartbeat and log."""
+"""Workers: read `queue` first, then `heartbeat`, `worker`, `pool` and `log`."""
