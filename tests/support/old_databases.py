@@ -45,7 +45,7 @@ def enlarge(server, prefix):
     quote = server.adapter.quote_identifier
     for name in ("_spike_sorting__cluster", "__good_units__unit"):
         key = activation.schema_name("ephys", prefix), name
-        columns = sorted(activation.held_columns(server, prefix)[key])
+        columns = sorted(activation.existing_columns(server, prefix)[key])
         table, listed = ".".join(map(quote, key)), ", ".join(map(quote, columns))
         for _ in range(8):
             (shift,) = server.query(f"SELECT max(cluster_id) + 1 FROM {table}").fetchone()
@@ -58,7 +58,7 @@ def contents(server, prefix, columns=None):
     quote = server.adapter.quote_identifier
     columns = columns or {
         key: sorted(names)
-        for key, names in activation.held_columns(server, prefix).items()
+        for key, names in activation.existing_columns(server, prefix).items()
         if key[1][0] != "~"
     }
     found = {}
