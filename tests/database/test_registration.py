@@ -339,7 +339,7 @@ def test_what_no_column_can_hold_is_refused_with_its_session(registered, column)
     (problem,) = found.problems
     assert f"{column} has " in str(problem)
     assert uuid(84) in str(problem)
-    assert "Shorten it" in str(problem)
+    assert "Change it in the source" in str(problem)
     assert not session.Session & {"eid": uuid(84)}
     after = contents()
     for table in TABLES:
