@@ -13,19 +13,27 @@ import logging
 import os
 import re
 import ssl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import datajoint as dj
 from datajoint.dependencies import Dependencies
 
-from schemas import MODULES, activation, storage
+from schemas import MODULES, activation, disk, storage
 from schemas import settings as settings_module
 from schemas.activation import schema_name
 from schemas.database import embedded, locks, restrictions, upstream
-from schemas.database.driver_errors import AccessDenied, explain_denied_rights
-from schemas.errors import ServerAway, ServerError, SettingsError, StorageError
+from schemas.database.driver_errors import (
+    AccessDenied,
+    explain_denied_rights,
+    is_disk_full,
+    is_server_away,
+)
+from schemas.database.postgres_log import LEAST_ROOM
+from schemas.errors import DiskFull, ServerAway, ServerError, SettingsError, StorageError
 from schemas.settings import Settings
 from schemas.sources import base, registry
 
@@ -77,6 +85,8 @@ def connect(
     except BaseException as error:  # tables that stay attached could not be attached again
         _detach()
         connection.close()
+        if full := full_disk(error, settings):
+            raise full from error
         if isinstance(error, ServerError) or not isinstance(error, dj.errors.DataJointError):
             raise
         raise ServerError(f"the tables cannot be created ({error}).", settings.prefix) from error
@@ -159,7 +169,8 @@ def _configure(settings: Settings) -> None:
     location = settings.store.location
     if settings.store.protocol == "file":
         try:
-            os.makedirs(location, exist_ok=True)  # noqa: PTH103  (expanded already)
+            with disk.room_for(Path(location)):
+                os.makedirs(location, exist_ok=True)  # noqa: PTH103  (expanded already)
         except OSError as error:
             raise StorageError(
                 f"the folder of the store cannot be made ({error.strerror}).",
@@ -189,7 +200,7 @@ def _open(settings: Settings) -> dj.Connection:
     try:
         connection = dj.conn(where, user, password, reset=True, use_tls=tls)
     except Exception as error:  # drivers raise their own kinds, before DataJoint can translate
-        raise _explained(error, user, f"{where}:{port}") from None
+        raise (full_disk(error, settings) or _explained(error, user, f"{where}:{port}")) from None
     if (
         tls
         and settings.server_backend == "postgresql"
@@ -249,6 +260,56 @@ def _explained(error: Exception, user: str, where: str) -> ServerError:
         where,
         "Check DJ_HOST and DJ_PORT, or unset DJ_HOST to use the embedded server.",
     )
+
+
+def full_disk(error: BaseException | None, settings: Settings | None = None) -> DiskFull | None:
+    """Return the error of a full disk, if an error is one or comes from one; else None.
+
+    Parameters
+    ----------
+    error : Exception
+        Of ours, the system or a driver.
+    settings : Settings, optional
+        Default: those of the connection.
+    """
+    settings = settings or _active
+    while error is not None:
+        if isinstance(error, DiskFull):
+            return error
+        if isinstance(error, OSError) and disk.is_full(error):
+            return disk.full(_written_place(error, settings))
+        if is_disk_full(error) or (is_server_away(error) and _lacks_room(settings)):
+            return _full_server(error, settings)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _lacks_room(settings: Settings | None) -> bool:
+    """Return whether the disk of the embedded server is so full that it ends."""
+    if settings is None or not settings.embedded:
+        return False
+    return disk.free(embedded.folder(settings.home)) < LEAST_ROOM
+
+
+def _written_place(error: OSError, settings: Settings | None) -> Path:
+    """Return where a write failed: without a name of the file, the fullest place of ours."""
+    if error.filename is not None:
+        return Path(os.fsdecode(error.filename))
+    places = [Path(tempfile.gettempdir())]
+    if settings is not None:
+        places += [settings.home, settings.alyx.cache or settings.home]
+        if settings.store.protocol == "file":
+            places.append(Path(settings.store.location))
+    return min(places, key=disk.free)
+
+
+def _full_server(error: BaseException, settings: Settings | None) -> DiskFull:
+    """Return the error of a server whose disk is full."""
+    if settings is not None and settings.embedded:
+        return disk.full(embedded.folder(settings.home), LEAST_ROOM)
+    said = " ".join(str(error.args[-1]).split()) if error.args else ""
+    where = "the database server" if settings is None else f"{settings.host}:{settings.server_port}"
+    return DiskFull(f"the disk of the database server is full ({said}).", where, disk.MAKE_ROOM)
 
 
 def _owner(connection: dj.Connection, settings: Settings) -> storage.Owner | None:

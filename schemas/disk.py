@@ -1,4 +1,7 @@
-"""Files on this machine: opened only if they are files, hashed, and written whole or not at all."""
+"""Files on this machine: opened only if they are files, hashed, and written whole or not at all.
+
+A full disk is one error, `DiskFull`, wherever a file is written.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import errno
 import hashlib
 import io
 import os
+import re
 import secrets
+import shutil
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from schemas.errors import DiskFull
 
 BLOCK = 8 << 20
 """Bytes that are read at once of a file that is read from end to end."""
@@ -62,21 +69,67 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
 
     Each write has a name of its own, because two processes may write the same file at once.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.saving")
-    try:
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
+    with room_for(path, len(content)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
     with suppress(OSError):  # some file systems cannot flush a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+# --- full disks ---------------------------------------------------------------------------------
+
+NO_ROOM = re.compile("No space left on device|Disk quota exceeded|Check free disk space")
+"""What the system and PostgreSQL write of a full disk; MySQL writes the number of the error."""
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether a write failed because the disk is full or the quota of this user is."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or NO_ROOM.search(str(error)) is not None
+
+
+def free(path: Path) -> int:
+    """Return the bytes that this user may still write where a path is, or would be."""
+    return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
+
+
+def full(path: Path, needed: int | None = None) -> DiskFull:
+    """Return the error of a full disk, with the bytes that are free there and those needed."""
+    wanted = "more are" if needed is None else f"{needed / 1e6:,.1f} MB are"
+    what = f"the disk or quota is full: {free(path) / 1e6:,.1f} MB are free, {wanted} needed."
+    return DiskFull(what, path, MAKE_ROOM)
+
+
+MAKE_ROOM = "Nothing is lost: make room there, then run the same command again; it continues."
+
+
+@contextmanager
+def room_for(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Raise `DiskFull` where what is written within has no room.
+
+    Parameters
+    ----------
+    path : Path
+        What is written, or its folder.
+    needed : int, optional
+        Its size (bytes).
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise full(path, needed) from error

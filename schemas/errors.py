@@ -4,7 +4,8 @@ BwmError
 ├── SettingsError          a setting is unknown, malformed or contradictory
 ├── ServerError            the database server cannot be started, reached or used
 │   └── ServerAway         ... now: it may be there again soon
-├── StorageError           the object store cannot be written or read
+├── StorageError           an object, or a file of this machine, cannot be written or read
+│   └── DiskFull           ... because the disk is full
 ├── RegistrationError      a session, insertion or release cannot be registered
 │   └── Contradiction      ... because it changes a fact that is registered already
 ├── SourceError            what the source offers cannot be used
@@ -54,7 +55,11 @@ class ServerAway(ServerError):
 
 
 class StorageError(BwmError):
-    """The object store cannot be written or read."""
+    """An object, or a file of this machine, cannot be written or read."""
+
+
+class DiskFull(StorageError):
+    """A disk is full: nothing is lost, and the same command continues once there is room."""
 
 
 class RegistrationError(BwmError):

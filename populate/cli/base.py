@@ -49,14 +49,16 @@ class _OneMessage(TyperGroup):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except BwmError as error:
-            if ctx.params.get("debug"):
-                raise
-            display.error(error)
-            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             err.print("Stopped. Finished work is kept; run the same command again to continue.")
             raise typer.Exit(130) from None
+        except Exception as error:
+            connection = sys.modules.get("schemas.connection")  # importing it takes long
+            problem = (connection and connection.full_disk(error)) or error
+            if ctx.params.get("debug") or not isinstance(problem, BwmError):
+                raise
+            display.error(problem)
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(

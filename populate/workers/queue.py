@@ -330,9 +330,16 @@ def restore(connection: dj.Connection) -> None:
 
 
 def connected_workers(url: str) -> list[str]:
-    """Name the workers that are connected to the PostgreSQL server of an address."""
+    """Name the workers that are connected to the PostgreSQL server of an address.
+
+    None of a server that takes no connection, e.g. because its disk is full.
+    """
     query = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE %s"
-    with closing(psycopg2.connect(url, connect_timeout=10)) as server, server.cursor() as cursor:
+    try:
+        server = psycopg2.connect(url, connect_timeout=10)
+    except psycopg2.OperationalError:
+        return []
+    with closing(server), server.cursor() as cursor:
         cursor.execute(query, (f"{WORKER}%",))
         return sorted(name.removeprefix(WORKER) for (name,) in cursor)
 

@@ -292,6 +292,8 @@ class Worker:
         ------
         KeyboardInterrupt, SystemExit
             On Ctrl-C or SIGTERM.
+        DiskFull
+            A disk is full. The current job returns to the queue.
         StorageError
             The object store is empty, though rows refer to objects in it.
         """
@@ -307,6 +309,8 @@ class Worker:
             requeue_before_exit(self._tables, [os.getpid()])
             if (request := _stop_request(error)) is not None:
                 raise request from None
+            if (full := connection.full_disk(error)) is not None:
+                raise full from error
             raise
         finally:
             self._heartbeat.stop()
@@ -327,7 +331,7 @@ class Worker:
                     n_tried += self.fill(table, seconds=seconds)
             return n_tried > 0
         except Exception as error:
-            if _stop_request(error) or not is_server_away(error):
+            if _stop_request(error) or connection.full_disk(error) or not is_server_away(error):
                 raise
             self._reconnect()
             return True
@@ -380,7 +384,7 @@ class Worker:
         except queue.JobLost:
             self._has_job = False
         except Exception as error:
-            if _stop_request(error) or is_server_away(error):
+            if _stop_request(error) or is_server_away(error) or connection.full_disk(error):
                 raise  # `_has_job` stays set for `_reconnect`
             self._has_job = False
             if is_lock_timeout(error):
@@ -480,7 +484,7 @@ def requeue_before_exit(tables: Sequence[type[dj.Table]], pids: Sequence[int]) -
             for pid in pids:
                 queue.requeue_process(tables, pid)
         except Exception as error:
-            if not is_server_away(error):
+            if not (is_server_away(error) or connection.full_disk(error)):
                 errors.append(error)
 
     thread = threading.Thread(target=requeue_all, daemon=True, name="requeue")

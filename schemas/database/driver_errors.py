@@ -16,6 +16,7 @@ import psycopg2
 import pymysql
 from datajoint import errors
 
+from schemas import disk
 from schemas.errors import QueryError, ServerAway, ServerError
 
 DENIED_BY_MYSQL = (1044, 1045, 1095, 1142, 1143, 1227, 1370, 1410)
@@ -38,6 +39,7 @@ DEADLOCK = (
 )
 LOCK_TIMEOUT_MYSQL = 1205
 DEADLOCK_MYSQL = {LOCK_TIMEOUT_MYSQL, 1213}
+FULL_MYSQL, FULL_POSTGRESQL = (1021, 1114), "53100"
 TRIES = 5
 """How often a statement or transaction runs that the server ends because of a deadlock."""
 
@@ -58,6 +60,18 @@ def is_server_away(error: BaseException) -> bool:
         return error.args[0] in AWAY_MYSQL
     # psycopg2 raises this very class, without a code, where no server answered.
     return isinstance(error, AWAY) or type(error) is psycopg2.OperationalError
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether a server could not write because its disk, or a quota, is full."""
+    if isinstance(error, pymysql.err.MySQLError):
+        return (
+            error.args[0] in FULL_MYSQL
+            or re.search(r"(errno:?|error) (28|122)\b", str(error)) is not None
+        )
+    if not isinstance(error, psycopg2.Error):
+        return False
+    return error.pgcode == FULL_POSTGRESQL or disk.NO_ROOM.search(str(error)) is not None
 
 
 def is_deadlock(error: BaseException) -> bool:

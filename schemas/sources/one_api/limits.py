@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from schemas.errors import SourceError
+from schemas import disk
+from schemas.errors import StorageError
 
 MINUTE = 60.0
 LONGEST_PAUSE = 300.0
@@ -193,9 +194,11 @@ class RateLimiter:
                     partial.write_bytes(now)
                     partial.replace(path)
         except OSError as error:
+            if disk.is_full(error):
+                raise disk.full(self._folder) from error
             what = f"The count of requests cannot be kept ({error.strerror})."
-            remedy = "Make room, or set alyx.cache (BWM_ALYX_CACHE) to a folder of your own."
-            raise SourceError(what, self._folder, remedy) from error
+            remedy = "Set alyx.cache (BWM_ALYX_CACHE) to a folder of your own."
+            raise StorageError(what, self._folder, remedy) from error
 
     def _read(self, held: bytes) -> _State:
         if not held:

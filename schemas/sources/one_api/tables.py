@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas import disk
 from schemas.errors import SourceError
 from schemas.sources.records import PLACE, QC_OUTCOMES, SUBJECT
 
@@ -207,16 +208,26 @@ def write_tables(tables: Tables, target: Path, origin: str, names: Collection[st
             path = target / f"{name}.pqt"
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.stem}.{os.getpid()}")
-            if name in TABLES:
-                parquet.save(partial, _in_form(name, tables[name]), meta)
-            else:
-                pq.write_table(
-                    _plain(tables[name], ALYX_TABLES[name.removeprefix("alyx/")]), partial
-                )
-            partial.replace(path)
+            with disk.room_for(target), _removed_at_last(partial):
+                if name in TABLES:
+                    parquet.save(partial, _in_form(name, tables[name]), meta)
+                else:
+                    columns = ALYX_TABLES[name.removeprefix("alyx/")]
+                    pq.write_table(_plain(tables[name], columns), partial)
+                partial.replace(path)
     except (OSError, UnicodeEncodeError) as error:
         what = f"The tables of {origin} cannot be written there ({error})."
-        raise SourceError(what, target, "Make room, or choose another home.") from error
+        raise SourceError(what, target, "Choose another home.") from error
+
+
+@contextlib.contextmanager
+def _removed_at_last(partial: Path) -> Iterator[None]:
+    """Remove a file, if it is still there, when the block ends."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _in_form(name: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,76 @@
+"""Workers on a full disk: one error, nothing lost, and the same command continues."""
+
+import pytest
+
+from populate import catalog, status
+from populate.workers import pool, worker
+from schemas import connection
+from schemas.errors import DiskFull
+from tests.support import servers
+from tests.support.databases import Database, held_objects, stored_objects
+from tests.support.disks import fill, small_disk
+
+TABLES = ("Trials", "Wheel", "Channels", "SpikeSorting", "Spikes", "WheelMoves")
+SIZES = {"postgresql": 120, "mysql": 400}
+
+
+def assert_all_done(database, tables):
+    """Everything is there once, and no job is left."""
+    worker.run(tables)
+    assert status.failures() == []
+    assert [len(table().jobs) for table in tables] == [0] * len(tables)
+    assert all(len(table()) == len(table().key_source) for table in tables)
+    assert held_objects(database) == stored_objects()
+
+
+def states(tables):
+    return {job["status"] for table in tables for job in table().jobs.to_dicts()}
+
+
+def test_a_full_store_stops_the_workers_and_no_job_fails(lend, release, tmp_path):
+    with (
+        small_disk(60) as disk,
+        lend(tmp_path / "home", settings={"bwm.store": str(disk)}) as database,
+    ):
+        database.register(release.folder, release.truth.release)
+        tables = catalog.find(TABLES)
+        filler = fill(disk, leave=20_000)
+        with pytest.raises(DiskFull, match=r"MB are free, [\d.]+ MB are needed"):
+            worker.run(tables)
+        with pytest.raises(DiskFull):
+            pool.run(2, tables)
+        assert states(tables) <= {"pending"}
+        assert held_objects(database) - {"filler"} == stored_objects()
+        filler.unlink()
+        assert_all_done(database, tables)
+
+
+@pytest.fixture
+def full_server(backend):
+    """A server of its own, and the small disk with its data."""
+    with small_disk(SIZES[backend.name]) as disk:
+        (disk / "data").mkdir(mode=0o711)
+        try:
+            with servers.restartable(backend.name, home=disk / "data") as server:
+                yield server, disk
+                connection.disconnect()
+        except servers.NoMySQL as reason:
+            if servers.requires_mysql():
+                raise
+            pytest.skip(str(reason))
+
+
+def test_a_full_disk_of_the_server_stops_the_worker_and_no_job_fails(
+    full_server, release, tmp_path
+):
+    server, disk = full_server
+    database = Database(server.backend, tmp_path / "home")
+    database.connect()
+    database.register(release.folder, release.truth.release)
+    tables = catalog.find(TABLES)
+    filler = fill(disk)
+    with pytest.raises(DiskFull, match="disk of the database server is full"):
+        worker.run(tables)
+    filler.unlink()
+    assert "error" not in states(tables)
+    assert_all_done(database, tables)
