@@ -103,14 +103,24 @@ def is_full(error: OSError) -> bool:
 
 def free(path: Path) -> int:
     """Return the bytes that this user may still write where a path is, or would be."""
-    return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
+    return shutil.disk_usage(existing(path)).free
+
+
+def existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that exists."""
+    return next(p for p in (path, *path.parents) if p.exists())
 
 
 def full(path: Path, needed: int | None = None) -> DiskFull:
     """Return the error of a full disk, with the bytes that are free there and those needed."""
-    wanted = "more are" if needed is None else f"{needed / 1e6:,.1f} MB are"
-    what = f"the disk or quota is full: {free(path) / 1e6:,.1f} MB are free, {wanted} needed."
+    wanted = "more" if needed is None else megabytes(needed)
+    what = f"the disk or quota is full: {megabytes(free(path))} are free, {wanted} are needed."
     return DiskFull(what, path, MAKE_ROOM)
+
+
+def megabytes(n_bytes: int) -> str:
+    """Return the text of a number of bytes."""
+    return f"{n_bytes / 1e6:,.1f} MB"
 
 
 MAKE_ROOM = "Nothing is lost: make room there, then run the same command again; it continues."

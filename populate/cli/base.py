@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from populate.cli import display
 from populate.cli.display import err
+from schemas import disk
 from schemas.errors import BwmError
 
 if TYPE_CHECKING:
@@ -190,7 +191,8 @@ def write_frame(table: pd.DataFrame, form: Format, target: Path | None) -> None:
         return
     write = table.to_parquet if form == "parquet" else table.to_csv
     try:
-        write(target, index=False)
+        with disk.room_for(target):
+            write(target, index=False)
     except OSError as error:
         raise typer.BadParameter(f"{target} cannot be written ({error})") from None
     err.print(f"{len(table)} rows written to {target}", markup=False, soft_wrap=True)

@@ -60,10 +60,13 @@ def populate(
     if stale and (many or log_format):
         raise typer.BadParameter("--stale goes without --workers, --watch and --log-format")
     settings = connect(cache_limit, module or (), memory)
-    from populate import catalog
+    from populate import catalog, needed_space
     from populate.workers import pool
 
     tables = catalog.find(only)
+    if not stale:
+        for text in needed_space.warnings(tables, settings):
+            err.print(f"Warning: {text}", markup=False)
     if not many:
         pool.limit_memory(settings.worker.memory or pool.share_of_memory(1))
     if many:

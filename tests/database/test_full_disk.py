@@ -1,12 +1,16 @@
 """Workers on a full disk: one error, nothing lost, and the same command continues."""
 
+import re
+
 import pytest
 
-from populate import catalog, status
+from populate import catalog, needed_space, status
 from populate.workers import pool, worker
-from schemas import connection
+from schemas import connection, disk
 from schemas.errors import DiskFull
+from schemas.sources.records import Selection
 from tests.support import servers
+from tests.support.alyx import DEFAULT_TAG, AlyxServer
 from tests.support.databases import Database, held_objects, stored_objects
 from tests.support.disks import fill, small_disk
 
@@ -74,3 +78,28 @@ def test_a_full_disk_of_the_server_stops_the_worker_and_no_job_fails(
     filler.unlink()
     assert "error" not in states(tables)
     assert_all_done(database, tables)
+
+
+def test_populate_warns_of_too_little_room_before_it_starts(lend, release, tmp_path, monkeypatch):
+    online = tmp_path / "online"
+    with AlyxServer(release.folder) as alyx, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        of_server = {"alyx.url": alyx.url, "alyx.user": alyx.user, "alyx.password": alyx.password}
+        more = {**of_server, "alyx.cache": str(online), "alyx.requests_per_minute": 100_000}
+        with lend(tmp_path / "home", settings=more) as database:
+            database.register(alyx.url, selection=Selection(tag=DEFAULT_TAG))
+            tables = catalog.find(TABLES)
+            assert needed_space.warnings(tables, database.settings) == []
+            patch.setattr(disk, "free", lambda _: 1_000_000)
+            (text,) = needed_space.warnings(tables, database.settings)
+            found = re.search(r"about (\S+) MB of downloads and (\S+) MB of objects are", text)
+            downloads, objects = (float(n) for n in found.groups())
+            assert downloads > objects > 0
+            limited = database.settings.with_cache_limit("10kB")
+            assert "about 0.0 MB of downloads" in needed_space.warnings(tables, limited)[0]
+            worker.run(tables)
+            assert needed_space.warnings(tables, database.settings) == []
+            read = sum(p.stat().st_size for p in online.glob("*/Subjects/**/*") if p.is_file())
+            held = sum(p.stat().st_size for p in (tmp_path / "home").rglob("*.parquet"))
+            assert downloads == pytest.approx(read / 1e6, rel=0.2)
+            assert 0.5 < objects / (held / 1e6) < 2
