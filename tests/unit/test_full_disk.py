@@ -59,7 +59,7 @@ def test_what_a_full_disk_caused_is_its_error(number, tmp_path):
     assert connection.full_disk(caused(OSError(errno.EACCES, "no", str(tmp_path)))) is None
 
 
-def test_free_and_needed_space_are_told(tmp_path):
+def test_the_message_has_the_free_and_the_needed_space(tmp_path):
     with (
         pytest.raises(DiskFull, match=r"[\d,]+\.\d MB are free, 1,234\.5 MB are needed"),
         disk.room_for(tmp_path / "not there" / "file", 1_234_500_000),
