@@ -440,6 +440,7 @@ class GoodUnits(dj.Computed):
         bounds_pass = null     : bool     # within every bound
         unit_label = null      : float64  # (fraction) of the tests passed
         is_good = null         : bool     # passes all tests
+        index (criterion, is_good, eid, probe_name, sorting_name, cluster_id)
         """
 
     @property
@@ -451,8 +452,7 @@ class GoodUnits(dj.Computed):
     def make(self, key: dict[str, Any]) -> None:
         """Compare the released metrics with the thresholds and bounds."""
         rule = (UnitCriterion & key).fetch1()
-        bounds = (UnitCriterion.Bound & key).to_dicts()
-        bounds = {row["metric"]: (row["least"], row["greatest"]) for row in bounds}
+        bounds = {r["metric"]: (r["least"], r["greatest"]) for r in UnitCriterion.Bound & key}
         there = (SpikeSorting & key).fetch1("released_metrics")
         tested = ["cluster_id", *self.tested(rule, bounds)]
         units = rows.frame(SpikeSorting.Cluster & key, columns=tested)
@@ -583,12 +583,12 @@ class UnitMetrics(dj.Computed):
         units: np.ndarray,
     ) -> tuple:
         """Compute the metrics and the label."""
-        columns = storage.reference(stored).read(["time", "amplitude", "depth"])
+        spikes = storage.reference(stored).read(["time", "amplitude", "depth"])
         names = definition.keys() - {"metrics_definition", "criterion"}
         parameters = metrics.MetricParameters(**{name: definition[name] for name in names})
         cluster_id, counts = units.T
-        spikes = columns["time"], columns["amplitude"], columns["depth"]
-        found = metrics.compute_unit_metrics(*spikes, counts, parameters)
+        columns = spikes["time"], spikes["amplitude"], spikes["depth"]
+        found = metrics.compute_unit_metrics(*columns, counts, parameters)
         passes = maths.compute_passes(found, len(units), *map(rule.get, RULE))
         table = pd.DataFrame({**found, **metrics.compute_label(passes)}).add_prefix("computed_")
         return (table.assign(cluster_id=cluster_id),)

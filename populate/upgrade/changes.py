@@ -201,6 +201,33 @@ class Reference(Column):
 
 
 @dataclass(frozen=True)
+class Index(Change):
+    """Add an index, as an `index (...)` line of a definition declares it."""
+
+    table: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say in one line what is changed."""
+        return f"{self.table}: index ({', '.join(self.columns)})"
+
+    def run(self, db: Database) -> None:
+        """Make the change."""
+        table = db.quote(*db.split(self.table))
+        if not db.is_mysql:
+            index = db.connection.adapter.create_index_ddl(table, list(self.columns))
+            db.run(index.replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS", 1))
+            return
+        asked = (
+            "SELECT group_concat(column_name ORDER BY seq_in_index) "
+            "FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s "
+            "GROUP BY index_name"
+        )
+        if (",".join(self.columns),) not in db.run(asked, *db.split(self.table)):
+            db.run(f"ALTER TABLE {table} ADD INDEX ({', '.join(map(db.quote, self.columns))})")
+
+
+@dataclass(frozen=True)
 class Update(Change):
     """Change rows of ours, e.g. of a lookup table."""
 

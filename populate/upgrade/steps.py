@@ -13,7 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from populate.upgrade.changes import Change, Column, Compute, Database, Insert, Reference, Update
+from populate.upgrade.changes import (
+    Change,
+    Column,
+    Compute,
+    Database,
+    Index,
+    Insert,
+    Reference,
+    Update,
+)
 from schemas import probe, storage
 from schemas.maths.wheel import infer_unit
 
@@ -198,6 +207,16 @@ STEPS = (
                 "data_kind_description",
                 "'spikes of a spike sorting'",
                 "data_kind = 'spikes'",
+            ),
+        ),
+    ),
+    Step(
+        6,
+        "find the good units of a criterion by an index",
+        (
+            Index(
+                "ephys.__good_units__unit",
+                ("criterion", "is_good", "eid", "probe_name", "sorting_name", "cluster_id"),
             ),
         ),
     ),
