@@ -55,8 +55,8 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_connections": "100",
+    "random_page_cost": "1.1",  # a disk without moving parts
 }
-
 # The shell leaves at once, so that the server is nobody's child: no zombie in a program that runs
 # on, and no open end of a pipe that the caller writes to.
 DETACHED = '"$@" 1>&2 </dev/null & echo $!'
@@ -510,7 +510,8 @@ def _spawn(data: Path, account: _Account, programs: Path, alive: int) -> int:
     for leftover in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
         leftover.unlink(missing_ok=True)
     quoted = str(socket).replace('"', '""')
-    settings = SETTINGS | {"unix_socket_directories": f'"{quoted}"'}
+    settings = SETTINGS | postgres_programs.memory_settings(psutil.virtual_memory().total)
+    settings["unix_socket_directories"] = f'"{quoted}"'
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     server = [str(programs / "postgres"), "-D", str(data), "-p", str(PORT), *options]
     log = os.open(postgres_log.file(data), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

