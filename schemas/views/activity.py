@@ -274,12 +274,10 @@ def fetch_region_summary(
     """
     require(activity.Window, "window_name", window)
     require(atlas.Mapping, "mapping", mapping)
-    units = unit_views.units(None, criterion, release_name, sorting)
-    table = _locate(rows.frame(units.proj("region_id")), mapping)
+    units = unit_views.units(None, criterion, release_name, sorting).proj("region_id")
+    rates = (activity.UnitRate.Unit & {"window_name": window}).proj("rate")
+    table = _locate(rows.frame(units * rates, columns=["eid", "region_id", "rate"]), mapping)
     table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
-    rates = activity.UnitRate.Unit & {"window_name": window} & units.proj()
-    rates = rows.frame(rates.proj("rate"))
-    table = table.merge(rates, on=UNIT)
     summary = maths.summarise_by_session(
         table.rate.to_numpy(float), table.region_id.to_numpy(np.int64), table.eid.to_numpy()
     )

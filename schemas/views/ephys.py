@@ -156,7 +156,7 @@ def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
     """
     regions = atlas.BrainRegion.proj("region_acronym", "region_name")
     where = session.Session.proj("subject", "session_date", "session_number")
-    plain = (ephys.SpikeSorting.Cluster & units.proj()).proj(
+    plain = unit_rows(units).proj(
         "region_id", "firing_rate", "spike_count", "amp_median", "cluster_depth", "cluster_uuid"
     )
     table = rows.frame(plain * where * probe.ProbeInsertion.proj("pid"))
@@ -165,6 +165,20 @@ def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
         ["subject", "session_date", "session_number", "probe_name", "sorting_name", "cluster_id"],
         ignore_index=True,
     )[UNIT_COLUMNS]
+
+
+def unit_rows(units: dj.expression.QueryExpression) -> dj.expression.QueryExpression:
+    """Return the rows of `ephys.SpikeSorting.Cluster` of any expression with the key of a unit."""
+    cluster = ephys.SpikeSorting.Cluster()
+    columns = units.heading.attributes
+    is_whole = (
+        isinstance(units, dj.Table)
+        and units.full_table_name == cluster.full_table_name
+        and columns.keys() == cluster.heading.attributes.keys()
+        and not any(column.attribute_expression for column in columns.values())
+    )
+    # Choosing the rows of `views.units(...)` once more would take as long.
+    return units if is_whole else cluster & units.proj()
 
 
 UNIT_COLUMNS = [

@@ -20,6 +20,9 @@ RELEASED = {name: name for name in METRICS} | {
 }
 """Columns of released metrics, by the name of the computed one without its prefix."""
 
+RELEASED_WITH_METRICS = " OR ".join(f"{name} IS NOT NULL" for name in RELEASED.values())
+"""Restriction to units with at least one released metric."""
+
 
 def fetch_metric_differences(
     metrics_definition: str = "ibl_2024",
@@ -59,34 +62,26 @@ def fetch_metric_differences(
     if not 0 <= tolerance < math.inf:
         raise QueryError(f"the tolerance is {tolerance}.", None, "Give a fraction, e.g. 1e-6.")
     definition = require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
-    of_definition = {"metrics_definition": metrics_definition}
-    compared = _comparable(of_definition, units(None, None, release_name, sorting, recording))
+    released = units(None, None, release_name, sorting, recording) & RELEASED_WITH_METRICS
     counts = definition["sliding_method"] == "counts"
     metrics = [m for m in RELEASED if not (counts and m in CONFIDENCE_METRICS)]
     names = [RELEASED[metric] for metric in metrics]
-    computed_metrics = ephys.UnitMetrics.Unit & of_definition
+    computed = ephys.UnitMetrics.Unit & {"metrics_definition": metrics_definition}
     columns = [f"computed_{metric}" for metric in metrics]
-    # The server compares too: of a release, one unit in thirty or fewer differs in anything.
-    differs = [
-        f"({name} IS NULL) <> ({column} IS NULL) OR "
-        f"abs({column} - {name}) > {float(tolerance)!r} * greatest(abs({column}), abs({name}))"
-        for name, column in zip(names, columns, strict=True)
-    ]
-    joined = compared.proj(*names) * computed_metrics.proj(*columns)
-    both = rows.frame(joined & " OR ".join(differs))
-    released, computed = (
+    joined = released.proj(*names) * computed.proj(*columns)
+    both = rows.frame(joined & _any_differs(names, columns, tolerance))
+    theirs, ours = (
         both[chosen].to_numpy(dtype=float, na_value=np.nan) for chosen in (names, columns)
     )
-    apart = _differ(released, computed, tolerance) & _released(
-        sorts(sorting, release_name, recording), both, names
-    )
+    chosen = sorts(sorting, release_name, recording)
+    apart = _differ(theirs, ours, tolerance) & _released(chosen, both, names)
     unit, metric = np.nonzero(apart)
     table = both[ephys.SpikeSorting.Cluster.primary_key].iloc[unit].reset_index(drop=True)
     return table.assign(
         metric=np.array(names, dtype=object)[metric],
-        released=released[apart],
-        computed=computed[apart],
-        difference=computed[apart] - released[apart],
+        released=theirs[apart],
+        computed=ours[apart],
+        difference=ours[apart] - theirs[apart],
     )
 
 
@@ -108,15 +103,18 @@ def uncompared_units(
     """
     require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
     chosen = units(None, None, release_name, sorting, recording)
-    return chosen - _comparable({"metrics_definition": metrics_definition}, chosen).proj()
+    computed = ephys.UnitMetrics.Unit & {"metrics_definition": metrics_definition}
+    return chosen - (chosen & RELEASED_WITH_METRICS & computed.proj()).proj()
 
 
-def _comparable(
-    of_definition: dict[str, str], chosen: dj.expression.QueryExpression
-) -> dj.expression.QueryExpression:
-    """Restrict units to those with at least one released metric and with computed metrics."""
-    released = " OR ".join(f"{name} IS NOT NULL" for name in RELEASED.values())
-    return chosen & released & (ephys.UnitMetrics.Unit & of_definition).proj()
+def _any_differs(names: list[str], columns: list[str], tolerance: float) -> str:
+    """Write the restriction to units that differ in anything, so that no others are fetched."""
+    # Most metrics are equal, so that is tested first.
+    return " OR ".join(
+        f"({name} IS NULL) <> ({column} IS NULL) OR {column} <> {name} AND "
+        f"abs({column} - {name}) > {float(tolerance)!r} * greatest(abs({column}), abs({name}))"
+        for name, column in zip(names, columns, strict=True)
+    )
 
 
 def _differ(released: np.ndarray, computed: np.ndarray, tolerance: float) -> np.ndarray:
