@@ -520,15 +520,21 @@ class TrainingStatus(dj.Computed):
     def make(self, key: dict[str, Any]) -> None:
         """Judge the session by the criterion."""
         rule = (TrainingCriterion & key).fetch1()
-        trials = trial_columns(key)
-        done = maths.compute_performance(trials)
         used = {**key, "psychometric_definition": rule["psychometric_definition"]}
         fits = {row["psychometric_block"]: row for row in (Psychometric.Block & used).to_dicts()}
+        rows.insert1(self, {**key, **self.as_row(trial_columns(key), rule, fits)})
+
+    @staticmethod
+    def as_row(
+        trials: dict[str, np.ndarray], rule: dict[str, Any], fits: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Compute the row of a session from its trials and the fits of its blocks."""
+        done = maths.compute_performance(trials)
         zero = training.compute_zero_contrast(trials)
         easy, n = done["performance_easy"], len(trials["trial"])
         met = training.judge_training(rule, [n], [easy], fits, zero)
-        zero_rt = {"zero_contrast_rt": zero["zero_contrast_rt"]}
-        rows.insert1(self, {**used, **met, **zero_rt})
+        definition = {"psychometric_definition": rule["psychometric_definition"]}
+        return {**definition, **met, "zero_contrast_rt": zero["zero_contrast_rt"]}
 
 
 def insert_parts(

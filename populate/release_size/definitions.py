@@ -18,6 +18,8 @@ class Definitions:
 
     reaction_times: list[Row]
     masks: list[Row]
+    curves: list[Row]
+    training: list[Row]
     criteria: list[Row]
     bounds: list[Row]
     metrics: list[Row]
@@ -32,6 +34,8 @@ class Definitions:
         return cls(
             behavior.ReactionTimeDefinition.to_dicts(),
             behavior.TrialMaskDefinition.to_dicts(),
+            behavior.PsychometricDefinition.to_dicts(),
+            behavior.TrainingCriterion.to_dicts(),
             ephys.UnitCriterion.to_dicts(),
             ephys.UnitCriterion.Bound.to_dicts(),
             ephys.MetricsDefinition.to_dicts(),

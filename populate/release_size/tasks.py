@@ -13,6 +13,7 @@ from populate.release_size.definitions import Definitions
 from populate.release_size.gathered import Gathered
 from schemas import behavior
 from schemas.maths import behavior as maths
+from schemas.maths import psychometric
 from schemas.sources.alf import TRIAL_COLUMNS
 from schemas.sources.simulator import behavior as simulated
 from schemas.sources.simulator.population import DURATION
@@ -40,12 +41,13 @@ class Task:
 def add(
     eids: Sequence[str], definitions: Definitions, gathered: Gathered, rng: np.random.Generator
 ) -> dict[str, Task]:
-    """Add trials, reaction times, trial masks and performance; return the tasks by eid."""
+    """Add trials and all that tables compute from them; return the tasks by eid."""
     done = {}
     for eid in eids:
         table = _draw_trials(rng)
         gathered.add(behavior.Trials, {"eid": eid}, {"n_trials": len(table)}, {"Trial": table})
         done[eid] = _compute(eid, table, definitions, gathered)
+        _add_training(eid, done[eid].trials, definitions, gathered, rng)
     return done
 
 
@@ -73,3 +75,54 @@ def _compute(eid: str, table: pd.DataFrame, definitions: Definitions, gathered: 
         used[rule["trial_mask"]] = parts["Trial"]["is_used"].to_numpy()
     gathered.add(behavior.Performance, {"eid": eid}, maths.compute_performance(trials))
     return Task(trials, used)
+
+
+def _add_training(
+    eid: str,
+    trials: dict[str, np.ndarray],
+    definitions: Definitions,
+    gathered: Gathered,
+    rng: np.random.Generator,
+) -> None:
+    fits = {}
+    for rule in definitions.curves:
+        name = rule["psychometric_definition"]
+        key = {"eid": eid, "psychometric_definition": name}
+        fits[name] = _draw_fits(trials, rng)
+        shift = psychometric.compute_bias_shift(fits[name])
+        blocks = [{"psychometric_block": block, **fit} for block, fit in fits[name].items()]
+        parts = {"Block": pd.DataFrame(blocks)}
+        gathered.add(behavior.Psychometric, key, {"bias_shift": shift}, parts)
+    for rule in definitions.training:
+        key = {"eid": eid, "training_criterion": rule["training_criterion"]}
+        fitted = fits[rule["psychometric_definition"]]
+        row = behavior.TrainingStatus.as_row(trials, rule, fitted)
+        gathered.add(behavior.TrainingStatus, key, row)
+
+
+def _draw_fits(
+    trials: dict[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """Draw the curve of each block around the planted one: a fit takes a second of a session."""
+    signed = maths.compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
+    fits = {}
+    for block, prior in psychometric.BLOCKS.items():
+        found = psychometric.count_answers(
+            signed, trials["choice"], trials["probability_left"], prior
+        )
+        if not len(found.n):
+            continue
+        n, planted = int(found.n.sum()), simulated.PSYCHOMETRIC[prior or 0.5]
+        fit: dict[str, float] = {"n_fit_trials": n, "log_likelihood": -0.45 * n}
+        for name, value, spread in (
+            ("bias", planted["bias"], 2.0),
+            ("threshold", planted["slope"], 2.0),
+            ("lapse_low", planted["lapse_low"], 0.01),
+            ("lapse_high", planted["lapse_high"], 0.01),
+        ):
+            drawn = float(rng.normal(value, spread))
+            fit[f"psych_{name}"] = drawn if name == "bias" else max(drawn, 0.0)
+            fit[f"psych_{name}_ci_low"] = fit[f"psych_{name}"] - 2 * spread
+            fit[f"psych_{name}_ci_high"] = fit[f"psych_{name}"] + 2 * spread
+        fits[block] = fit
+    return fits
