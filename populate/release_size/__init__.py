@@ -88,7 +88,10 @@ def fill(
 def _insert_batches(drawn: recordings.Recordings, seed: int, progress: Progress | None) -> None:
     """Insert the rows of all sessions; the next batch is drawn while the server inserts one."""
     eids = drawn.eids
-    batches = [eids[k : k + BATCH_SESSIONS] for k in range(0, len(eids), BATCH_SESSIONS)]
+    alone = drawn.n_large  # a batch of them would not fit into memory
+    batches = [[eid] for eid in eids[:alone]]
+    batches += [eids[k : k + BATCH_SESSIONS] for k in range(alone, len(eids), BATCH_SESSIONS)]
+    done = 0
     gather = partial(_gather, drawn, Definitions.fetch(), seed)
     with ThreadPoolExecutor(1) as pool:
         drawing = pool.submit(gather, batches[0])
@@ -98,8 +101,9 @@ def _insert_batches(drawn: recordings.Recordings, seed: int, progress: Progress 
                 drawing = pool.submit(gather, batches[number + 1])
             with dj.conn().transaction:
                 gathered.insert()
+            done += len(batch)
             if progress:
-                progress(number * BATCH_SESSIONS + len(batch), len(eids))
+                progress(done, len(eids))
 
 
 def _gather(

@@ -85,6 +85,11 @@ class Recordings:
         """The sessions, in order of their eid."""
         return self.table["eid"].drop_duplicates().tolist()
 
+    @property
+    def n_large(self) -> int:
+        """Sessions whose insertions have spikes that are drawn one by one: the first ones."""
+        return self.table["eid"].head(self._n_spikes).nunique()
+
     def of_sessions(self, tasks: Mapping[str, Task]) -> list[Insertion]:
         """Draw the insertions of the sessions whose tasks are given by eid."""
         eids = self.table["eid"]
