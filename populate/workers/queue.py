@@ -450,13 +450,16 @@ def _key_condition(job_table: dj.jobs.Job, key: Key) -> tuple[str, list[Any]]:
     return " AND ".join(f"{quote(name)} = %s" for name in key), list(key.values())
 
 
-def fail(job_table: dj.jobs.Job, key: Key, connection_id: int, error: str, stack: str) -> None:
-    """Mark a job of this process as failed, unless another worker has reclaimed it."""
+def fail(job_table: dj.jobs.Job, key: Key, connection_id: int, error: str, stack: str) -> bool:
+    """Mark a job of this process as failed; return False if another worker has reclaimed it."""
 
     def mark() -> None:
         with job_table.connection.transaction:
             require_reservation(job_table, key, connection_id)
             job_table.error(key, error, stack)
 
-    with suppress(JobLost):
+    try:
         retry_on_deadlock(mark)
+    except JobLost:
+        return False
+    return True

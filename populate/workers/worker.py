@@ -392,7 +392,8 @@ class Worker:
                 queue.postpone(job_table, key, connection_id, self._settings.stale_after)
                 return True
             message = self._describe(error)
-            queue.fail(job_table, key, connection_id, message, traceback.format_exc())
+            if not queue.fail(job_table, key, connection_id, message, traceback.format_exc()):
+                return True
             self._results[table].failed.append((key, message))
         else:
             self._has_job = False

@@ -327,9 +327,9 @@ def test_a_job_is_failed_only_under_its_own_reservation(registered):
     own = dj.conn().connection_id
     jobs = hold(behavior.Trials, platform.node(), os.getpid(), connection_id=own + 1)
     key, _ = jobs.keys()
-    queue.fail(jobs, key, own, "ValueError: of an earlier owner", "stack")
+    assert not queue.fail(jobs, key, own, "ValueError: of an earlier owner", "stack")
     assert states(behavior.Trials) == ["reserved"] * 2
-    queue.fail(jobs, key, own + 1, "ValueError: of the owner", "stack")
+    assert queue.fail(jobs, key, own + 1, "ValueError: of the owner", "stack")
     assert states(behavior.Trials) == ["error", "reserved"]
 
 
