@@ -149,7 +149,9 @@ def fetch(
 
 @app.command()
 def units(
-    region: Annotated[str, typer.Option(help="Acronym of a brain region, e.g. TH.")],
+    region: Annotated[
+        str | None, typer.Option(help="Acronym of a brain region, e.g. TH; default all units.")
+    ] = None,
     criterion: Annotated[
         str | None, typer.Option(help="Only good units by this criterion, e.g. ibl_2022.")
     ] = None,
@@ -160,7 +162,9 @@ def units(
     form: As = "table",
     target: Out = None,
 ) -> None:
-    """List the units of a brain region and of all structures in it.
+    """List the units of a brain region and of all structures in it, or all units.
+
+    Without a region, units outside the brain or without a place are included.
 
     Example: bwm units --region TH --criterion ibl_2022 --format csv --out thalamus.csv
     """
@@ -170,7 +174,7 @@ def units(
 
     table = views.fetch_units(views.units(region, criterion, release, sorting))
     if form == "table" and target is None:
-        title = f"{len(table):,} units of {region}"
+        title = f"{len(table):,} units" + (f" of {region}" if region else "")
         shown = table.head(SHOWN).assign(amp_median=1e6 * table.amp_median)
         display.frame(title, shown, UNIT_LABELS)
         if len(table) > SHOWN:

@@ -224,6 +224,14 @@ def same_units(found, expected):
     pd.testing.assert_frame_equal(found, expected, check_exact=True, check_dtype=False)
 
 
+def test_units_of_all_regions_include_those_without(bwm):
+    result = bwm("units", "--criterion", "ibl_2022", "--format", "csv")
+    found = pd.read_csv(io.StringIO(result.stdout))
+    every = views.fetch_units(views.units(None, "ibl_2022"))
+    assert len(found) == len(every) > found.region_acronym.nunique()
+    assert f"{len(every):,} units" in bwm("units", "--criterion", "ibl_2022").stdout
+
+
 def test_units_as_csv(bwm, expected):
     printed = bwm("units", "--region", "TH", "--format", "csv")
     found = pd.read_csv(io.StringIO(printed.stdout), converters=dict.fromkeys(FLOATS, exact))
