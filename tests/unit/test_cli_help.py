@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from populate import cli
+from populate import cli, needed_space
 from populate.cli import base, work
 from populate.workers import pool
 from schemas.settings import Settings
@@ -206,6 +206,7 @@ def test_populate_without_workers_has_a_memory_budget_too(monkeypatch, given, li
     settings = Settings() if given is None else Settings().with_memory(given)
     monkeypatch.setattr(work, "connect", lambda *_: settings)
     monkeypatch.setattr(work, "_run_here", lambda *_: [])
+    monkeypatch.setattr(needed_space, "warnings", lambda *_: [])
     monkeypatch.setattr(work, "_print_results", lambda *_: None)
     monkeypatch.setattr(pool, "memory_of_machine", lambda: 10_000_000_000)
     monkeypatch.setattr(pool, "limit_memory", limits.append)
