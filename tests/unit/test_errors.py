@@ -13,6 +13,7 @@ TREE = {
     "ServerError": errors.BwmError,
     "ServerAway": errors.ServerError,
     "StorageError": errors.BwmError,
+    "DiskFull": errors.StorageError,
     "RegistrationError": errors.BwmError,
     "Contradiction": errors.RegistrationError,
     "SourceError": errors.BwmError,

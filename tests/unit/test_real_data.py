@@ -116,7 +116,7 @@ def test_trials_of_eleven_real_sessions_give_the_results_of_the_reference(real):
     ],
 )
 def test_real_release_lists_are_read_whole(real, name, insertions, sessions, mice):
-    table, problems = releases._read_list(real / name)
+    table, problems = releases.read_list(real / name)
     assert not problems
     assert (len(table), table.eid.nunique(), table.subject.nunique()) == (
         insertions,
