@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @app.command()
 def verify(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read and hash every object and file, not only sizes.")
+        bool,
+        typer.Option(
+            "--deep", help="Hash every object and file, and compare imported rows with files."
+        ),
     ] = False,
     with_repair: Annotated[
         bool,
@@ -63,11 +66,9 @@ def verify(
     eid = find_eid(recording)
     with display.byte_bar("verify") as progress:
         report = checks.verify(deep, eid, 60 * older_than, progress, lost)
-    covered = None if share is None else _recompute(report, share, eid)
+    covered = _recompute(report, deep, share, eid)
     if not as_json:
-        _print(report)
-        if covered:
-            out.print(covered)
+        _print(report, covered)
     removed = (
         checks.repair(report.damage, None if as_json else _print_removed) if with_repair else []
     )
@@ -76,14 +77,23 @@ def verify(
     _conclude(report, removed, with_repair)
 
 
-def _recompute(report: Report, share: float, eid: str | None) -> str:
+def _recompute(report: Report, deep: bool, share: float | None, eid: str | None) -> list[str]:
     """Compute rows again, add what differs to the report, and say what is covered."""
+    from populate import catalog
     from populate.verify import recompute
 
-    with display.bars() as bars:
-        covered = recompute.recompute(share, eid, progress=display.bar(bars, "recompute"))
-    report.add(recompute.RECOMPUTED, recompute.PROMISE, covered.n_computed, covered.damage)
-    return str(covered)
+    imported = [table for table in catalog.tables() if hasattr(table, "Source")]
+    rounds = [(1.0, imported, recompute.PROMISE_DEEP)] if deep else []
+    if share is not None:
+        rounds.append((share, catalog.tables(), recompute.PROMISE))
+    told = []
+    for part, tables, promise in rounds:
+        with display.bars() as bars:
+            progress = display.bar(bars, "recompute")
+            covered = recompute.recompute(part, eid, tables, progress, report.damage)
+        report.add(recompute.RECOMPUTED, promise, covered.n_computed, covered.damage)
+        told.append(str(covered))
+    return told
 
 
 def _conclude(report: Report, removed: list[Removed], with_repair: bool) -> None:
@@ -109,7 +119,7 @@ def _plain(report: Report, removed: list[Removed]) -> dict:
     }
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, covered: list[str]) -> None:
     shown = display.grid(
         "check", display.right("checked"), display.right("damaged"), "what must hold"
     )
@@ -118,6 +128,8 @@ def _print(report: Report) -> None:
     out.print(shown)
     for damage in report.damage:
         _print_damage(damage)
+    for line in covered:
+        out.print(line)
 
 
 def _print_damage(damage: Damage) -> None:

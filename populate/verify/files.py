@@ -92,11 +92,15 @@ def read_files(eid: str | None = None) -> list[File]:
 
 
 def missing_files(
-    tables: Sequence[type[dj.Table]], eid: str | None = None
+    tables: Sequence[type[dj.Table]], eid: str | None = None, known: Sequence[Damage] = ()
 ) -> Iterator[tuple[type[dj.Table], dict[str, Any]]]:
-    """Yield the table and key of each row of which a file that was read is not on this machine."""
+    """Yield the table and key of each row that was read from a file that is not on this machine.
+
+    `known` is damage: a damaged file counts as not here.
+    """
     read = read_files(eid)
     here = {(file.eid, file.dataset_path) for file in _locate(read)}
+    here -= {(one.key["eid"], one.path) for one in known if one.check == FILES}
     missing = {(file.eid, file.dataset_path) for file in read} - here
     if not missing:
         return

@@ -35,6 +35,7 @@ from schemas.errors import BwmError
 
 RECOMPUTED = "recomputed"
 PROMISE = "each row equals, column by column, the row that is computed again"
+PROMISE_DEEP = "each imported row equals, column by column, what its files hold"
 
 TOLERANCE = 1e-9
 """Relative difference up to which two numbers are equal: other processors round otherwise."""
@@ -65,7 +66,7 @@ class Coverage:
     n_stale : int
         Number of rows that were left out because they are stale.
     n_without_files : int
-        Number of rows that were left out because their files are not on this machine.
+        Number of rows that were left out because their files are damaged or not on this machine.
     n_computed : int
         Number of rows that this command computed.
     damage : list of Damage
@@ -87,7 +88,7 @@ class Coverage:
             f"{n:,} left out, {why}"
             for n, why in (
                 (self.n_stale, "stale"),
-                (self.n_without_files, "their files are not on this machine"),
+                (self.n_without_files, "their files are damaged or not on this machine"),
             )
             if n
         ]
@@ -101,6 +102,7 @@ def recompute(
     eid: str | None = None,
     tables: Sequence[Table] | None = None,
     progress: Progress | None = None,
+    known: Sequence[Damage] = (),
 ) -> Coverage:
     """Compute rows again and compare them with the stored ones.
 
@@ -114,8 +116,10 @@ def recompute(
         Default: every imported and computed table.
     progress : callable, optional
         See `Progress`.
+    known : sequence of Damage
+        Rows that were read from files that are known to be damaged are left out.
     """
-    every = _Rows.fetch(catalog.of_session(tables, eid), eid)
+    every = _Rows.fetch(catalog.of_session(tables, eid), eid, known)
     found = Coverage(n_rows=len(every.keys), n_stale=every.n_stale, damage=every.strays)
     found.n_without_files = every.n_without_files
     due = list(every.due())
@@ -159,13 +163,13 @@ class _Rows:
     n_without_files: int = 0
 
     @classmethod
-    def fetch(cls, tables: Sequence[Table], eid: str | None) -> _Rows:
+    def fetch(cls, tables: Sequence[Table], eid: str | None, known: Sequence[Damage]) -> _Rows:
         of_session = catalog.session_key(eid)
         keys = _fetch_keys((table, table & of_session) for table in tables)
         made = cls({_identity(*one): one for one in keys}, _fetch_covered())
         gone = {(one.table, _hash(one.key)) for one in stale.find(tables, eid)}
         made.n_stale = made._leave_out(gone)
-        without = {_identity(*one) for one in missing_files(tables, eid)}
+        without = {_identity(*one) for one in missing_files(tables, eid, known)}
         made.n_without_files = made._leave_out(without)
         found = strays(tables, of_session)
         made.strays = [one for one in found if made._leave_out({(one.table, _hash(one.key))})]

@@ -26,8 +26,11 @@ def test_rows_equal_those_that_are_computed_again(populated, table):
 
 
 @contextmanager
-def edited(table, key, column, value):
-    """Write SQL into a column, whatever refers to it, and undo that after the block."""
+def edited(*rows):
+    """Write SQL into columns of rows, whatever refers to them, and undo that after the block.
+
+    Each is a table, the key of a row, and the values by column.
+    """
     mysql = dj.conn().adapter.backend == "mysql"
     off, on = (
         ("SET FOREIGN_KEY_CHECKS = 0", "SET FOREIGN_KEY_CHECKS = 1")
@@ -37,7 +40,8 @@ def edited(table, key, column, value):
     dj.conn().query(off)
     dj.conn().start_transaction()
     try:
-        change(table, key, **{column: value})
+        for table, key, values in rows:
+            change(table, key, **values)
         yield
     finally:
         dj.conn().cancel_transaction()
@@ -84,12 +88,43 @@ def test_an_edit_of_any_column_is_found(populated, table):
             for column, attribute in one().heading.attributes.items():
                 held = stored_reference(one, row_key, column) if attribute.codec else None
                 for value in other_values(one, column, held):
-                    with edited(one, row_key, column, value):
+                    with edited((one, row_key, {column: value})):
                         found = list(recompute.compare(table, key, computed))
                         if column in table.primary_key:  # the row has another key now
                             found += recompute.strays([table], True) if one is table else []
                     assert found, f"{one.__name__}.{column} = {value}"
                     assert all(damage.table == catalog.name_of(table) for damage in found)
+
+
+IMPORTED = [table for table in TABLES if hasattr(table, "Source")]
+
+
+@pytest.mark.parametrize("table", IMPORTED, ids=map(catalog.name_of, IMPORTED))
+def test_deep_finds_an_edit_of_every_imported_column_or_calls_the_row_stale(populated, table):
+    """The columns that say which files and sites were read are what makes a row stale."""
+    key = max(table().keys(limit=12), key=lambda k: sum(len(one & k) for one in with_parts(table)))
+    says_what_was_read = {"source_md5", table.sites_column}
+    says_what_was_read |= {"location_level"} & set(table().heading.names)
+    rows, expected = [], set()
+    for one in with_parts(table):
+        for row_key in (one & key).keys(limit=1, order_by="KEY"):
+            names = set(one().heading.names) - set(one.primary_key) - says_what_was_read
+            if names:
+                values = {name: next(other_values(one, name, None)) for name in names}
+                rows.append((one, row_key, values))
+            part = "" if one is table else f"{one.__name__}, "
+            expected |= {f"{part}{name}" for name in names}
+    with edited(*rows):
+        found = recompute.recompute(eid=key["eid"], tables=[table])
+        assert {damage.what for damage in found.damage} == expected
+        assert {tuple(damage.key.values()) for damage in found.damage} == {tuple(key.values())}
+    for column in says_what_was_read - {None}:
+        one = table.Source if column == "source_md5" else table
+        row_key = (one & key & f"{column} IS NOT NULL").keys(limit=1)
+        with edited(*((one, each, {column: "'x'"}) for each in row_key)):
+            found = recompute.recompute(eid=key["eid"], tables=[table])
+            assert (found.n_stale, found.damage) == (len(row_key), [])
+    quality.Recomputed().delete_quick()
 
 
 def test_rounds_cover_every_row_once_and_name_an_edit_until_it_is_repaired(populated):
@@ -100,7 +135,7 @@ def test_rounds_cover_every_row_once_and_name_an_edit_until_it_is_repaired(popul
     assert (first.n_rows, first.n_covered, first.damage) == (n_rows, first.n_computed, [])
     key = {**behavior.ReactionTime().keys(limit=1)[0]}
     (quality.Recomputed & {"recomputed_table": "behavior.ReactionTime"}).delete_quick()
-    with edited(behavior.ReactionTime, key, "n_missing", "n_missing + 1"):
+    with edited((behavior.ReactionTime, key, {"n_missing": "n_missing + 1"})):
         second = recompute.recompute(tables=tables)
         again = recompute.recompute(tables=tables)
         assert [damage.what for damage in (*second.damage, *again.damage)] == ["n_missing"] * 2
@@ -139,11 +174,7 @@ def test_the_command_names_the_edit_and_says_what_is_covered(populated):
     populated.connect()
     (n_used,) = (behavior.TrialMask & {"eid": eid}).to_arrays("n_used", limit=1)
     mask = (behavior.TrialMask & {"eid": eid}).keys(limit=1)[0]
-    change(
-        behavior.TrialMask, mask, n_excluded=-1
-    ) if "n_excluded" in behavior.TrialMask().heading.names else change(
-        behavior.TrialMask, mask, n_used=-1
-    )
+    change(behavior.TrialMask, mask, n_used=-1)
     try:
         found = verify("--json")
         assert found.exit_code == 1

@@ -29,9 +29,11 @@ from tests.support.databases import (
     Release,
     differences,
     held_objects,
+    object_columns,
     relist,
     snapshot,
     stored_objects,
+    tables,
 )
 from tests.support.users import counted, users
 from tests.support.verify import (
@@ -139,6 +141,44 @@ def test_damaged_objects_are_named_and_made_again(filled):
     assert status.failures() == []
     assert {flipped.path, truncated.path} <= others - held_objects(filled)
     restore()
+
+
+def test_two_swapped_objects_are_found_and_so_are_two_swapped_references(filled):
+    """Of the same table and size, so that only hashes, or the files, tell them apart."""
+    table, column, keys = same_size()
+    refs = [(table & key).fetch1(column) for key in keys]
+    places = [place(filled, ref) for ref in refs]
+    contents = [path.read_bytes() for path in places]
+
+    def found():
+        said = json.loads(bwm(filled, "--deep", "--json").stdout)["damage"]
+        filled.connect()
+        return {(d["check"], d["table"], str(d["key"])) for d in said if d["table"] == named_so}
+
+    named_so = catalog.name_of(table)
+    for path, content in zip(places, reversed(contents), strict=True):
+        path.write_bytes(content)
+    assert found() == {("objects", named_so, str(key)) for key in keys}
+    for path, content in zip(places, contents, strict=True):
+        path.write_bytes(content)
+    for key, ref in zip(keys, reversed(refs), strict=True):
+        change(table, key, **{column: f"'{json.dumps(ref.stored)}'"})
+    assert found() == {("recomputed", named_so, str(key)) for key in keys}
+    for key, ref in zip(keys, refs, strict=True):
+        change(table, key, **{column: f"'{json.dumps(ref.stored)}'"})
+
+
+def same_size():
+    """Find two rows of an imported table whose objects differ and have the same size."""
+    every = tables()
+    for table_name, (column, *_) in object_columns().items():
+        table = every[table_name]
+        held = {}
+        for row in table().to_dicts() if hasattr(table, "Source") else ():
+            other = held.setdefault(row[column].stored["n_bytes"], row)
+            if other[column].sha256 != row[column].sha256:
+                return table, column, [{k: r[k] for k in table.primary_key} for r in (other, row)]
+    raise AssertionError("no two objects have the same size")
 
 
 def test_an_object_whose_row_says_otherwise_is_named(filled):
@@ -839,6 +879,9 @@ def test_a_damaged_file_of_a_folder_is_named_and_left(filled, original):
         assert {damage.expected, damage.found} == {
             f"md5 {hashlib.md5(content).hexdigest()}" for content in (whole, path.read_bytes())
         }
+        told = json.loads(bwm(filled, "--deep", "--json").stdout)["damage"]
+        assert [one["check"] for one in told] == ["files"]  # its rows are not compared with it
+        filled.connect()
         cut(path)
         assert named(verify.verify()) == expected
         said = bwm(filled, "--repair")
