@@ -11,6 +11,7 @@ import psycopg2
 import pymysql
 
 from schemas import settings
+from schemas.database import clear_text
 from schemas.errors import BwmError
 
 TIMEOUT_SECONDS = 5
@@ -21,9 +22,12 @@ def ask(found):
     """Log in as the worker does, and run a query."""
     password = found.password.get_secret_value() if found.password else ""
     login = {"host": found.host, "port": found.server_port, "user": found.user}
+    clear_text.refuse()
     if found.server_backend == "mysql":
         server = pymysql.connect(**login, password=password, connect_timeout=TIMEOUT_SECONDS)
     else:
+        encrypted = found.use_tls or found.tls_ca
+        login |= {"sslmode": "require"} if encrypted else clear_text.LIBPQ
         login["dbname"] = "postgres"
         server = psycopg2.connect(**login, password=password, connect_timeout=TIMEOUT_SECONDS)
     try:

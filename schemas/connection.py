@@ -248,6 +248,12 @@ def _explained(error: Exception, user: str, where: str) -> ServerError:
             where,
             "Let the server have a certificate, or set database.use_tls (DJ_USE_TLS) to false.",
         )
+    if "clear text" in text or "cleartext password" in text:
+        return ServerError(
+            "the server asks for the password in clear text, which is sent over TLS only.",
+            where,
+            "Set database.use_tls (DJ_USE_TLS) to true, or let the server ask in another way.",
+        )
     denied = ("Access denied", "password authentication failed", f'role "{user}" does not exist')
     if any(words in text for words in denied):
         return ServerError(

@@ -22,6 +22,7 @@ from datajoint.connection import Connection
 from datajoint.heading import Attribute, Heading
 from datajoint.jobs import Job
 
+from schemas.database import clear_text
 from schemas.database.fetched_hash import FetchedHash
 
 UNKNOWN_FROM = (2, 4)
@@ -40,6 +41,7 @@ def apply() -> None:
         stamp_by_server()
         show_keys_to_readers()
         obey_tls()
+        clear_text.refuse()
 
 
 def reconnect_postgresql() -> None:
@@ -241,6 +243,7 @@ def obey_tls() -> None:
             sslmode="verify-full" if asked.get("ca") else "require" if asked else mode,
             connect_timeout=kwargs.get("connect_timeout", 10),
             **({"sslrootcert": asked["ca"]} if asked.get("ca") else {}),
+            **({} if tls else clear_text.LIBPQ),
         )
         connection.autocommit = True
         self._register_numpy_adapters()
