@@ -92,8 +92,11 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
 
 # --- full disks ---------------------------------------------------------------------------------
 
-NO_ROOM = re.compile("No space left on device|Disk quota exceeded|Check free disk space")
-"""What the system and PostgreSQL write of a full disk; MySQL writes the number of the error."""
+NO_ROOM = re.compile(
+    "No space left on device|Disk quota exceeded|Check free disk space"
+    "|minimum free drive threshold|Bucket quota exceeded"
+)
+"""What the system, PostgreSQL and MinIO write of full disks; MySQL has numbers of errors."""
 
 
 def is_full(error: OSError) -> bool:

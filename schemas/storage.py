@@ -27,7 +27,7 @@ from datajoint.errors import DataJointError, MissingExternalFile
 from schemas import disk
 from schemas.database import io_counters
 from schemas.database.upstream import full_path
-from schemas.errors import StorageError
+from schemas.errors import DiskFull, StorageError
 
 STORE = "bulk"
 WRITABLE = "Check that the folder of bwm.store exists, is writable and has space."
@@ -219,8 +219,10 @@ def _access_explained(backend: Any, path: str, what: str) -> Iterator[None]:
     try:
         yield
     except _faults(backend) as error:
-        remedy = WRITABLE if backend.protocol == "file" else REACHABLE
-        raise StorageError(f"{what} ({error}).", full_path(backend, path), remedy) from None
+        kind, remedy = StorageError, WRITABLE if backend.protocol == "file" else REACHABLE
+        if disk.NO_ROOM.search(str(error)):
+            kind, remedy = DiskFull, disk.MAKE_ROOM
+        raise kind(f"{what} ({error}).", full_path(backend, path), remedy) from None
 
 
 FIELDS: dict[str, type] = {

@@ -262,6 +262,24 @@ def test_a_write_that_fails_leaves_the_object_that_is_there(store, monkeypatch):
     assert [path.read_bytes() for path in store.folder.rglob("*") if path.is_file()] == [damaged]
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Storage backend has reached its minimum free drive threshold.", DiskFull),
+        ("Bucket quota exceeded", DiskFull),
+        ("We encountered an internal error", StorageError),
+    ],
+)
+def test_a_full_bucket_is_a_full_disk(store, monkeypatch, text, kind):
+    def refuse(*_):
+        raise OSError(errno.EIO, text)
+
+    monkeypatch.setattr(storage, "_put", refuse)
+    with pytest.raises(StorageError, match=text) as caught:
+        store.put({"a": np.arange(3)})
+    assert type(caught.value) is kind
+
+
 def test_file_and_folder_are_on_the_disk_before_a_row_can_refer_to_them(store, monkeypatch):
     flushed, plain = [], os.fsync
 
