@@ -50,10 +50,9 @@ def _describe(needs: list[tuple[Path, int, str]]) -> str | None:
 
 
 def _files_to_read(table: type[dj.Table]) -> pd.DataFrame:
-    """Return the files that the undone keys of an imported table are read from."""
-    undone = table().key_source.proj() - table.proj()
+    """Return the files of an imported table whose keys have no row, computable or not yet."""
     columns = [*FILE, "data_source", "collection", "dataset_name", "is_default", "revision"]
-    listed = (table().listed & undone).proj(*columns[2:], "file_size")
+    listed = (table().listed - table.proj()).proj(*columns[2:], "file_size")
     found = rows.frame(listed, columns=[*columns, "file_size"])
     # One revision of each file is read: that which is flagged as default, or else the last.
     found = found.assign(is_default=found.is_default.fillna(value=False).astype(bool))
