@@ -7,8 +7,7 @@ for it. Here a server belongs to a home folder and runs until :func:`stop`.
 
 Everything lies beside the data folder: ``data``, ``socket``, ``server.log``, ``lock`` (held while a
 process starts or stops the server) and ``alive`` (held by every process of the server itself).
-PostgreSQL refuses to run as root; for root it runs as ``nobody``. No mode of any folder that was
-there before is changed.
+No mode of any folder that was there before is changed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ from urllib.parse import quote
 import psutil
 
 from schemas import disk
-from schemas.database import postgres_log, postgres_programs
+from schemas.database import postgres_log, postgres_programs, server_account
+from schemas.database.server_account import Account
 from schemas.errors import ServerAway, ServerError
 
 PORT = 5432
@@ -81,23 +81,6 @@ class Endpoint:
     user: str = "postgres"
     password: str = "postgres"
     database: str = "postgres"
-
-
-@dataclass(frozen=True)
-class _Account:
-    """Who runs the server."""
-
-    uid: int
-    gid: int
-
-    @property
-    def is_other(self) -> bool:
-        return self.uid != os.geteuid()
-
-    @property
-    def become(self) -> dict[str, Any]:
-        """Arguments of `subprocess.run`."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.is_other else {}
 
 
 @dataclass(frozen=True)
@@ -209,8 +192,8 @@ def log_file(home: Path) -> Path:
 def folder(home: Path) -> Path:
     """Give the data folder of a home folder: ``server/data`` below it.
 
-    For root it is that only when `nobody` can reach it; else it is in ``/var/lib/bwm-datajoint``,
-    named after the home folder, and stays there.
+    For root it is that only when the account of the server can reach it; else it is in
+    ``/var/lib/bwm-datajoint``, named after the home folder, and stays there.
 
     Raises
     ------
@@ -230,11 +213,12 @@ def folder(home: Path) -> Path:
     far = postgres_programs.SYSTEM_FOLDER / _digest(home) / "data"
     if far.exists():
         return far
-    if _may_enter(near.parent, _account(near)):
+    account = server_account.of(near)
+    if _may_enter(near.parent, account):
         return near
     if near.exists():
         raise ServerError(
-            f"the account that runs the server (uid {_account(near).uid}) cannot reach its data.",
+            f"the account that runs the server (uid {account.uid}) cannot reach its data.",
             near,
             "Give the folders above it back their permission x for others (chmod o+x).",
         )
@@ -287,52 +271,19 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
-def _account(data: Path) -> _Account:
-    """Return the account that runs the server: ourselves; for root the owner of the data folder."""
-    import pwd  # does not exist on Windows
-
-    if os.geteuid() != 0:
-        return _Account(os.geteuid(), os.getegid())
-    if data.exists() and data.stat().st_uid != 0:
-        return _Account(data.stat().st_uid, data.stat().st_gid)
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
-        raise ServerError(
-            "PostgreSQL does not run as root, and there is no account 'nobody' to run it.",
-            data,
-            "Run as an ordinary user.",
-        ) from None
-    return _Account(entry.pw_uid, entry.pw_gid)
-
-
-def _require_name(account: _Account, data: Path) -> None:
-    """Refuse an account without a name, as containers have: PostgreSQL looks its own one up."""
-    import pwd  # does not exist on Windows
-
-    try:
-        pwd.getpwuid(account.uid)
-    except KeyError:
-        raise ServerError(
-            f"PostgreSQL does not run under an account without a name (uid {account.uid}).",
-            data,
-            "Give the account a line in /etc/passwd, or set DJ_HOST to a server that runs.",
-        ) from None
-
-
-def _may(path: Path, account: _Account, wanted: int) -> bool:
+def _may(path: Path, account: Account, wanted: int) -> bool:
     """Tell whether an account has the permissions `wanted` (4 read, 2 write, 1 enter or run)."""
     info = path.stat()
     shift = 6 if info.st_uid == account.uid else 3 if info.st_gid == account.gid else 0
     return (info.st_mode >> shift) & wanted == wanted
 
 
-def _may_enter(path: Path, account: _Account) -> bool:
+def _may_enter(path: Path, account: Account) -> bool:
     """Tell whether an account can go to a folder, as far as that exists already."""
     return all(_may(place, account, 1) for place in (path, *path.parents) if place.exists())
 
 
-def _private_folder(path: Path, account: _Account) -> Path:
+def _private_folder(path: Path, account: Account) -> Path:
     """Make a folder for one account alone, or check that the one there is just that.
 
     In a temporary folder, which everyone can write to, somebody else may have put it there.
@@ -353,7 +304,7 @@ def _private_folder(path: Path, account: _Account) -> Path:
     return path
 
 
-def _socket_folder(data: Path, account: _Account) -> Path:
+def _socket_folder(data: Path, account: Account) -> Path:
     """Return the folder for the socket: beside the data or, if that will not do, a temporary one.
 
     libpq splits hosts at commas, DataJoint at colons.
@@ -371,7 +322,7 @@ def _socket_folder(data: Path, account: _Account) -> Path:
     )
 
 
-def _programs(data: Path, account: _Account) -> Path:
+def _programs(data: Path, account: Account) -> Path:
     """Return the folder with the programs of the version that the data folder is for."""
     versions: dict[int, Path] = postgres_programs.packaged().POSTGRES_VERSIONS
     file = data / "PG_VERSION"
@@ -440,7 +391,7 @@ def _bring_up(data: Path) -> Endpoint:
         return endpoint
     if server is not None:  # something has removed its socket: nobody can reach it any more
         _shut_down(server, data)
-    account = _account(data)
+    account = server_account.ready(data)
     programs = _programs(data, account)
     # After a kill the server's other processes live on for a moment and would spoil the data.
     with _flock(data.parent / "alive", TIMEOUT_SECONDS / 4) as alive:
@@ -457,7 +408,7 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in wanted if name in os.environ} | {"LC_ALL": "C"}
 
 
-def _run(command: list[str], account: _Account, **more: Any) -> subprocess.CompletedProcess[bytes]:
+def _run(command: list[str], account: Account, **more: Any) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -477,13 +428,13 @@ def _unfinished(data: Path) -> Path:
     return data.with_name("data.new")
 
 
-def _initialise(data: Path, account: _Account, programs: Path) -> None:
+def _initialise(data: Path, account: Account, programs: Path) -> None:
     """Make a database cluster. It gets its name last: one that is there is complete."""
     fresh = _unfinished(data)
     if fresh.exists():
         shutil.rmtree(fresh)
     _private_folder(fresh, account)
-    _require_name(account, data)
+    server_account.require_name(account, data)
     command = [str(programs / "initdb"), "-D", str(fresh), "--username=postgres"]
     # Nobody else can enter the socket's folder. Locale C sorts by bytes, as utf8mb4_bin does.
     options = ["--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--no-locale"]
@@ -502,7 +453,7 @@ def _initialise(data: Path, account: _Account, programs: Path) -> None:
     fresh.rename(data)
 
 
-def _spawn(data: Path, account: _Account, programs: Path, alive: int) -> int:
+def _spawn(data: Path, account: Account, programs: Path, alive: int) -> int:
     """Run the server in the background; return its process id."""
     socket = _socket_folder(data, account)
     # No server of this folder lives, so these are leftovers. PostgreSQL itself would believe them

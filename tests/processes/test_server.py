@@ -1,5 +1,6 @@
 import os
 import platform
+import pwd
 import shutil
 import signal
 import stat
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from populate import cli
 from populate.workers import worker
 from schemas import connection
-from schemas.database import embedded, postgres_log, postgres_programs
+from schemas.database import embedded, postgres_log, postgres_programs, server_account
 from schemas.database.driver_errors import is_server_away
 from schemas.errors import ServerAway, ServerError
 
@@ -370,12 +371,33 @@ def test_root_changes_no_mode_and_puts_data_where_nobody_can_reach_them(
         assert modes(home) == before
         assert embedded.folder(home).is_relative_to(system_folder)
         assert stat.S_IMODE(system_folder.stat().st_mode) == 0o755
-        assert psutil.Process(postmaster(home)).username() == "nobody"
+        assert psutil.Process(postmaster(home)).username() == server_account.NAME
     finally:
         embedded.stop(home)
     # Once there, the data stay there, whatever becomes of the home folder's mode.
     private.chmod(0o755)
     assert embedded.folder(home).is_relative_to(system_folder)
+
+
+@as_root
+def test_data_that_nobody_owned_are_kept_from_other_processes_of_nobody(home):
+    nobody = pwd.getpwnam("nobody").pw_uid
+    base = embedded.folder(home).parent
+    for place in (base / "socket", base / "data", *(base / "data").rglob("*")):
+        if place.exists():
+            os.chown(place, nobody, -1)
+    embedded.start(home)
+    assert ask(home, "SELECT 1") == 1
+    assert psutil.Process(postmaster(home)).username() == server_account.NAME
+    assert {place.stat().st_uid for place in (base / "data").rglob("*")} == {
+        server_account.of(base / "data").uid
+    }
+    socket = Path(embedded.start(home).host)
+    for place in (socket, base / "data"):
+        done = subprocess.run(
+            ["ls", place], user=nobody, capture_output=True, text=True, check=False
+        )
+        assert "Permission denied" in done.stderr
 
 
 @as_root
@@ -399,7 +421,7 @@ def test_root_reports_data_that_can_be_reached_no_more(home, short_folder):
 
 @as_root
 def test_root_copies_programs_that_nobody_can_reach(home, short_folder, system_folder, monkeypatch):
-    programs = embedded._programs(Path("/nonexistent"), embedded._account(home))
+    programs = embedded._programs(Path("/nonexistent"), server_account.of(home))
     site = short_folder / "private"
     site.mkdir(mode=0o700)
     for part in postgres_programs._parts(programs):

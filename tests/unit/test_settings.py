@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 import schemas
 from schemas import settings
-from schemas.database import embedded
+from schemas.database import server_account
 from schemas.errors import ServerError, SettingsError
 from schemas.sources import registry
 
@@ -706,6 +706,6 @@ def test_what_needs_a_home_folder_says_what_to_set(homeless, use):
 
 
 def test_the_embedded_server_says_that_its_account_needs_a_name(homeless, tmp_path):
-    account = embedded._Account(12345, 12345)
+    account = server_account.Account(12345, 12345)
     with pytest.raises(ServerError, match=r"without a name \(uid 12345\).*passwd, or set DJ_HOST"):
-        embedded._require_name(account, tmp_path)
+        server_account.require_name(account, tmp_path)
