@@ -54,6 +54,8 @@ def _files_to_read(table: type[dj.Table]) -> pd.DataFrame:
     columns = [*FILE, "data_source", "collection", "dataset_name", "is_default", "revision"]
     listed = (table().listed - table.proj()).proj(*columns[2:], "file_size")
     found = rows.frame(listed, columns=[*columns, "file_size"])
+    if "sorting_name" in table.primary_key:
+        return found.drop_duplicates(FILE)  # every revision is a sort of its own
     # One revision of each file is read: that which is flagged as default, or else the last.
     found = found.assign(is_default=found.is_default.fillna(value=False).astype(bool))
     found = found.sort_values(["is_default", "revision"])
