@@ -129,30 +129,19 @@ def fetch_clusters(
         units or recordings.
     """
     chosen = choose_units(units, sorting)
-    table = _fetch_judged(unit_rows(chosen if isinstance(units, str) else units))
+    table = rows.frame(unit_rows(chosen if isinstance(units, str) else units))
     regions = rows.frame(atlas.BrainRegion.proj("region_acronym", "beryl_id", "cosmos_id"))
     acronym = regions.set_index("region_id").region_acronym
     of_unit = table[["region_id"]].merge(regions, on="region_id", how="left")
-    judged = [table.pop(name) for name in table.columns if name.startswith(("label_", "good_"))]
     for mapping, column in atlas.REGION_COLUMN.items():
         table[f"region_{mapping.lower()}"] = of_unit[column].map(acronym).astype(rows.TEXT)
-    return pd.concat([table, *judged], axis=1)
-
-
-def _fetch_judged(units: dj.expression.QueryExpression) -> pd.DataFrame:
-    """Fetch units with what each criterion says of them, in one query."""
-    columns = list(units.heading.names)
-    judged: dict[str, str] = {}
-    for number, criterion in enumerate(ephys.UnitCriterion.to_arrays("criterion")):
-        of_criterion = ephys.GoodUnits.Unit & {"criterion": criterion}
-        names = f"criterion_{number}", f"label_{number}", f"good_{number}"
-        renamed = dict(zip(names, ("criterion", "unit_label", "is_good"), strict=True))
-        # A sort that is not judged yet has units too.
-        units = units.join(of_criterion.proj(**renamed), left=True, allow_nullable_pk=True)
-        judged |= {names[1]: f"label_{criterion}", names[2]: f"good_{criterion}"}
-    table = rows.frame(units, order_by=", ".join(KEY), columns=[*columns, *judged])
-    flags = {name: "boolean" for name in judged if name.startswith("good_")}
-    return table.astype(flags).rename(columns=judged)
+    judged = rows.frame((ephys.GoodUnits.Unit & chosen).proj("unit_label", "is_good"))
+    for criterion in ephys.UnitCriterion.to_arrays("criterion"):
+        names = {"unit_label": f"label_{criterion}", "is_good": f"good_{criterion}"}
+        by_one = judged[judged.criterion == criterion].drop(columns="criterion")
+        table = table.merge(by_one.rename(columns=names), on=KEY, how="left")
+        table[f"good_{criterion}"] = table[f"good_{criterion}"].astype("boolean")
+    return table
 
 
 KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
