@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from contextlib import ExitStack, contextmanager, suppress
 
 import pymysql
@@ -112,7 +113,10 @@ def assert_nothing_lost(database, expected):
     assert status.failures() == []
     assert jobs() == {}
     assert differences(snapshot(), expected) == {}
-    assert held_objects(database) == stored_objects()
+    unfinished = {path for path in held_objects(database) if path.endswith(".saving")}
+    assert held_objects(database) - unfinished == stored_objects()
+    for path in unfinished:  # a killed worker cannot remove them; `verify --repair` does, in time
+        Path(database.settings.store.location, path).unlink()
     verified = bwm(database, "verify", "--deep")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
