@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pymysql
 import pytest
