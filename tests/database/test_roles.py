@@ -295,7 +295,7 @@ def test_a_role_ends_where_the_prefix_does(shared):
         for user in (shared.reader, shared.analyst, shared.worker, shared.admin):
             connection.connect(user)
             for name in near:
-                denied(lambda name=name: dj.conn().query(f"SELECT * FROM {quote(name)}.lab"))
+                assert denied(lambda name=name: dj.conn().query(f"SELECT * FROM {quote(name)}.lab"))
     finally:
         shared.database.connect()
         for name in near:
@@ -312,8 +312,8 @@ def test_an_analyst_reaches_no_other_whose_name_begins_with_theirs(shared):
         connection.schema(name)(type("Mine", (dj.Manual,), {"definition": "a: int32"}))
         connection.connect(short)
         quote = dj.conn().adapter.quote_identifier
-        denied(lambda: dj.conn().query(f"SELECT * FROM {quote(name)}.mine"))
-        denied(lambda: dj.conn().query(f"DROP SCHEMA {quote(name)}"))
+        assert denied(lambda: dj.conn().query(f"SELECT * FROM {quote(name)}.mine"))
+        assert denied(lambda: dj.conn().query(f"DROP SCHEMA {quote(name)}"))
 
 
 def test_an_admin_takes_over_no_account_of_others(shared):
@@ -322,8 +322,8 @@ def test_an_admin_takes_over_no_account_of_others(shared):
     with users(shared.database) as make:
         other = make(None, "payroll")
         connection.connect(shared.admin)
-        denied(lambda: dj.conn().query(f"ALTER USER `{other.user}` IDENTIFIED BY 'mine'"))
-        denied(lambda: dj.conn().query(f"DROP USER `{other.user}`"))
+        assert denied(lambda: dj.conn().query(f"ALTER USER `{other.user}` IDENTIFIED BY 'mine'"))
+        assert denied(lambda: dj.conn().query(f"DROP USER `{other.user}`"))
 
 
 def test_a_schema_of_others_is_not_handed_over(shared):

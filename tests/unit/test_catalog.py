@@ -176,4 +176,4 @@ def test_a_file_whose_name_another_module_has_is_refused(module):
 def test_one_module_that_is_refused_is_as_if_none_was_named(module, own):
     own(named("my_tables", "Earlier"))
     module("")
-    refused("probe_tables", "no_such")
+    assert refused("probe_tables", "no_such")
