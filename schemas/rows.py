@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from schemas.database import bulk
+from schemas.database.bulk import kind_of
 from schemas.errors import InconsistentData
 
 TEXT = pd.Series(["text"]).dtype
@@ -176,16 +177,6 @@ def _cast(name: str, values: list[Any], kind: str | None) -> list[Any]:
     if kind in ("int", "float") and bool in types:
         return [int(value) if isinstance(value, bool) else value for value in values]
     return values
-
-
-def kind_of(sql_type: str) -> str:
-    """Say what values a column of either server takes: int, bool, float or another."""
-    kind = sql_type.lower()
-    if kind.startswith("bool") or kind == "tinyint(1)":
-        return "bool"
-    if kind.startswith(("int", "smallint", "bigint", "tinyint")):
-        return "int"
-    return "float" if kind.startswith(("float", "double")) else kind
 
 
 def insert1(table: Any, row: Mapping[str, Any], **options: Any) -> None:

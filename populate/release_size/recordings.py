@@ -33,9 +33,6 @@ SITE = ("axial", "lateral", "x", "y", "z")
 TEMPLATES = 24
 """Numbers of spikes that insertions share: their objects are written once in memory."""
 
-TRIAL_FILES = ("table.pqt", "stimOff_times.npy", "goCueTrigger_times.npy", "quiescencePeriod.npy")
-CHANNEL_FILES = ("localCoordinates", "mlapdv", "brainLocationIds_ccf_2017", "rawInd", "labels")
-
 
 @dataclass(frozen=True)
 class Insertion:
@@ -190,12 +187,12 @@ class Recordings:
 
     def _files(self, probes: pd.DataFrame) -> Iterator[DatasetRecord]:
         eid = probes["eid"].iloc[0]
-        for name in TRIAL_FILES:
+        for name in population.TRIAL_FILES:
             yield _file(eid, f"alf/_ibl_trials.{name}")
         revision = self._freeze.revision
         for probe in probes["probe_name"]:
             folder = f"alf/{probe}/{SORTER}/" + (f"#{revision}#/" if revision else "")
-            names = [f"channels.{name}.npy" for name in CHANNEL_FILES]
+            names = [f"channels.{name}.npy" for name in population.CHANNEL_FILES]
             names += [*alf.SPIKE_FILES, *CLUSTER_FILES]
             for name in names:
                 yield _file(eid, folder + name, is_default=True)

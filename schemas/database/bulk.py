@@ -153,18 +153,26 @@ def _arrow_type(sql_type: str) -> pa.DataType | None:
     """Return the type that Arrow reads values of a column as; None where it cannot."""
     import pyarrow as pa
 
-    kind = sql_type.lower()
-    if kind.startswith("bool") or kind == "tinyint(1)":
-        return pa.bool_()
-    if kind.startswith(("int", "smallint", "bigint", "tinyint")):
-        return pa.int64()
-    if kind.startswith(("float64", "double", "decimal", "numeric")):
+    kind = kind_of(sql_type)
+    plain = {"bool": pa.bool_(), "int": pa.int64(), "date": pa.date32()}
+    if kind in plain:
+        return plain[kind]
+    # Single precision is left to the driver.
+    if sql_type.lower().startswith(("float64", "double", "decimal", "numeric")):
         return pa.float64()
     if kind.startswith(("varchar", "char", "enum", "text")):
         return pa.string()
-    if kind.startswith(("datetime", "timestamp")):
-        return pa.timestamp("us")
-    return pa.date32() if kind == "date" else None
+    return pa.timestamp("us") if kind.startswith(("datetime", "timestamp")) else None
+
+
+def kind_of(sql_type: str) -> str:
+    """Say what values a column of either server takes: int, bool, float or another."""
+    kind = sql_type.lower()
+    if kind.startswith("bool") or kind == "tinyint(1)":
+        return "bool"
+    if kind.startswith(("int", "smallint", "bigint", "tinyint")):
+        return "int"
+    return "float" if kind.startswith(("float", "double")) else kind
 
 
 def _as_json(values: Sequence[Any]) -> list[str | None]:

@@ -29,6 +29,9 @@ MAX_RATE = 60.0
 POOL_UNITS, N_CHAINS = 40_000, 80
 GOOD_FRACTION, UNIT_RATE = 0.06, 1.66
 
+TRIAL_FILES = ("table.pqt", "stimOff_times.npy", "goCueTrigger_times.npy", "quiescencePeriod.npy")
+CHANNEL_FILES = ("localCoordinates", "mlapdv", "brainLocationIds_ccf_2017", "rawInd", "labels")
+
 
 @dataclass(frozen=True)
 class Freeze:
