@@ -11,7 +11,7 @@ import tokenize
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -169,7 +169,11 @@ def _in_threads(load: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         threading.Thread(target=run, daemon=True, name="reading").start()
     try:
         while results:
-            yield results.popleft().result()
+            result = results.popleft()
+            # In steps: a signal just before a wait does not wake Python from it.
+            while not wait([result], timeout=1).done:
+                pass
+            yield result.result()
     finally:
         waiting.clear()
 

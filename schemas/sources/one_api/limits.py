@@ -155,7 +155,8 @@ class RateLimiter:
             return state.pause - now
         if not state.done:
             return POLLS[0]
-        return max(min(state.done) + MINUTE - now, state.pause - now)
+        # Never 0: rounding may let a minute end before `_read` forgets the request.
+        return max(min(state.done) + MINUTE - now, state.pause - now, POLLS[0])
 
     def _land(self, state: _State) -> None:
         """Count requests of killed processes, whose places are free, as done now."""
