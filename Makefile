@@ -51,7 +51,7 @@ $(VENV)/made:
 	touch $@
 
 # The pinned libraries of an extra, each compared with its hash, and then the project itself.
-PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 define install
 grep -Ew '# .*($(1)|build)' constraints.txt >$(VENV)/pins
 $(PIP) --require-hashes --only-binary :all: -r $(VENV)/pins

@@ -6,6 +6,7 @@ directly or through another fixture, runs once on each server and is marked `dat
 
 import os
 import re
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,9 @@ os.environ["DJ_IGNORE_CONFIG_FILE"] = "true"
 for variable in [name for name in os.environ if name.startswith(("DJ_", "BWM_"))]:
     if not variable.startswith(("BWM_TEST_", "DJ_IGNORE")):
         del os.environ[variable]  # a test never touches the database of the one who runs it
+# Hundreds of processes are started: none compiles the project that another one compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import pytest
 
