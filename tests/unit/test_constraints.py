@@ -57,8 +57,5 @@ def test_nothing_is_installed_without_its_hash(path):
     libraries = [line for line in installs if "--require-hashes" in line]
     assert len(libraries) >= 1
     for line in set(installs) - set(libraries):
-        assert (
-            "--no-deps" in line
-            or line.strip() == "--quiet --disable-pip-version-check"
-        )
+        assert "--no-deps" in line or line.strip() == "--quiet --disable-pip-version-check"
     assert re.search("PIP_ONLY_BINARY=:all:|--only-binary :all:", text)
