@@ -17,7 +17,7 @@ from types import ModuleType
 import datajoint as dj
 
 from schemas import MODULES, __version__
-from schemas.database import locks
+from schemas.database import headings, locks
 from schemas.database.declared import FILLED, tables_of, with_parts
 from schemas.database.driver_errors import AccessDenied
 from schemas.errors import ServerError
@@ -61,7 +61,8 @@ def activate(connection: dj.Connection, prefix: str) -> None:
         The tables are older or newer than this code. Or tables are missing, and the user may not
         create them, or another process holds the lock for too long.
     """
-    existing = existing_columns(connection, prefix)
+    schemas = [schema_name(module, prefix) for module in MODULES]
+    existing = headings.read_ahead(connection, schemas)
     if found := read_version(connection, prefix, existing):
         reject_newer(found, prefix)
         if found.number < VERSION:
@@ -71,7 +72,6 @@ def activate(connection: dj.Connection, prefix: str) -> None:
     missing = expected_tables(prefix) - existing.keys()
     try:
         if not missing:
-            # Sends no query: DataJoint reads the columns of a table when the table is first used.
             attach(connection, prefix)
         # `create` fills the regions last: without them, it was interrupted.
         if missing or not importlib.import_module("schemas.atlas").BrainRegion():

@@ -68,6 +68,7 @@ MAY_IMPORT = {
     | {"schemas.disk", "schemas.errors"},
     "schemas.database.locks": {"datajoint", "schemas.errors", "schemas.database.driver_errors"},
     "schemas.database.declared": {"datajoint", "schemas.database.upstream"},
+    "schemas.database.headings": {"datajoint"},
     "schemas.database.restrictions": {"datajoint", "numpy"},
     "schemas.database.bulk": {"datajoint", "pyarrow", "schemas.database.upstream"},
     "schemas.rows": {"datajoint", "numpy", "pandas", "pyarrow", "schemas.errors"}
@@ -94,7 +95,8 @@ MAY_IMPORT = {
     },
     "schemas.activation": TABLES
     | {"datajoint", "schemas", "schemas.errors", "schemas.sources"}
-    | {"schemas.database.declared", "schemas.database.driver_errors", "schemas.database.locks"},
+    | {"schemas.database.declared", "schemas.database.driver_errors", "schemas.database.locks"}
+    | {"schemas.database.headings"},
     "schemas.definitions": {"datajoint", "pandas", "schemas.errors", "schemas.rows"},
     "schemas.imported": {"datajoint", "schemas.errors", "schemas.rows", "schemas.session"}
     | {"schemas.sources.base", "schemas.sources.records"},
