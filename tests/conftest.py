@@ -27,24 +27,27 @@ from tests.support.databases import Database, Release
 REAL = Path(__file__).parents[1].parent / "shared" / "real"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if "backend" in item.fixturenames:
             item.add_marker(pytest.mark.database)
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=turn)
 
 
-OWN_DATABASES = {
-    *("test_bad_input", "test_cli", "test_cluster", "test_empty", "test_online"),
-    *("test_own_tables", "test_pool", "test_stale", "test_worker"),
+SHARES = {
+    **dict.fromkeys(("test_pool", "test_stale", "test_worker", "test_cluster"), 1),
+    **dict.fromkeys(("test_online", "test_own_tables", "test_alyx_registration"), 2),
+    **dict.fromkeys(("test_bad_input", "test_empty", "test_roles", "test_upgrade"), 2),
 }
-"""Files whose tests fill databases of their own: about half of the time of a server's tests."""
+"""Files whose tests fill databases of their own, in shares that take about as long as the rest."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Give each half of a server's tests to one process, and the others file by file.
+    """Give each share of a server's tests to one process, and the others file by file.
 
-    So two servers of each kind are started, one is filled for all tests that only read, and each
+    So three servers of each kind are started, one is filled for all tests that only read, and each
     file simulates its releases once. The groups of xdist do as much, but are lost with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
@@ -55,9 +58,17 @@ def pytest_xdist_make_scheduler(config, log):
             found = re.search(r"\[(postgresql|mysql)[]-]", nodeid)
             if found is None:
                 return file
-            return f"{found[1]} {Path(file).stem in OWN_DATABASES}"
+            return f"{found[1]} {SHARES.get(Path(file).stem, 0)}"
 
+    config.option.loadscopereorder = False  # in the order of `turn`
     return ByServer(config, log)
+
+
+def turn(item):
+    """Return when a test has its turn: what takes long begins first, so that no process waits."""
+    if "backend" not in item.fixturenames:
+        return 0 if item.path.stem == "test_readme_commands" else 4
+    return (2, 1, 3)[SHARES.get(item.path.stem, 0)]
 
 
 @pytest.fixture(scope="session", params=["postgresql", "mysql"])

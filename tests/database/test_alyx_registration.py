@@ -8,6 +8,7 @@ from populate.registration import sessions
 from schemas import probe, rows, session, subject
 from schemas.errors import SourceError
 from schemas.sources import base
+from schemas.sources.one_api.client import RetryPolicy
 from schemas.sources.records import Selection
 from tests.database.test_online import online
 from tests.support.alyx import AlyxServer
@@ -23,6 +24,7 @@ def alyx(release):
 @pytest.fixture
 def database(lend, alyx, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(RetryPolicy, "wait", lambda *_: 0.01)
     with lend(tmp_path / "home", online(tmp_path, alyx)) as database:
         yield database
 
