@@ -13,7 +13,7 @@ test: lint $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 unit: $(VENV)/installed-dev
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
