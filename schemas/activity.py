@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import datajoint as dj
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from schemas import atlas, behavior, definitions, ephys, rows, storage
-from schemas.errors import InconsistentData
+from schemas.errors import DefinitionError, InconsistentData
 from schemas.maths import activity as maths
 from schemas.maths import psth as psth_maths
 
@@ -30,6 +31,7 @@ class Window(definitions.Checked, dj.Lookup):
     window_description  : varchar(128)  # what it is used for
     """
     ascending = (("window_start", "window_end"),)
+    together = (("trial_event", "window_start", "window_end"),)
     contents = rows.lookup(
         "window_name, trial_event, window_start, window_end, window_description",
         ("recording", None, None, None, "first to last spike of any unit"),
@@ -465,18 +467,18 @@ class ResponseDefinition(definitions.Checked, dj.Lookup):
         "response_definition, window_name, baseline_event, baseline_end, trial_mask, criterion, "
         "response_description",
         *(
-            (
-                name,
-                name,
-                "stim_on_time",
-                -0.1,
-                "bwm",
-                "ibl_2022",
-                f"{name} against before the trial",
-            )
-            for name in ("stimulus", "choice", "feedback")
+            (n, n, "stim_on_time", -0.1, "bwm", "ibl_2022", f"{n} against before the trial")
+            for n in ("stimulus", "choice", "feedback")
         ),
     )
+
+    def refuse_wrong(self, row: Mapping[str, Any]) -> None:
+        """Refuse a window around no event, which has no length."""
+        super().refuse_wrong(row)
+        if Window & {"window_name": row["window_name"]} & "trial_event IS NULL":
+            where = f"ResponseDefinition {row['response_definition']!r}"
+            what = f"window_name is {row['window_name']!r}, which is around no event."
+            raise DefinitionError(what, where, "Name a window that a trial has.")
 
 
 @schema
@@ -517,12 +519,6 @@ class UnitResponse(dj.Computed):
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the definition, the events, the units' slices and where the spikes are."""
         definition = (ResponseDefinition * Window & key).fetch1()
-        if definition["trial_event"] is None:
-            raise InconsistentData(
-                f"the window {definition['window_name']} is around no event.",
-                f"activity.ResponseDefinition, {definition['response_definition']}",
-                "Name a window that a trial has.",
-            )
         events = {definition["trial_event"], definition["baseline_event"]}
         trials = _fetch_trials(key, definition["trial_mask"], *sorted(events))
         slices = _fetch_slices(key, definition["criterion"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import datajoint as dj
 import numpy as np
@@ -17,8 +17,8 @@ schema = dj.Schema()
 
 
 @schema
-class TrialEvent(dj.Lookup):
-    """Events of a trial, under the names of their columns in `Trials.Trial`."""
+class TrialEvent(definitions.Checked, dj.Lookup):
+    """All events of a trial, under the names of their columns in `Trials.Trial`."""
 
     definition = """
     # one row per event that a trial has a time for
@@ -37,6 +37,7 @@ class TrialEvent(dj.Lookup):
         ("stim_off_time", "the stimulus disappears"),
         ("trial_end_time", "the inter-trial interval ends"),
     )
+    names: ClassVar = {"trial_event": [row["trial_event"] for row in contents]}
 
 
 @schema
@@ -110,6 +111,7 @@ class ReactionTimeDefinition(definitions.Checked, dj.Lookup):
     rt_description     : varchar(128)  # where the definition is used
     """
     ascending = (("rt_shortest", "rt_longest"),)
+    different = (("rt_start_event", "rt_end_event"),)
     contents = rows.lookup(
         "rt_definition, rt_start_event, rt_end_event, rt_shortest, rt_longest, rt_description",
         (
@@ -263,6 +265,7 @@ class TrialMaskDefinition(definitions.Checked, dj.Lookup):
     mask_description                  : varchar(255)  # where the rule is used
     """
     ascending = (("shortest_trial", "longest_trial"),)
+    together = (("truncation_min_trials", "truncation_min_performance"),)
     contents = rows.lookup(
         "trial_mask, rt_definition, drops_incomplete, drops_unbiased, drops_no_go, "
         "shortest_trial, longest_trial, truncation_min_trials, truncation_min_performance, "
@@ -586,7 +589,7 @@ def _react(trials: dict[str, np.ndarray], rule: dict[str, Any]) -> dict[str, np.
 
 
 COLUMNS = (
-    *(row["trial_event"] for row in TrialEvent.contents),
+    *TrialEvent.names["trial_event"],
     *("choice", "feedback_type", "contrast_left", "contrast_right", "probability_left"),
 )
 """Columns of `Trials.Trial` that are computed with."""

@@ -32,11 +32,20 @@ class Checked:
         Columns of which the first must be below the second, where both have a value.
     positive : tuple of str
         Columns that must be above zero.
+    different : tuple of (str, str)
+        Columns that must not have the same value.
+    together : tuple of tuple of str
+        Columns that mean nothing without each other: all have a value, or none has.
+    one_of : tuple of str
+        Columns of which at least one must have a value.
     """
 
     names: ClassVar[Mapping[str, Collection[str]]] = {}
     ascending: ClassVar[tuple[tuple[str, str], ...]] = ()
     positive: ClassVar[tuple[str, ...]] = ()
+    different: ClassVar[tuple[tuple[str, str], ...]] = ()
+    together: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    one_of: tuple[str, ...] = ()
 
     def insert(self, rows: Any, *args: Any, **options: Any) -> None:
         """Insert rows after a check of each; see `datajoint.Table.insert`.
@@ -66,7 +75,7 @@ class Checked:
         allowed = {**_names_of_parents(self, row), **self.names}
         for name, value in row.items():
             attribute = self.heading.attributes.get(name)  # type: ignore[attr-defined]
-            if value is None or (pd.isna(value) and attribute is not None and attribute.nullable):
+            if value is None or (_is_null(value) and attribute is not None and attribute.nullable):
                 continue
             if name in allowed and value not in allowed[name]:
                 raise _unknown(name, value, allowed[name], where)
@@ -74,11 +83,31 @@ class Checked:
                 raise DefinitionError(f"{name} is {value!r}, {problem}.", where)
             if name in self.positive and not float(value) > 0:
                 raise DefinitionError(f"{name} is {value!r}, which is not above zero.", where)
+        if problem := self._problem_of_columns(row):
+            raise DefinitionError(problem, where)
+
+    def _problem_of_columns(self, row: Mapping[str, Any]) -> str | None:
+        """Say which columns of a row contradict each other, if so."""
+        there = {name: value for name, value in row.items() if not _is_null(value)}
         for first, second in self.ascending:
-            low, high = row.get(first), row.get(second)
-            if low is not None and high is not None and not low < high:
-                what = f"{first} is {low!r}, which is not below {second}, {high!r}."
-                raise DefinitionError(what, where)
+            if first in there and second in there and not there[first] < there[second]:
+                low, high = there[first], there[second]
+                return f"{first} is {low!r}, which is not below {second}, {high!r}."
+        for first, second in self.different:
+            if first in there and there[first] == there.get(second):
+                return f"{first} and {second} are both {there[first]!r}."
+        for names in self.together:
+            given = [name for name in names if name in there]
+            if 0 < len(given) < len(names):
+                lacking = next(name for name in names if name not in there)
+                return f"{given[0]} is {there[given[0]]!r}, which means nothing without {lacking}."
+        if self.one_of and not there.keys() & set(self.one_of):
+            return f"it has no value of {' or '.join(self.one_of)}: it defines nothing."
+        return None
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _unknown(name: str, value: Any, allowed: Collection[str], where: str) -> DefinitionError:

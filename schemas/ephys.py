@@ -262,7 +262,8 @@ class Spikes(FromSortFiles, dj.Imported):
         columns = {
             name: getattr(spikes, name)[order] for name in ("cluster", "time", "amplitude", "depth")
         }
-        packed, units = storage.pack(columns), _slices(columns["time"], counts)
+        packed = storage.pack(columns)
+        units = pd.DataFrame(maths.slice_by_cluster(columns["time"], counts))
         row = {
             "n_spikes": packed.n_rows,
             "first_spike": units.first_unit_spike.min(),
@@ -282,23 +283,6 @@ def _check_clusters(spikes: data.Spikes, n_clusters: int, where: str) -> None:
             f"{where}, {path}",
             "The spikes and clusters are of different spike sortings: download both again.",
         )
-
-
-def _slices(time: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
-    offset = np.concatenate([[0], np.cumsum(counts)])
-    first, last = np.full((2, len(counts)), np.nan)
-    filled = counts > 0
-    first[filled] = time[offset[:-1][filled]]
-    last[filled] = time[offset[1:][filled] - 1]
-    return pd.DataFrame(
-        {
-            "cluster_id": np.arange(len(counts)),
-            "spike_offset": offset[:-1],
-            "n_unit_spikes": counts,
-            "first_unit_spike": first,
-            "last_unit_spike": last,
-        }
-    )
 
 
 def spike_times(units: dj.expression.QueryExpression) -> pd.Series:
@@ -354,6 +338,8 @@ class UnitCriterion(definitions.Checked, dj.Lookup):
     criterion_description    : varchar(128)  # where the definition is used
     """
     names: ClassVar = {"refractory_metric": NUMBERS}
+    together: ClassVar = (RULE[:2],)
+    one_of: tuple[str, ...] = RULE[1:]
     contents = rows.lookup(
         "criterion, refractory_metric, min_refractory, max_noise_cutoff, min_amplitude, "
         "criterion_description",
@@ -374,19 +360,24 @@ class UnitCriterion(definitions.Checked, dj.Lookup):
         greatest = null : float64      # (metric) greatest value that passes
         """
         names: ClassVar = {"metric": NUMBERS}
+        one_of = ("least", "greatest")
 
         def refuse_wrong(self, row: Mapping[str, Any]) -> None:
             """Refuse a bound that bounds nothing, or comes after units were labelled."""
             super().refuse_wrong(row)
             where = f"bound on {row['metric']} of the criterion {row['criterion']!r}"
             least, greatest = (row.get(name) for name in ("least", "greatest"))
-            if least is None and greatest is None:
-                raise DefinitionError("it has neither a least nor a greatest value.", where)
             if None not in (least, greatest) and least > greatest:
                 raise DefinitionError(f"least, {least!r}, is above greatest, {greatest!r}.", where)
             if GoodUnits & {"criterion": row["criterion"]}:
                 remedy = "Give the new criterion a name of its own."
                 raise DefinitionError("it has labelled units already.", where, remedy)
+
+    def refuse_wrong(self, row: Mapping[str, Any]) -> None:
+        """Refuse a criterion that tests nothing; one with bounds tests these."""
+        if self.Bound & {"criterion": row["criterion"]}:
+            self.one_of = ()
+        super().refuse_wrong(row)
 
     @classmethod
     def add(
@@ -405,9 +396,11 @@ class UnitCriterion(definitions.Checked, dj.Lookup):
             {"criterion": criterion, "metric": metric, "least": least, "greatest": greatest}
             for metric, (least, greatest) in (bounds or {}).items()
         ]
-        with cls().connection.transaction:
+        master = cls()
+        master.one_of = () if parts else cls.one_of
+        with master.connection.transaction:
             row = {"criterion": criterion, "criterion_description": description, **tests}
-            rows.insert1(cls(), row)
+            rows.insert1(master, row)
             rows.insert(cls.Bound(), parts)
 
 

@@ -96,3 +96,33 @@ def sort_by_cluster(cluster: np.ndarray, n_clusters: int) -> tuple[np.ndarray, n
     narrow = cluster.astype(np.uint16, copy=False) if n_clusters <= 65_536 else cluster
     order = np.argsort(narrow, kind="stable")
     return order, np.bincount(cluster, minlength=n_clusters)
+
+
+def slice_by_cluster(time: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return where the spikes of each cluster are, among spikes that are sorted by cluster.
+
+    Parameters
+    ----------
+    time : ndarray
+        (S,) spike times, ascending within each cluster.
+    counts : ndarray
+        (C,) number of spikes of each cluster.
+
+    Returns
+    -------
+    dict
+        (C,) arrays `cluster_id`, `spike_offset`, `n_unit_spikes`, `first_unit_spike` and
+        `last_unit_spike`; times are NaN for a cluster without spikes.
+    """
+    offset = np.concatenate([[0], np.cumsum(counts)])
+    first, last = np.full((2, len(counts)), np.nan)
+    filled = counts > 0
+    first[filled] = time[offset[:-1][filled]]
+    last[filled] = time[offset[1:][filled] - 1]
+    return {
+        "cluster_id": np.arange(len(counts)),
+        "spike_offset": offset[:-1],
+        "n_unit_spikes": counts,
+        "first_unit_spike": first,
+        "last_unit_spike": last,
+    }

@@ -1,5 +1,8 @@
 """Definitions that users add: checked at once, and used like those that are there."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,13 +11,13 @@ from populate.workers import worker
 from schemas import activity, behavior, ephys, rows, views, wheel
 from schemas.errors import DefinitionError
 
+DOCUMENT = (Path(__file__).parents[2] / "schemas" / "README.md").read_text(encoding="utf-8")
 ACTIVE = {"firing_rate": (1.0, None), "presence_ratio": (0.9, None)}
 
 
 def copied(table, **changed):
     """A row of a definition table under another name."""
-    row = {**table.contents[0], **changed}
-    return row | {table().primary_key[0]: "mine"}
+    return {**table.contents[0], table().primary_key[0]: "mine", **changed}
 
 
 WRONG = {
@@ -39,6 +42,18 @@ WRONG = {
     "infinite": (ephys.UnitCriterion, {"max_noise_cutoff": np.inf}, "not finite"),
     "negative rate": (wheel.MovesDefinition, {"moves_rate": -1000.0}, "between 0 and inf"),
     "text": (ephys.UnitCriterion, {"min_amplitude": "50 uV"}, "no number"),
+    "no test": (ephys.UnitCriterion, dict.fromkeys(ephys.RULE), "defines nothing"),
+    "metric alone": (ephys.UnitCriterion, {"min_refractory": None}, "nothing without"),
+    "threshold alone": (ephys.UnitCriterion, {"refractory_metric": None}, "nothing without"),
+    "event alone": (activity.Window, {"trial_event": "stim_on_time"}, "nothing without"),
+    "times alone": (activity.Window, {"window_start": 0.0, "window_end": 1.0}, "nothing without"),
+    "no response": (activity.ResponseDefinition, {"window_name": "recording"}, "around no event"),
+    "no time": (behavior.ReactionTimeDefinition, {"rt_start_event": "response_time"}, "are both"),
+    "no truncation": (
+        behavior.TrialMaskDefinition,
+        {"truncation_min_trials": 400},
+        "nothing without truncation_min_performance",
+    ),
 }
 
 
@@ -69,6 +84,11 @@ def test_what_names_or_bounds_nothing_is_refused_at_once(declared, wrong, way):
     assert len(table()) == before
 
 
+def test_an_event_that_a_trial_does_not_have_is_refused(declared):
+    with pytest.raises(DefinitionError, match=r"takes no 'stim_on'\. Did you mean 'stim_on_time'"):
+        behavior.TrialEvent.insert1({"trial_event": "stim_on", "trial_event_description": "on"})
+
+
 def test_the_definitions_that_are_there_pass_the_checks(declared):
     for table in (
         ephys.UnitCriterion,
@@ -78,6 +98,7 @@ def test_the_definitions_that_are_there_pass_the_checks(declared):
         activity.PsthDefinition,
         activity.ResponseDefinition,
         activity.InclusionRule,
+        behavior.TrialEvent,
         behavior.ReactionTimeDefinition,
         behavior.TrialMaskDefinition,
         behavior.PsychometricDefinition,
@@ -104,7 +125,8 @@ def test_an_update_is_checked_as_a_whole(database):
     [
         ({"rate": (1.0, None)}, "no 'rate'.*firing_rate"),
         ({"eid": (1.0, None)}, "no 'eid'"),
-        ({"firing_rate": (None, None)}, "neither"),
+        ({"firing_rate": (None, None)}, "no value of least or greatest"),
+        ({}, "no value of min_refractory"),
         ({"firing_rate": (2.0, 1.0)}, "above greatest"),
         ({"firing_rate": (1.0, np.inf)}, "not finite"),
         ({"firing_rate": ("high", None)}, "no number"),
@@ -168,12 +190,22 @@ def test_a_bound_that_comes_after_the_labels_is_refused(filled):
     assert len(ephys.UnitCriterion.Bound & {"criterion": "mine"}) == 1
 
 
-def test_a_criterion_without_a_test_labels_nothing(filled):
-    ephys.UnitCriterion.add("mine", "not yet")
+def test_a_criterion_of_bounds_alone_labels_every_sort(filled):
+    ephys.UnitCriterion.add("mine", "bounds alone", {"bitwise_fail": (0, 0)})
     asked = ephys.GoodUnits().key_source & {"criterion": "mine"}
-    assert len(asked) == 0
-    unfailing = {"criterion": "mine", "metric": "bitwise_fail", "least": 0, "greatest": 0}
-    ephys.UnitCriterion.Bound.insert([unfailing])
+    assert len(asked) == len(ephys.SpikeSorting())
+    ephys.UnitCriterion.update1({"criterion": "mine", "criterion_description": "passes all"})
+    with pytest.raises(DefinitionError, match="nothing without"):
+        ephys.UnitCriterion.update1({"criterion": "mine", "min_refractory": 1.0})
+
+
+def test_the_criterion_of_the_document_is_one_that_can_be_added(filled):
+    (code,) = re.findall(r"```python\n(.*?UnitCriterion\.add.*?)```", DOCUMENT, re.S)
+    names = {}
+    exec(code, names)
+    bounds = rows.frame(ephys.UnitCriterion.Bound & {"criterion": "active"})
+    assert set(bounds.metric) == set(names["bounds"])
+    asked = ephys.GoodUnits().key_source & {"criterion": "active"}
     assert len(asked) == len(ephys.SpikeSorting())
 
 

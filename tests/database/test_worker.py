@@ -159,7 +159,7 @@ STOPS = {
     "at the first file": (alf.KINDS, "trials", KeyboardInterrupt(), 0),
     "at a later file": (alf.KINDS, "spikes", KeyboardInterrupt(), 2),
     "within a transaction": (imported, "insert_sources", KeyboardInterrupt(), 4),
-    "after an object is stored": (ephys, "_slices", KeyboardInterrupt(), 1),
+    "after an object is stored": (ephys.maths, "slice_by_cluster", KeyboardInterrupt(), 1),
     "by SystemExit": (alf.KINDS, "wheel", SystemExit("SIGTERM received"), 1),
     "between two keys": (dj.jobs.Job, "complete", KeyboardInterrupt(), 3),
     "as a job is reserved": (dj.jobs.Job, "reserve", KeyboardInterrupt(), 3),
