@@ -235,7 +235,10 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
-            return json.loads(value)
+            try:
+                return json.loads(value)
+            except RecursionError:
+                raise ValueError("it has too many levels of lists") from None
         return [name.strip() for name in value.split(",") if name.strip()]
 
     @model_validator(mode="after")
@@ -392,7 +395,7 @@ def _is_of_datajoint(path: Path) -> bool:
     """Whether DataJoint saved a file, with settings that are not ours; warn if so."""
     try:
         keys = set(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False  # reading the file for its values gives the error
     saved = bool(keys & OF_DATAJOINT) and not any(key.startswith(OWN_KEYS) for key in keys)
     if saved:
@@ -450,7 +453,7 @@ def load(start: Path | None = None, environment: Mapping[str, str] | None = None
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"cannot be read as JSON ({error}).", path) from None
     if not isinstance(values, dict):
         raise SettingsError("must hold one JSON object.", path)
@@ -492,7 +495,7 @@ def _parse_store(text: str) -> str | dict[str, Any]:
         return text
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(
             f"it cannot be read as JSON ({error}).", "BWM_STORE", "Give a folder or an object."
         ) from None

@@ -1,5 +1,7 @@
 """Files that readers leave out or choose among: old names, unknown arrays, tasks, sorts."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -81,10 +83,13 @@ def test_unknown_arrays_of_trials_are_kept_as_unknown_columns_are(tmp_path):
     }
 
 
-@pytest.mark.parametrize("n", [0, 2, 4])
-def test_an_unknown_array_of_another_length_is_left_out(tmp_path, n):
-    files = write(tmp_path, {TABLE: TRIALS, "alf/_ibl_trials.laserStimulation.npy": np.zeros(n)})
+@pytest.mark.parametrize("shape", [0, 2, 4, (2, 3), ()])
+def test_an_unknown_array_of_another_length_is_left_out_and_named(tmp_path, caplog, shape):
+    name = "alf/_ibl_trials.laserStimulation.npy"
+    files = write(tmp_path, {TABLE: TRIALS, name: np.zeros(shape)})
     found = alf.KINDS["trials"].reader(files)
+    (note,) = caplog.messages
+    assert re.search(rf"{name} is left out: .* 3 trials in .*table\.pqt", note)
     assert len(found.frame) == len(found.extra) == 3
     assert "laserStimulation" not in found.extra
 

@@ -261,6 +261,13 @@ def test_an_array_of_no_numbers_is_refused_by_the_name_of_its_file(read, kind, d
                 read(kind, {path: np.zeros(content.shape, dtype)})
 
 
+def test_text_of_lists_is_refused_by_the_name_of_the_column(read):
+    path, column = place("clusters", "ks2_label")
+    content = FILES["clusters"][path]
+    with pytest.raises(InconsistentData, match=f"{column} in row 0"):
+        read("clusters", {path: content | {column: [["good", "mua"]] * len(content[column])}})
+
+
 def test_every_column_that_is_read_has_a_domain():
     assert set(DOMAINS) == {kind.name for kind in alf.KINDS.values() if kind.reader}
     assert list(DOMAINS["trials"]) == list(alf.TRIAL_COLUMNS)

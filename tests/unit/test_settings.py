@@ -512,6 +512,18 @@ def test_a_file_that_is_not_one_object_is_refused(tmp_path, text, says):
     assert refused(tmp_path).startswith(f"{path}: {says}")
 
 
+DEEP = '{"a": ' * 100_000
+
+
+def test_json_of_too_many_levels_is_refused_by_name(tmp_path):
+    for variable, value in (("BWM_STORE", DEEP), ("BWM_MODULES", "[" * 100_000)):
+        with pytest.raises(SettingsError, match=variable):
+            settings.load(tmp_path, {variable: value})
+    (tmp_path / settings.FILE_NAME).write_text(DEEP)
+    with pytest.raises(SettingsError, match="cannot be read as JSON"):
+        settings.load(tmp_path, {})
+
+
 def test_a_file_that_is_not_text_is_refused(tmp_path):
     (tmp_path / settings.FILE_NAME).write_bytes(b"\xff\xfe{")
     assert "cannot be read as JSON" in refused(tmp_path)

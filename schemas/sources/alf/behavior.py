@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -104,8 +105,13 @@ def _released_trials(
         lengths[path] = len(array)
     for name in sorted(named.keys() - TRIAL_FILES.keys() - {TRIALS_TABLE}):
         array, path = reader.array(named[name]), reader.path(named[name])
-        if len(array) != next(iter(lengths.values()), len(array)):
-            continue  # `itiDuration` of some sessions lacks a trial: nothing tells which one
+        size = array.shape[0] if array.ndim else 0
+        first, rows = next(iter(lengths.items()), (path, size))
+        if not array.ndim or size != rows:
+            # `itiDuration` of some sessions lacks a trial: nothing tells which one.
+            what = "%s is left out: an array of %s, and %d trials in %s."
+            logging.getLogger(__name__).warning(what, path, array.shape, rows, first)
+            continue
         extra = _unknown_columns(name.split(".")[1], array)
         columns, origin = extra | columns, dict.fromkeys(extra, path) | origin
         lengths[path] = len(array)

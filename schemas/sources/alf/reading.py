@@ -329,7 +329,7 @@ def checked_text(values: pd.Series, kind: str, name: str, path: Path) -> pd.Seri
     domain = DOMAINS[kind][name]
     wrong = [
         not (isinstance(value, str) and re.fullmatch(domain.pattern, value))
-        and not (domain.missing and pd.isna(value))
+        and not (domain.missing and pd.api.types.is_scalar(value) and pd.isna(value))
         for value in values
     ]
     refuse(np.array(wrong, bool), values.to_numpy(object), f"no {domain.unit}", path, name)
