@@ -3,17 +3,10 @@
 import pytest
 
 from schemas.errors import SourceError
-from tests.support.alyx import AlyxServer
 from tests.support.hostile import HOSTILE, outside
 from tests.support.online import source
 
-
-@pytest.fixture
-def alyx(release, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    (tmp_path / "user").mkdir()
-    with AlyxServer(release.folder) as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
@@ -46,10 +39,19 @@ def test_a_server_that_lists_files_elsewhere_is_refused_by_name(alyx, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc", "a\0b", "\ud800"])
-def test_a_server_with_probes_that_would_be_elsewhere_is_refused_by_name(alyx, tmp_path, name):
+def test_a_probe_that_would_be_elsewhere_is_left_out_alone_by_name(alyx, tmp_path, name):
     victim = alyx.rest.records.insertions[0]
-    victim["name"] = name
+    known, victim["name"] = victim["name"], name
     eid = victim["session"]["id"]
-    opened = source(alyx, tmp_path / "cache")
-    assert list(opened.sessions([eid])) == []
-    assert eid in str(opened.problems[0])
+    opened = source(alyx, tmp_path / "some" / "cache")
+    (record,) = opened.sessions([eid])
+    assert record.datasets
+    # The files of a probe are of one without an id, once its own name is another.
+    assert {i.pid for i in record.insertions if i.probe_name == known} <= {None}
+    assert name not in {i.probe_name for i in record.insertions}
+    assert not record.is_complete  # what was left out was not deleted
+    (problem,) = opened.problems
+    assert repr(name) in str(problem)
+    assert eid in str(problem)
+    assert {p.name for p in tmp_path.iterdir()} <= {"some", "user"}
+    assert [p.name for p in (tmp_path / "some").iterdir()] == ["cache"]

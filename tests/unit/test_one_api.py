@@ -17,7 +17,7 @@ from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources.base import select_revision
 from schemas.sources.one_api import OneSource, session_id
 from schemas.sources.one_api.tables import _flags
-from schemas.sources.records import InsertionRecord
+from schemas.sources.records import PLACE, InsertionRecord
 from schemas.sources.registry import open_source
 from tests.support.one_folder import (
     DAY,
@@ -417,16 +417,34 @@ def test_a_bad_dataset_is_told_and_left_out_alone(tmp_path, home, datasets, text
     assert str(tmp_path / "ONE") in str(problem)
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("probe00", "a probe that is listed twice"), (None, "without a name")]
-)
-def test_probes_that_cannot_be_told_apart_are_a_problem(tmp_path, home, name, text):
-    ids = [str(uuid.uuid4()) for _ in range(2)]
-    insertions = pd.DataFrame({"eid": EIDS[:1] * 2, "id": ids, "name": ["probe00", name]})
+PIDS = [str(uuid.uuid4()) for _ in range(3)]
+ODD_PROBES = {
+    "a name twice": (["probe00", "probe00", "probe01"], PIDS, "listed twice: 'probe00'", [2]),
+    "no name": (["probe00", None, "probe01"], PIDS, "without a name", [0, 2]),
+    "an empty name": (["probe00", "", "probe01"], PIDS, "without a name", [0, 2]),
+    "an id twice": (["probe00", "probe01", "probe02"], [*PIDS[:2], PIDS[1]], "id of another", [0]),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_PROBES)
+def test_a_probe_that_cannot_be_told_apart_is_left_out_alone(tmp_path, home, odd):
+    names, pids, text, kept = ODD_PROBES[odd]
+    insertions = pd.DataFrame({"eid": EIDS[:1] * 3, "id": pids, "name": names})
     tables(tmp_path / "ONE", [session_row(), GOOD], [], insertions)
+    tracks = {"id": PIDS, "eid": EIDS[0], "probe_name": names, "provenance": "Planned"}
+    tracks = pd.DataFrame(tracks | dict.fromkeys(PLACE, 1.0)).dropna(subset="probe_name")
+    (tmp_path / "ONE" / "alyx").mkdir()
+    tracks.to_parquet(tmp_path / "ONE" / "alyx" / "trajectories.pqt")
     source = OneSource(tmp_path / "ONE", home)
-    assert [s.eid for s in source.sessions()] == [EIDS[2]]
-    assert text in str(source.problems[0])
+    records = {record.eid: record for record in source.sessions()}
+    assert set(records) == {EIDS[0], EIDS[2]}
+    listed = {i.probe_name: i.pid for i in records[EIDS[0]].insertions}
+    assert listed == {names[k]: pids[k] for k in kept}
+    assert all(len(i.trajectories) == 1 for i in records[EIDS[0]].insertions)
+    (problem,) = source.problems
+    assert text in str(problem)
+    assert "It is left out" in str(problem)
+    assert EIDS[0] in str(problem)
 
 
 def cut(path):

@@ -1,6 +1,7 @@
 """Folders of ONE as others leave them: hosts, left-out folders, tables of other programs."""
 
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -205,3 +206,46 @@ def test_a_bare_mouse_named_by_digits_keeps_its_zeros(tmp_path, home):
     assert [s.subject for s in listed] == ["0012", "12"]
     for session in listed:
         assert len(OneSource(tmp_path, home).load("wheel", session.datasets).time) == 3
+
+
+# --- tables with values of other types ------------------------------------------------------------
+
+
+def with_value(folder, name, column, value):
+    """Give the first row of a cache table another value; a list to all, as Parquet wants it."""
+    frame, meta = parquet.load(folder / f"{name}.pqt")
+    values = list(frame[column]) if column in frame else [None] * len(frame)
+    new = [value] * len(values) if isinstance(value, list) else [value, *values[1:]]
+    frame[column] = pd.Series(new, frame.index, dtype=object)
+    parquet.save(folder / f"{name}.pqt", frame, meta)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "says"),
+    [
+        ("sessions", "subject", [True], "subject has lists"),
+        ("sessions", "lab", ["a"], "lab has lists"),
+        ("sessions", "number", float("inf"), "number is not between 0 and 999"),
+        ("sessions", "number", 0.5, "number is not between 0 and 999"),
+        ("datasets", "rel_path", ["alf/a.b.npy"], "rel_path has lists"),
+        ("datasets", "file_size", -1, "size is no number of bytes"),
+        ("datasets", "file_size", "large", "size is no number of bytes"),
+        ("datasets", "file_size", float("inf"), "size is no number of bytes"),
+        ("insertions", "name", ["probe00"], "name has lists"),
+    ],
+)
+def test_a_value_of_another_type_is_one_error(tmp_path, home, name, column, value, says):
+    folder = tmp_path / "ONE"
+    insertions = pd.DataFrame({"eid": EIDS[:2], "id": EIDS[1:], "name": ["probe00", "probe01"]})
+    other = session_row(eid=EIDS[1], number=4)
+    tables(folder, [session_row(), other], dataset_rows(*WHEEL, eid=EIDS[1]), insertions)
+    with_value(folder, name, column, value)
+    source = OneSource(folder, home)
+    try:
+        source.sessions()
+        source.places([(eid, WHEEL[0]) for eid in EIDS])
+        problems = source.problems
+    except SourceError as error:
+        problems = [error]
+    (problem,) = problems
+    assert re.search(says, str(problem))

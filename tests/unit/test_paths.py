@@ -96,12 +96,40 @@ def test_files_that_tables_list_elsewhere_are_refused_by_name(listed, tmp_path, 
     assert outside(listed) == before
 
 
-@pytest.mark.parametrize("name", [name for name in PROBES if name and name != "\ud800"])
-def test_tables_with_probes_that_would_be_elsewhere_are_refused_by_name(listed, tmp_path, name):
+@pytest.mark.parametrize("name", [name for name in PROBES if name != "\ud800"])
+def test_a_probe_that_would_be_elsewhere_is_left_out_alone_by_name(listed, tmp_path, name):
+    whole = OneSource(listed, tmp_path / "home").sessions()
     eid = rewrite(listed, "insertions", "name", name)
+    before = outside(listed)
     opened = OneSource(listed, tmp_path / "home")
-    assert eid not in {record.eid for record in opened.sessions()}
-    assert "whose name cannot be that of a probe" in str(opened.problems[0])
+    records = opened.sessions()
+    assert [record.eid for record in records] == [record.eid for record in whole]
+    assert [r for r in records if r.eid != eid] == [r for r in whole if r.eid != eid]
+    own, was = (next(r for r in some if r.eid == eid) for some in (records, whole))
+    assert own.datasets == was.datasets
+    names = {i.probe_name for i in own.insertions}
+    assert names == {d.probe_name for d in own.datasets if d.probe_name}
+    assert name not in names
+    (problem,) = opened.problems
+    says = "whose name cannot be that of a probe" if name else "without a name"
+    assert f"{says}: {name!r}. It is left out" in str(problem)
+    assert eid in str(problem)
+    assert outside(listed) == before
+
+
+@pytest.mark.parametrize("folder", ["probe..00", "probe00_of_a_long_name", "probe0..1/pykilosort"])
+def test_a_file_in_a_folder_that_cannot_be_that_of_a_probe_is_left_out_alone(
+    listed, tmp_path, folder
+):
+    path = f"alf/{folder}/spikes.times.npy"
+    eid = rewrite(listed, "datasets", "rel_path", path)
+    opened = OneSource(listed, tmp_path / "home")
+    (own,) = [record for record in opened.sessions() if record.eid == eid]
+    assert path not in {dataset.path for dataset in own.datasets}
+    assert all(is_probe_name(insertion.probe_name) for insertion in own.insertions)
+    (problem,) = opened.problems
+    assert "whose folder cannot be that of a probe" in str(problem)
+    assert repr(path) in str(problem)
 
 
 @pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)

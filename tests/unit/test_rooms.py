@@ -116,7 +116,7 @@ MAY_IMPORT = {
         "schemas.database.io_counters",
     },
     "schemas.sources.one_api": BASICS
-    | {"numpy", "pandas", "pyarrow", "iblutil", "one", "requests"}
+    | {"numpy", "pandas", "pyarrow", "iblutil", "one", "pydantic", "requests"}
     | {"schemas.disk", "schemas.maths", "schemas.sources"},
     "schemas.views": TABLES
     | {

@@ -19,9 +19,10 @@ from schemas.errors import MissingDataset, SourceError
 from schemas.settings import AlyxSettings
 from schemas.sources import alf
 from schemas.sources.names import is_dataset_path, is_subject_name
-from schemas.sources.one_api import cache, listing, query
+from schemas.sources.one_api import cache, forms, listing, query
 from schemas.sources.one_api.client import Client, NotLetIn, NotThere, RetryPolicy
 from schemas.sources.one_api.download import STATE, Downloader
+from schemas.sources.one_api.forms import REPORT_TO_KEEPERS
 from schemas.sources.one_api.limits import RateLimiter, locked
 from schemas.sources.one_api.loads import AlfLoader, LazyFiles
 from schemas.sources.one_api.records import session_records
@@ -42,8 +43,8 @@ BATCH = 20
 HOPELESS = 3
 """After so many failed sessions in a row, another tells whether the server is at fault."""
 
-_REPORT = "Report it to those who keep the server; the other sessions are not affected."
-_AGAIN = "Register it again, or check that the server still has it."
+REGISTER_AGAIN = "Register it again, or check that the server still has it."
+"""Remedy of an error in a file whose address the server did not list."""
 
 
 class _Place(NamedTuple):
@@ -157,7 +158,6 @@ class AlyxSource(AlfLoader):
                         rows[name] += more
             except SourceError as problem:
                 outage = problem
-            self.problems += rows.pop("problems", ())
             if rows:  # what was read before an outage is written too
                 yield from self._listed(rows, eids)
             if outage:
@@ -192,15 +192,15 @@ class AlyxSource(AlfLoader):
         except NotThere:
             what = f"Session {eid} is not listed."
             raise MissingDataset(what, self._url, "Check the id.") from None
-        for dataset in reply.get("data_dataset_session_related") or ():
-            if dataset.get("data_url") is None:  # another repository may have an address
-                dataset["data_url"] = next(iter(self._addresses(dataset["id"])), None)
-        rows = listing.session_rows(reply, self._url)
+        if reply.get("id") != eid:
+            what = f"Its reply to session {eid} is that of {reply.get('id')!r:.60}."
+            raise SourceError(what, self._url, REPORT_TO_KEEPERS)
+        rows = listing.session_rows(reply, self._url, self._addresses)
         if tracks is None:
             tracks = self._request_tracks([eid])
         rows["alyx/trajectories"] = listing.trajectory_rows(tracks, rows["insertions"])
         needed = listing.unlocated(rows["datasets"], rows["insertions"], rows["alyx/trajectories"])
-        sites = [self._client.rows("channels", trajectory_estimate=track) for track in needed]
+        sites = [self._rows("channels", forms.Channel, trajectory_estimate=t) for t in needed]
         rows["alyx/channels"] = listing.site_rows(chain.from_iterable(sites))
         rows["alyx/subjects"] = self._mouse(rows["sessions"][0]["subject"])
         return rows
@@ -210,7 +210,8 @@ class AlyxSource(AlfLoader):
         if not is_subject_name(nickname):
             return []
         if nickname not in self._mice:
-            found = self._client.rows("subjects", **query.django({"nickname__in": [nickname]}))
+            of = query.django({"nickname__in": [nickname]})
+            found = self._rows("subjects", forms.Subject, **of)
             self._mice[nickname] = listing.subject_rows(found)
         return self._mice[nickname]
 
@@ -225,20 +226,29 @@ class AlyxSource(AlfLoader):
 
     def _request_tracks(self, eids: Sequence[str]) -> Sequence[listing.Reply]:
         term = "probe_insertion__session__in"
-        return self._client.rows("trajectories", **query.django({term: list(eids)}))
+        return self._rows("trajectories", forms.Trajectory, **query.django({term: list(eids)}))
 
-    def _listed(
-        self, rows: dict[str, list[dict[str, Any]]], order: Sequence[str]
-    ) -> list[SessionRecord]:
+    def _rows(self, endpoint: str, form: type[Any], **filters: Any) -> Sequence[listing.Reply]:
+        """List records, of which each must have its form."""
+        rows = self._client.rows(endpoint, **filters)
+        return forms.parsed_rows(form, rows, endpoint, self._url)
+
+    def _listed(self, rows: dict[str, list[Any]], order: Sequence[str]) -> list[SessionRecord]:
         """Write rows into the cache, and return the records."""
+        self.problems += rows.pop("problems")
+        incomplete = set(rows.pop("incomplete"))
         mice = {(row["nickname"], row["lab"]): row for row in rows["alyx/subjects"]}
         rows["alyx/subjects"] = list(mice.values())
         new = listing.as_tables(rows)
         self._keep(new)
         records, problems = session_records(new, self._cache, from_alyx=True)
-        self.problems += [type(p)(p.what, p.where, _REPORT) for p in problems]
+        self.problems += [type(p)(p.what, p.where, REPORT_TO_KEEPERS) for p in problems]
         rank = {eid: k for k, eid in enumerate(order)}
-        told = (replace(record, is_complete=True) for record in records)
+        # A probe that was left out is not one that was deleted.
+        pids = {i.pid for record in records for i in record.insertions}
+        listed = zip(new["insertions"]["eid"], new["insertions"]["id"], strict=True)
+        incomplete |= {eid for eid, pid in listed if pid not in pids}
+        told = (replace(r, is_complete=r.eid not in incomplete) for r in records)
         return sorted(told, key=lambda record: rank[record.eid])
 
     def _keep(self, new: Tables) -> None:
@@ -302,7 +312,7 @@ class AlyxSource(AlfLoader):
             server = self._settings.data_server or place.server
             if record.dataset_id is None or server is None:
                 what = f"The server lists no address of {record.path}."
-                raise MissingDataset(what, f"{self._url}, session {record.eid}", _AGAIN)
+                raise MissingDataset(what, f"{self._url}, session {record.eid}", REGISTER_AGAIN)
             url = listing.file_url(server.rstrip("/"), place.folder, record.path, record.dataset_id)
             self._fetch(record, path, url, progress)
         return path
@@ -330,21 +340,25 @@ class AlyxSource(AlfLoader):
 
     def _others(self, dataset_id: str | None, own: str) -> Iterator[str]:
         """Yield the addresses of a file but for the one below a folder; asked for when needed."""
-        found = (address.replace("#", "%23") for address in self._addresses(dataset_id))
+        known = self._addresses([str(dataset_id)]).get(str(dataset_id), ())
+        found = (address.replace("#", "%23") for address in known)
         yield from (address for address in found if address.rpartition("/")[0] != own)
 
-    def _addresses(self, dataset_id: str | None) -> list[str]:
-        """Request the addresses of a file in all repositories; none if that fails."""
-        try:
-            return listing.addresses(self._client.read("datasets", str(dataset_id)))
-        except (SourceError, NotThere):
-            return []
+    def _addresses(self, dataset_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Request the addresses of files in all repositories; those that fail are left out."""
+        found: dict[str, list[str]] = {}
+        for start in range(0, len(dataset_ids), query.BATCH):
+            some = {"id__in": list(dataset_ids[start : start + query.BATCH])}
+            with contextlib.suppress(SourceError):
+                rows = self._rows("datasets", forms.DatasetRead, key="url", **query.django(some))
+                found |= listing.addresses_of(rows)
+        return found
 
     def _path(self, place: _Place, path: str) -> Path:
         """Return the path of a file in the cache; refuse a name that leads out of it."""
         if not is_dataset_path(path):
             what = f"{path!r} does not lead into a session."
-            raise SourceError(what, self._url, _REPORT)
+            raise SourceError(what, self._url, REPORT_TO_KEEPERS)
         return self._cache / place.folder / path
 
     def _place(self, eid: str) -> _Place:

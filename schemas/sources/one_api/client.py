@@ -34,6 +34,9 @@ LATER = "Run the command again later: it goes on where it stopped."
 MOST_PAGES = 1000
 """Most requests for one list: a million rows with pages of the default size."""
 
+MOST_ATTEMPTS = 20
+"""Most attempts at one list whose pages do not fit, as long as each brings new rows."""
+
 LARGEST_LIST = 256 << 20
 """Largest unpacked JSON (bytes) of all pages of one list."""
 
@@ -153,7 +156,8 @@ class Client:
         """List all records that pass filters.
 
         Lists of Alyx have no fixed order, so that pages may repeat rows and miss others. A list is
-        complete if it has as many different rows as the server counts.
+        asked for until it has as many different rows as the server counts, or until several
+        attempts brought no new row.
 
         Parameters
         ----------
@@ -167,17 +171,26 @@ class Client:
         Raises
         ------
         UnstablePages
-            The list was incomplete at every attempt.
+            The list stayed incomplete.
         """
         query = urllib.parse.urlencode({**filters, "limit": self._settings.page_size})
-        for _ in range(self._retry_policy.attempts):
+        found: dict[Any, dict[str, Any]] = {}
+        counted, failures = 0, 1  # the first attempt counts, too
+        for _ in range(MOST_ATTEMPTS):
             rows, count = self._pages(endpoint, query)
             try:
-                different = {row[key]: row for row in rows}
+                more = {row[key]: row for row in rows}
             except (KeyError, TypeError):
                 raise self._strange(f"/{endpoint}", f"has rows without {key}") from None
-            if len(different) == count:
-                return list(different.values())
+            if count != counted or len(found) > count:  # rows were added or deleted
+                found, counted = {}, count
+            # Rows of one start time come in any order: what one attempt misses, another has.
+            failures += more.keys() <= found.keys()
+            found |= more
+            if len(found) == count:
+                return list(found.values())
+            if failures >= self._retry_policy.attempts:
+                break
         what = f"The pages of its list of {endpoint} do not fit: rows are repeated or missing."
         raise UnstablePages(what, self._url, "Choose fewer recordings at a time, or try later.")
 

@@ -191,7 +191,7 @@ def _places(tables: Tables, folder: Path) -> dict[str, Path]:
     sessions = tables["sessions"].dropna(subset=["subject", "date", "number"])
     places = {}
     for eid, lab, subject, day, number in sessions[names].itertuples(index=False):
-        if is_subject_name(str(subject)):
+        if isinstance(subject, str) and is_subject_name(subject):
             above = (lab, "Subjects") if isinstance(lab, str) and is_lab_name(lab) else ()
             places[eid] = folder.joinpath(*above, subject, str(day), f"{int(number):03d}")
     return places

@@ -6,31 +6,42 @@ import json
 import re
 import urllib.parse
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import pandas as pd
 
 from schemas.errors import SourceError
 from schemas.sources import alf
+from schemas.sources.names import bounded
+from schemas.sources.one_api import forms
+from schemas.sources.one_api.forms import REPORT_TO_KEEPERS
 from schemas.sources.one_api.records import insertion_level, json_object
 from schemas.sources.one_api.tables import ALYX_TABLES, Tables, empty_tables
 from schemas.sources.records import PLACE, PROVENANCES
 
 Reply = Mapping[str, Any]
 
+Addresses = Mapping[str, Sequence[str]]
+"""Addresses of files by the ids of these files."""
+
 LOCATED = "brainLocationIds_ccf_2017"
 
 _SESSION = r"/{lab}/Subjects/{subject}/{day}/{number:03d}/"
 _REPOSITORY = "Ask those who keep the server for its address; the other files are not affected."
 _COMPLETE = "Complete it on the server, and register it again; the others are not affected."
-_REPORT = "Report it to those who keep the server; the other sessions are not affected."
 
 
-def session_rows(reply: Reply, url: str) -> dict[str, list[Any]]:
+def session_rows(
+    reply: Reply, url: str, addresses: Callable[[list[str]], Addresses] | None = None
+) -> dict[str, list[Any]]:
     """Turn what Alyx says of one session into rows, by name of the table.
 
-    `problems` has an error for the files that are left out, which are in no folder of the session.
+    `addresses` returns those of files in all repositories, by id; it is called for files that have
+    none in their own repository. `problems` has an error for the files that are in no folder of the
+    session, and for files and probes that cannot be understood: these are left out. `incomplete`
+    has the session if it lacks a probe.
 
     Raises
     ------
@@ -38,49 +49,82 @@ def session_rows(reply: Reply, url: str) -> dict[str, list[Any]]:
         It is not what Alyx says of a session.
     """
     where = f"{url}/sessions/{reply.get('id')}"
-    for name in ("lab", "subject", "start_time", "number"):
-        if reply.get(name) is None:
-            raise SourceError(f"The session has no {name}.", where, _COMPLETE)
-    try:
-        json.dumps(reply, ensure_ascii=False).encode()  # databases cannot store a lone surrogate
-        datasets: list[dict[str, Any]] = []
-        astray: dict[bool, list[Reply]] = defaultdict(list)
-        for dataset in reply["data_dataset_session_related"]:
-            row = _dataset_row(reply, dataset)
-            if row is None:
-                astray[dataset["data_url"] is None].append(dataset)
-            else:
-                datasets.append(row)
-        servers = Counter(row.pop("server") for row in datasets)
-        extended_qc = reply["extended_qc"]
-        known = {
-            "eid": reply["id"],
-            "start_time": reply["start_time"],
-            "qc": reply["qc"],
-            "extended_qc": None if extended_qc is None else json.dumps(extended_qc),
-            "data_server": servers.most_common(1)[0][0] if servers else None,
-        }
-        return {
-            "problems": [_astray(reply, some, where) for some in astray.values()],
-            "sessions": [_session_row(reply)],
-            "datasets": datasets,
-            "insertions": [_insertion_row(row) for row in reply["probe_insertion"]],
-            "alyx/sessions": [known],
-        }
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        what = f"What it says of a session cannot be understood ({type(error).__name__}: {error})."
-        raise SourceError(what, where, _REPORT) from error
-
-
-def _session_row(reply: Reply) -> dict[str, Any]:
+    session = _parsed_session(reply, where)
+    files, problems = _sound("file", session["data_dataset_session_related"], forms.Dataset, where)
+    if addresses and (lacking := [file["id"] for file in files if not file["data_url"]]):
+        others = addresses(lacking)
+        for file in files:
+            file["data_url"] = file["data_url"] or next(iter(others.get(file["id"], ())), None)
+    probes, more = _sound("probe", session["probe_insertion"], forms.Insertion, where)
+    datasets: list[dict[str, Any]] = []
+    astray: dict[bool, list[Reply]] = defaultdict(list)
+    for dataset in files:
+        row = _dataset_row(session, dataset)
+        if row is None:
+            astray[not dataset["data_url"]].append(dataset)
+        else:
+            datasets.append(row)
+    servers = Counter(row.pop("server") for row in datasets)
+    extended_qc = session["extended_qc"]
+    known = {
+        "eid": session["id"],
+        "start_time": session["start_time"],
+        "qc": session["qc"],
+        "extended_qc": None if extended_qc is None else json.dumps(extended_qc),
+        "data_server": servers.most_common(1)[0][0] if servers else None,
+    }
     return {
-        "eid": reply["id"],
-        "lab": reply["lab"],
-        "subject": reply["subject"],
-        "date": pd.Timestamp(reply["start_time"]).date(),
-        "number": int(reply["number"]),
-        "task_protocol": reply["task_protocol"] or "",
-        "projects": ",".join(sorted(reply["projects"] or ())),
+        "problems": [_astray(session, some, where) for some in astray.values()] + problems + more,
+        "incomplete": [session["id"]] if more else [],
+        "sessions": [_session_row(session)],
+        "datasets": datasets,
+        "insertions": [_insertion_row(session["id"], row) for row in probes],
+        "alyx/sessions": [known],
+    }
+
+
+def _parsed_session(reply: Reply, where: str) -> dict[str, Any]:
+    """Return the fields of a session that are used, its day among them."""
+    try:
+        session = forms.parsed(forms.Session, reply)
+        for name in ("lab", "subject", "start_time", "number"):
+            if session[name] is None:
+                raise SourceError(f"The session has no {name}.", where, _COMPLETE)
+        return {**session, "day": date.fromisoformat(session["start_time"][:10])}
+    except ValueError as error:
+        what = f"What it says of a session cannot be understood: {error}."
+        raise SourceError(what, where, REPORT_TO_KEEPERS) from None
+
+
+def _sound(
+    thing: str, records: Iterable[Any], form: type[Any], where: str
+) -> tuple[list[dict[str, Any]], list[SourceError]]:
+    """Return the records that have their form, and an error that names the others, if any."""
+    sound, faults = [], {}
+    for k, record in enumerate(records):
+        try:
+            sound.append(forms.parsed(form, record))
+        except forms.BadForm as fault:  # noqa: PERF203  (each leaves the others)
+            name = record.get("name") if isinstance(record, Mapping) else None
+            faults[f"{name!r:.60} (row {k})"] = fault
+    if not faults:
+        return sound, []
+    first, *others = faults
+    what = f"What it says of {thing} {first} cannot be understood: {faults[first]}. It is left out."
+    if others:
+        what += f" So are {', '.join(bounded(others))}."
+    return sound, [SourceError(what, where, REPORT_TO_KEEPERS)]
+
+
+def _session_row(session: Reply) -> dict[str, Any]:
+    return {
+        "eid": session["id"],
+        "lab": session["lab"],
+        "subject": session["subject"],
+        "date": session["day"],
+        "number": session["number"],
+        "task_protocol": session["task_protocol"] or "",
+        "projects": ",".join(sorted(session["projects"] or ())),
     }
 
 
@@ -91,11 +135,11 @@ def _astray(session: Reply, datasets: Sequence[Reply], where: str) -> SourceErro
     """Say which files are in no folder of their session, and by what they differ."""
     address = datasets[0]["data_url"]
     first, others = datasets[0]["name"], f" and {len(datasets) - 1} others" * (len(datasets) > 1)
-    if address is None:
+    if not address:
         what = f"{first}{others}: no repository of the server has an address of it."
         return SourceError(f"{what} It is left out.", where, _REPOSITORY)
     facts = {"lab": session["lab"], "subject": session["subject"]}
-    facts |= {"day": session["start_time"][:10], "number": f"{int(session['number']):03d}"}
+    facts |= {"day": str(session["day"]), "number": f"{session['number']:03d}"}
     named = match.groupdict() if (match := _FOLDER.search(address)) else facts
     differ = [name for name in facts if named[name] != facts[name]]
     if not differ:
@@ -115,11 +159,11 @@ def _dataset_row(session: Reply, reply: Reply) -> dict[str, Any] | None:
     place = _SESSION.format(
         lab=session["lab"],
         subject=session["subject"],
-        day=session["start_time"][:10],
-        number=int(session["number"]),
+        day=session["day"],
+        number=session["number"],
     )
     address = reply["data_url"]
-    if address is None or place not in address:
+    if not address or place not in address:
         return None
     server, _, path = address.partition(place)
     return {
@@ -135,10 +179,10 @@ def _dataset_row(session: Reply, reply: Reply) -> dict[str, Any] | None:
     }
 
 
-def _insertion_row(reply: Reply) -> dict[str, Any]:
+def _insertion_row(eid: str, reply: Reply) -> dict[str, Any]:
     """Describe a probe. Its list of datasets is not used: it has those of others, too."""
     return {
-        "eid": reply["session"],
+        "eid": eid,
         "id": reply["id"],
         "name": reply["name"],
         "model": reply["model"],
@@ -220,8 +264,11 @@ def file_url(server: str, folder: str, path: str, dataset_id: str) -> str:
     return f"{server}/{urllib.parse.quote(f'{folder}/{name}')}"
 
 
-def addresses(reply: Reply) -> list[str]:
-    """Return the addresses of a file in every repository that has it and says where."""
-    copies = reply.get("file_records") or ()
-    found = [copy["data_url"] for copy in copies if copy.get("exists") and copy.get("data_url")]
-    return list(dict.fromkeys(found))
+def addresses_of(files: Iterable[Reply]) -> dict[str, list[str]]:
+    """Return the addresses of files in every repository that has them and says where, by id."""
+    found = {}
+    for file in files:
+        copies = file["file_records"] or ()
+        own = [copy["data_url"] for copy in copies if copy["exists"] and copy["data_url"]]
+        found[file["url"].rpartition("/")[2]] = list(dict.fromkeys(own))
+    return found

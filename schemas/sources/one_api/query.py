@@ -13,6 +13,7 @@ from typing import Any
 from schemas.errors import QueryError
 from schemas.maths.quality import BWM_PROJECT, BWM_TASK_CHECKS, BWM_TASK_PASS
 from schemas.sources import ontology
+from schemas.sources.one_api import forms
 from schemas.sources.one_api.client import Client, NotThere
 from schemas.sources.one_api.records import json_object
 from schemas.sources.one_api.selection import unknown
@@ -41,10 +42,9 @@ def find(client: Client, selection: Selection, where: str) -> Found:
     _check_names(client, selection, where)
     by_insertion = bool(selection.pids or selection.region or selection.bwm_rule)
     insertions = _insertions(client, selection, where)
-    insertions = {pid: row for pid, row in insertions.items() if row["session"]}  # not chronic ones
     sessions = {row["session"]: row["session_info"] for row in insertions.values()}
     if not by_insertion or selection.eids:
-        named = _sessions(client, selection)
+        named = _sessions(client, selection, where)
         _check_ids("eid", selection, named, where)
         if not (selection.region or selection.bwm_rule):
             sessions |= named
@@ -75,13 +75,9 @@ def _check_names(client: Client, selection: Selection, where: str) -> None:
         name = getattr(selection, kind)
         if name is None:
             continue
-        try:
-            record = client.read(endpoint, name)
-        except NotThere:
+        if not _is_known(client, endpoint, name):
             names = _names(client, endpoint) if kind != "subject" else []
-            raise unknown(kind, name, names, where) from None
-        if record.get("nickname" if kind == "subject" else "name") != name or "," in name:
-            raise unknown(kind, name, [], where)
+            raise unknown(kind, name, names, where)
     for kind, ids in (("eid", selection.eids), ("pid", selection.pids)):
         for text in ids:
             if not _is_uuid(text):
@@ -90,8 +86,22 @@ def _check_names(client: Client, selection: Selection, where: str) -> None:
         _region_id(selection.region)
 
 
+def _is_known(client: Client, endpoint: str, name: str) -> bool:
+    """Whether the server has this name, which it looks up ignoring case."""
+    if "," in name:
+        return False
+    if endpoint == "subjects":  # a nickname can be that of several mice: it reads none of them
+        mice = client.rows(endpoint, **django({"nickname__in": [name]}))
+        return any(mouse.get("nickname") == name for mouse in mice)
+    try:
+        return client.read(endpoint, name).get("name") == name
+    except NotThere:
+        return False
+
+
 def _names(client: Client, endpoint: str) -> list[str]:
-    return [row["name"] for row in client.rows(endpoint, key="name")]
+    names = (row["name"] for row in client.rows(endpoint, key="name"))
+    return [name for name in names if isinstance(name, str)]
 
 
 def _is_uuid(text: str) -> bool:
@@ -133,7 +143,10 @@ def _insertions(client: Client, selection: Selection, where: str) -> dict[str, R
         for rule in _bwm_terms() if selection.bwm_rule else [{}]:
             terms = {**_terms("insertions", selection), **named, **rule}
             rows = client.rows("insertions", **filters, **django(terms))
-            found |= {row["id"]: row for row in rows if _is_meant(row["session_info"], selection)}
+            rows = forms.parsed_rows(forms.ListedInsertion, rows, "insertions", where)
+            # A chronic insertion is of no session.
+            of_sessions = (row for row in rows if row["session"] and row["session_info"])
+            found |= {r["id"]: r for r in of_sessions if _is_meant(r["session_info"], selection)}
     if selection.bwm_rule:
         mock = {row["id"] for row in client.rows("sessions", **django({"json__IS_MOCK": True}))}
         found = {
@@ -146,11 +159,12 @@ def _insertions(client: Client, selection: Selection, where: str) -> dict[str, R
     return found
 
 
-def _sessions(client: Client, selection: Selection) -> dict[str, Reply]:
+def _sessions(client: Client, selection: Selection, where: str) -> dict[str, Reply]:
     found: dict[str, Reply] = {}
     for named in _named("sessions", selection):
         terms = {**_terms("sessions", selection), **named}
         rows = client.rows("sessions", **_filters(selection), **django(terms))
+        rows = forms.parsed_rows(forms.ListedSession, rows, "sessions", where)
         found |= {row["id"]: row for row in rows if _is_meant(row, selection)}
     return found
 

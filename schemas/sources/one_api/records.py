@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import uuid
@@ -38,6 +39,7 @@ SEXES = ("M", "F", "U")
 
 _RENAME = "Rename it and register the folder again; the other sessions are not affected."
 _CORRECT = "Correct the cache tables and register the folder again."
+"""Remedies of errors in names of folders, and in cache tables."""
 
 
 def session_records(
@@ -59,16 +61,16 @@ def session_records(
     records : list of SessionRecord
     problems : list of SourceError
         One error for each session that was left out, and for each session and fault of its
-        datasets, which alone are left out.
+        datasets or probes, which alone are left out.
     """
     sessions = tables["sessions"]
-    sound, problems = _sound_datasets(tables["datasets"], sessions, where)
-    tables = {**tables, "datasets": sound}
-    refused = {
-        **_stray_problems(tables, where),
-        **_insertion_problems(tables["insertions"], where),
-        **_session_problems(sessions, where),
-    }
+    datasets, problems = _sound_datasets(tables["datasets"], sessions, where)
+    given = tables["insertions"]
+    insertions, more = _sound_insertions(given, sessions, where)
+    problems += more
+    tables = {**tables, "datasets": datasets, "insertions": insertions}
+    tables["alyx/trajectories"] = _of_sound_probes(tables["alyx/trajectories"], given, insertions)
+    refused = {**_stray_problems(tables, where), **_session_problems(sessions, where)}
     facts = _Facts.of(tables, from_alyx)
     good = sessions[~sessions["eid"].isin(list(refused))]
     records = []
@@ -127,10 +129,10 @@ def _where(row: dict[str, Any], folder: Path) -> str:
     return f"{folder / 'sessions.pqt'}, session {row['eid']} ({name})"
 
 
-def _is_uuid(text: str) -> bool:
+def _is_uuid(text: Any) -> bool:
     try:
         return str(uuid.UUID(text)) == text
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):
         return False
 
 
@@ -141,51 +143,94 @@ def _sound_datasets(
     # Sessions have mostly the same paths, so each path is checked once.
     paths = [path for path in datasets["rel_path"].unique() if isinstance(path, str)]
     good = [path for path in paths if is_dataset_path(path)]
+    probes = {path: alf.dataset_record("", path).probe_name for path in good}
+    odd = [path for path, probe in probes.items() if probe and not is_probe_name(probe)]
     leads_out = ~datasets["rel_path"].isin(good)
     faults = {
         "whose session is not listed": ~datasets["eid"].isin(sessions["eid"]),
         # Nothing tells which of the two is meant.
         "that is listed twice": datasets.duplicated(["eid", "rel_path"], keep=False) & ~leads_out,
         "whose path does not lead into the session": leads_out,
+        "whose folder cannot be that of a probe": datasets["rel_path"].isin(odd),
+        "whose size is no number of bytes": _is_no_size(datasets),
+        "whose hash is no text": _is_no_text(datasets, "hash"),
     }
-    problems: list[SourceError] = []
-    for fault, wrong in faults.items():
-        each = {fault: wrong}
-        found = _row_problems(datasets, each, "a dataset", "rel_path", folder / "datasets.pqt")
-        problems += found.values()
-    return datasets[~np.logical_or.reduce(list(faults.values()))], problems
+    is_bare = "folder" in sessions
+    where, remedy = (folder, _RENAME) if is_bare else (folder / "datasets.pqt", _CORRECT)
+    return _without(datasets, faults, ("a dataset", "rel_path"), where, remedy)
 
 
-def _insertion_problems(insertions: pd.DataFrame, folder: Path) -> dict[str, SourceError]:
-    """Return errors by eid of sessions whose probes have repeated or invalid names."""
+def _is_no_size(datasets: pd.DataFrame) -> pd.Series:
+    if "file_size" not in datasets:
+        return pd.Series(False, datasets.index)
+    given = datasets["file_size"]
+    sizes = pd.to_numeric(given.astype(object), errors="coerce").astype(float)
+    return given.notna() & ~((sizes >= 0) & (sizes < 2**63) & (sizes % 1 == 0))
+
+
+def _is_no_text(table: pd.DataFrame, column: str) -> pd.Series:
+    if column not in table:
+        return pd.Series(False, table.index)
+    return table[column].notna() & ~table[column].map(lambda value: isinstance(value, str))
+
+
+def _sound_insertions(
+    insertions: pd.DataFrame, sessions: pd.DataFrame, folder: Path
+) -> tuple[pd.DataFrame, list[SourceError]]:
+    """Return the probes that can be used, and an error for each session and fault of others."""
     names = [name for name in insertions["name"].unique() if _text(name)]
     usable = [name for name in names if is_probe_name(name)]
+    repeated = insertions.duplicated(["eid", "name"], keep=False) & insertions["name"].isin(usable)
+    with_pid = insertions["id"].map(_is_uuid)
     faults = {
-        "whose name cannot be that of a probe": ~insertions["name"].isin(usable),
-        "that is listed twice": insertions.duplicated(["eid", "name"]),
+        "whose session is not listed": ~insertions["eid"].isin(sessions["eid"]),
+        "whose name cannot be that of a probe": insertions["name"].isin(set(names) - set(usable)),
         "without a name": ~insertions["name"].isin(names),
+        # Nothing tells which of the two is meant.
+        "that is listed twice": repeated,
+        "that has the id of another": insertions.duplicated(["eid", "id"], keep=False) & with_pid,
     }
-    return _row_problems(insertions, faults, "a probe", "name", folder / "insertions.pqt")
+    where = folder / "insertions.pqt"
+    return _without(insertions, faults, ("a probe", "name"), where, _CORRECT)
 
 
-def _row_problems(
-    table: pd.DataFrame, faults: dict[str, pd.Series], thing: str, column: str, where: Path
-) -> dict[str, SourceError]:
-    refused = {}
+def _of_sound_probes(
+    trajectories: pd.DataFrame, all_probes: pd.DataFrame, sound: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the trajectories but for those of probes that were left out."""
+    keys = ["eid", "name"]
+    left_out = set(map(tuple, all_probes[keys].values)) - set(map(tuple, sound[keys].values))
+    owners = zip(trajectories["eid"], trajectories["probe_name"], strict=True)
+    return trajectories[np.array([owner not in left_out for owner in owners], bool)]
+
+
+def _without(
+    table: pd.DataFrame,
+    faults: dict[str, pd.Series],
+    thing: tuple[str, str],
+    where: Path,
+    remedy: str,
+) -> tuple[pd.DataFrame, list[SourceError]]:
+    """Return the rows without a fault, and an error for each session and fault of the others.
+
+    `thing` says what a row is, and which column names it.
+    """
+    (called, column), problems = thing, []
     for fault, wrong in faults.items():
         for row in _rows(table[wrong].drop_duplicates("eid")):
-            what = f"Session {row['eid']} has {thing} {fault}: {row[column]!r}."
-            refused[row["eid"]] = SourceError(what, where, _CORRECT)
-    return refused
+            what = f"Session {row['eid']} has {called} {fault}: {row[column]!r}. It is left out."
+            problems.append(SourceError(what, where, remedy))
+    return table[~np.logical_or.reduce(list(faults.values()))], problems
 
 
 def _stray_problems(tables: Tables, folder: Path) -> dict[str, SourceError]:
     """Return errors by eid of rows in the `alyx` tables that have no session."""
     refused: dict[str, SourceError] = {}
     for name in ("alyx/sessions", "alyx/trajectories"):
-        stray = ~tables[name]["eid"].isin(tables["sessions"]["eid"])
-        fault = {"but its session is not listed": stray}
-        refused |= _row_problems(tables[name], fault, "facts", "eid", folder / f"{name}.pqt")
+        eids = tables[name]["eid"]
+        for eid in eids[~eids.isin(tables["sessions"]["eid"])].drop_duplicates():
+            what = f"It has facts on session {eid!r}, which is not listed."
+            refused[eid] = SourceError(what, folder / f"{name}.pqt", _CORRECT)
     return refused
 
 
@@ -198,7 +243,7 @@ def _dataset_records(table: pd.DataFrame, from_alyx: bool) -> dict[str, list[Dat
     ids = table["id"].tolist() if from_alyx else [None] * len(table)
     sizes = _optional(table, "file_size", int)
     hashes = _optional(table, "hash", lambda text: text or None)
-    outcomes = _optional(table, "qc", lambda name: name if name in QC_OUTCOMES else None)
+    outcomes = _optional(table, "qc", lambda name: name if _text(name) in QC_OUTCOMES else None)
     flags = _optional(table, "default_revision", bool)
     found: dict[str, list[DatasetRecord]] = defaultdict(list)
     for eid, path, own, size, md5, qc, flag in zip(
@@ -330,7 +375,7 @@ def json_object(released: Any) -> dict[str, Any] | None:
         if isinstance(released, str):
             try:
                 released = json.loads(released)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
     return released if isinstance(released, dict) else None
 
@@ -339,7 +384,7 @@ def _picks(released: Any) -> tuple[tuple[float, float, float], ...]:
     points = released if released is not None else []
     try:
         picks = tuple((float(x), float(y), float(z)) for x, y, z in points)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _Unusable(f"The track of a probe is no list of points: {points!r:.80}.") from None
     for point in picks:
         for name, value in zip("xyz", point, strict=True):
@@ -407,7 +452,8 @@ def _check(name: str, value: Any) -> CheckRecord:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return CheckRecord(name)
     if isinstance(value, (bool, int, float)):
-        return CheckRecord(name, value=float(value))
+        with contextlib.suppress(OverflowError):  # a longer whole number is kept as text
+            return CheckRecord(name, value=float(value))
     if isinstance(value, str) and value in QC_OUTCOMES:
         return CheckRecord(name, outcome=value)
     return CheckRecord(name, text=json.dumps(value))
@@ -421,7 +467,9 @@ def _json(text: Any) -> dict[str, Any]:
         return {}
     try:
         released = json.loads(text)
-    except ValueError as error:
+        if isinstance(released, str):  # it was encoded twice
+            released = json.loads(released)
+    except (ValueError, RecursionError) as error:
         raise _Unusable(f"Its extended_qc is no JSON ({error}).") from None
     return _dict(released, "extended_qc")
 
@@ -460,11 +508,11 @@ def _outcome(name: Any) -> str | None:
 
 
 def _number(row: Mapping[str, Any], name: str) -> float | None:
-    if pd.isna(row[name]):
+    if row[name] is None or row[name] is pd.NA:
         return None
     try:
         value = float(row[name])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _Unusable(f"In a place of a probe, {name} is {row[name]!r}.") from None
     if math.isnan(value):
         return None

@@ -43,7 +43,10 @@ ALYX_TABLES = {
 
 _NUMBERS = frozenset([*PLACE, "axial", "lateral"])
 
-TEXTS = ("lab", "subject", "task_protocol", "projects", "name", "model", "serial")
+TEXTS = (
+    *("lab", "subject", "task_protocol", "projects", "name", "model", "serial"),
+    *("rel_path", "hash"),
+)
 """Columns of names, which tables also hold as numbers."""
 
 FLAGS = ("exists", "default_revision")
@@ -95,6 +98,7 @@ def read_tables(folder: Path, only: Collection[str] | None = None) -> Tables:
         raise SourceError("It lists no session.", folder / "sessions.pqt", REBUILD)
     days = pd.to_datetime(sessions["date"], format="ISO8601", errors="coerce").dt.date
     numbers = pd.to_numeric(sessions["number"], errors="coerce")
+    numbers = numbers.where(numbers.between(0, 999) & (numbers % 1 == 0))  # others are refused
     tables["sessions"] = sessions.assign(date=days, number=numbers)
     return tables
 
@@ -132,6 +136,9 @@ def _as_id(value: Any) -> str:
 
 
 def _with_texts(table: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    for name in set(names) & set(table):
+        if table[name].map(pd.api.types.is_list_like).any():
+            raise TypeError(f"{name} has lists")
     texts = {n: table[n].astype(object).map(_as_text) for n in names if n in table}
     return table.assign(**texts)
 
