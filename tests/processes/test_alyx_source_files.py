@@ -19,7 +19,7 @@ from schemas.errors import DamagedFile, MissingDataset, SourceError
 from schemas.sources.one_api import OneSource
 from schemas.sources.one_api.download import Downloader
 from schemas.sources.one_api.limits import RateLimiter
-from tests.support.alyx import AlyxServer, rest
+from tests.support.alyx import AlyxServer
 from tests.support.online import QUICK, impatient, source
 
 ROOT = Path(__file__).parents[2]
@@ -40,21 +40,7 @@ print(len(opened.fetch(wanted)), flush=True)
 """
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    (tmp_path / "user").mkdir()
-
-
-@pytest.fixture
-def alyx(release):
-    with AlyxServer(release.folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def offline(release, tmp_path_factory):
-    return OneSource(release.folder, tmp_path_factory.mktemp("home")).sessions()
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture
@@ -464,19 +450,10 @@ def test_a_file_that_goes_at_the_moment_of_its_use_comes_again(alyx, opened, off
 
 
 @pytest.fixture
-def second(alyx, release, monkeypatch):
+def second(alyx, release):
     """A second server of files, which the metadata name after one without an address."""
-    read = rest.READ["datasets"]
     with AlyxServer(release.folder) as other:
-
-        def tell(of, row):
-            told = read(of, row)
-            own = [copy for copy in told["file_records"] if copy["data_url"]]
-            there = [{**c, "data_url": c["data_url"].replace(of.url, other.url)} for c in own]
-            nowhere = [{**copy, "data_url": None} for copy in own]
-            return {**told, "file_records": [*nowhere, *own, *there]}
-
-        monkeypatch.setitem(rest.READ, "datasets", tell)
+        alyx.edge_cases.mirrors = [None, other.url]
         yield other
 
 
@@ -500,22 +477,13 @@ def test_a_file_that_no_repository_has_is_named_with_each_reason(alyx, opened, o
 
 
 def test_a_dataset_without_an_address_is_found_in_another_repository_or_left_out_alone(
-    alyx, offline, second, tmp_path, monkeypatch
+    alyx, offline, second, tmp_path
 ):
     (dataset, *_) = of_kind(offline, "wheel")
-    tell = rest.READ["sessions"]
-
-    def without(of, row):
-        told = tell(of, row)
-        for one in told["data_dataset_session_related"]:
-            if one["id"] == dataset.dataset_id:
-                one["data_url"] = None
-        return told
-
-    monkeypatch.setitem(rest.READ, "sessions", without)
+    alyx.edge_cases.unaddressed = {dataset.dataset_id}
     (record,) = [r for r in offline if r.eid == dataset.eid]
     assert list(source(alyx, tmp_path / "cache").sessions([record.eid])) == [record]
-    monkeypatch.setitem(rest.READ, "datasets", lambda *_: {"file_records": []})
+    alyx.edge_cases.mirrors = [None]
     opened = source(alyx, tmp_path / "other")
     (listed,) = opened.sessions([record.eid])
     assert {*record.datasets} - {*listed.datasets} == {dataset}

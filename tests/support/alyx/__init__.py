@@ -17,8 +17,11 @@ Addresses
 Content
     `reload()` reads the folder again after a change; `tags={"name": pids, "other": None}` says
     which insertions a tag has (None: all); `rest.records` are the records that are served.
-    `edge_cases.shuffle` gives lists without an order another order with each request;
-    `edge_cases.null_sizes`, `.empty_hashes`, `.personal` are sets of datasets (see `EdgeCases`).
+    `edge_cases.shuffle` gives lists without an order, and sessions of one start time, another
+    order with each request; `edge_cases.null_sizes`, `.empty_hashes`, `.personal` and
+    `.unaddressed` are sets of datasets, and `.mirrors` further repositories (see `EdgeCases`).
+    What else a laboratory may have is set in the records: nulls, JSON as a list or as text, two
+    mice of one nickname, a mouse of another laboratory, folders that differ from the facts.
     `external_url` is what links to pages begin with, as behind a proxy; `cache_tables = False`
     has no tables to download. A filter that Alyx has and this server has not is answered with
     501, one that Alyx does not have is ignored as Alyx does.

@@ -480,18 +480,13 @@ class Records:
 
     def path(self, dataset: Row) -> Path:
         """Where the file of a dataset lies."""
-        session = dataset["session"]
-        return (self.folder / session["lab"]["name"] / "Subjects" / session["folder"]) / dataset[
-            "rel_path"
-        ]
+        folder = self.folder / folder_of_lab(dataset) / "Subjects" / dataset["session"]["folder"]
+        return folder / dataset["rel_path"]
 
     @cached_property
     def files(self) -> dict[str, Row]:
         """Datasets by the path of their file below ``public``, the uuid in its name."""
-        return {
-            f"{row['session']['lab']['name']}/Subjects/{_with_uuid(row)}": row
-            for row in self.datasets
-        }
+        return {f"{folder_of_lab(row)}/Subjects/{_with_uuid(row)}": row for row in self.datasets}
 
     @cached_property
     def cache_info(self) -> Row:
@@ -520,6 +515,11 @@ class Records:
                 archive.write(self.folder / name, name)
             archive.writestr("cache_info.json", json.dumps(self.cache_info))
         return buffer.getvalue()
+
+
+def folder_of_lab(dataset: Row) -> str:
+    """Name of the laboratory in whose folder a file is, whatever its session says now."""
+    return str(dataset["file_records"][-1]["data_repository"]["lab"])
 
 
 def _column(rows: list[Row], name: str) -> list[Any]:

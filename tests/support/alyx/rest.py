@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support.alyx import query
 from tests.support.alyx.query import BadQuery, Row
-from tests.support.alyx.records import PROVENANCES, QC, Records, identifier
+from tests.support.alyx.records import PROVENANCES, QC, Records, folder_of_lab, identifier
 
 QC_NAMES = {number: name for name, number in QC.items()}
 PROVENANCE_NAMES = {number: name for name, number in PROVENANCES.items()}
@@ -42,12 +42,18 @@ class EdgeCases:
     personal : set of str
         Datasets that are on the computer of their lab alone: not for download, and missing in the
         records of sessions and insertions.
+    unaddressed : set of str
+        Datasets whose own repository has no address.
+    mirrors : list of (str or None)
+        Addresses of further repositories, which have all files; None is one without an address.
     """
 
     shuffle: bool = False
     null_sizes: set[str] = field(default_factory=set)
     empty_hashes: set[str] = field(default_factory=set)
     personal: set[str] = field(default_factory=set)
+    unaddressed: set[str] = field(default_factory=set)
+    mirrors: list[str | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,13 @@ class Rest:
                 rows = endpoint.filters[key](self, rows, value)
             elif key in endpoint.parameters and key not in ("limit", "offset"):
                 raise Refusal(NOT_SERVED, _error(NOT_SERVED, f"no filter {key} in this server"))
-        if self.edge_cases.shuffle and not endpoint.ordered:
+        if self.edge_cases.shuffle:
             with self._lock:
-                rows = self._random.sample(rows, len(rows))
+                mixed = self._random.sample(rows, len(rows))
+            if name == "sessions":  # those of one start time come in any order
+                rows = sorted(mixed, key=lambda row: row["start_time"] or "", reverse=True)
+            elif not endpoint.ordered:
+                rows = mixed
         return self._page(name, rows, given, base)
 
     def _rows(self, endpoint: Endpoint) -> list[Row]:
@@ -141,9 +151,12 @@ class Rest:
     def read(self, name: str, key: str) -> Row:
         """One record."""
         endpoint = ENDPOINTS[name]
-        for row in self._rows(endpoint):
-            if str(row[endpoint.key]) == key:
-                return READ.get(name, LISTED[name])(self, row)
+        found = [row for row in self._rows(endpoint) if str(row[endpoint.key]) == key]
+        if len(found) > 1:  # two laboratories can have a mouse of one nickname
+            what = f"get() returned more than one {endpoint.model} -- it returned {len(found)}!"
+            raise Refusal(500, _error(500, what))
+        if found:
+            return READ.get(name, LISTED[name])(self, found[0])
         raise Refusal(404, _error(404, f"No {endpoint.model} matches the given query."))
 
     def schema(self) -> Row:
@@ -166,8 +179,14 @@ class Rest:
         """Datasets that are on a server, not only on the computer of a lab."""
         return [row for row in datasets if row["id"] not in self.edge_cases.personal]
 
-    def data_url(self, dataset: Row) -> str:
+    def data_url(self, dataset: Row) -> str | None:
         """Where to download a file; `#` is not escaped, as in Alyx."""
+        if dataset["id"] in self.edge_cases.unaddressed:
+            return None
+        return self.address(dataset, self.url)
+
+    def address(self, dataset: Row, url: str) -> str:
+        """Where a server of files has a file."""
         name = dataset["name"]
         stem, dot, extension = name.rpartition(".")
         revision = dataset["revision"]
@@ -178,8 +197,8 @@ class Rest:
                 *([f"#{revision['name']}#"] if revision else []),
             ]
         )
-        lab = dataset["session"]["lab"]["name"]
-        return f"{self.url}/public/{lab}/Subjects/{folder}/{stem}.{dataset['id']}{dot}{extension}"
+        lab = folder_of_lab(dataset)
+        return f"{url}/public/{lab}/Subjects/{folder}/{stem}.{dataset['id']}{dot}{extension}"
 
     def size(self, dataset: Row) -> int | None:
         return None if dataset["id"] in self.edge_cases.null_sizes else dataset["file_size"]
@@ -207,12 +226,18 @@ def _field_error(name: str, message: str) -> Refusal:
 # --- Forms of the replies
 
 
-def _session_info(row: Row) -> Row:
+def _name(row: Row | None) -> str | None:
+    return row["name"] if row else None
+
+
+def _session_info(row: Row | None) -> Row | None:
+    if row is None:  # a chronic insertion is of no session
+        return None
     return {
         "subject": row["subject"]["nickname"],
         "start_time": row["start_time"],
         "number": row["number"],
-        "lab": row["lab"]["name"],
+        "lab": _name(row["lab"]),
         "id": row["id"],
         "projects": [project["name"] for project in row["projects"]],
         "task_protocol": row["task_protocol"],
@@ -235,7 +260,7 @@ def _session_read(rest: Rest, row: Row) -> Row:
         "users": ["root"],
         "location": None,
         "procedures": ["Ephys recording with acute probe(s)"] if row["probe_insertion"] else [],
-        "lab": row["lab"]["name"],
+        "lab": _name(row["lab"]),
         "projects": [project["name"] for project in row["projects"]],
         "type": row["type"],
         "task_protocol": row["task_protocol"],
@@ -292,7 +317,7 @@ def _dataset_of_session(rest: Rest, row: Row) -> Row:
 def _insertion_listed(rest: Rest, row: Row) -> Row:
     return {
         "id": row["id"],
-        "session": row["session"]["id"],
+        "session": row["session"]["id"] if row["session"] else None,
         "model": row["model"]["probe_model"] if row["model"] else None,
         "session_info": _session_info(row["session"]),
         "name": row["name"],
@@ -332,7 +357,10 @@ def _dataset_read(rest: Rest, row: Row) -> Row:
         "hash": rest.hash(row),
         "version": row["version"],
         "experiment_number": row["session"]["number"],
-        "file_records": [_file_of_dataset(rest, each) for each in _copies(rest, row)],
+        "file_records": [
+            *(_file_of_dataset(rest, each) for each in _copies(rest, row)),
+            *(_file_of_mirror(rest, row, k) for k in range(len(rest.edge_cases.mirrors))),
+        ],
         "auto_datetime": row["auto_datetime"],
         "revision": row["revision"]["name"] if row["revision"] else "",
         "default_dataset": row["default_dataset"],
@@ -368,6 +396,16 @@ def _file_of_dataset(rest: Rest, row: Row) -> Row:
     }
 
 
+def _file_of_mirror(rest: Rest, dataset: Row, k: int) -> Row:
+    url, own = rest.edge_cases.mirrors[k], dataset["file_records"][-1]
+    return {
+        **_file_of_dataset(rest, own),
+        "id": identifier("mirror", dataset["id"], k),
+        "data_repository": f"mirror_{k}",
+        "data_url": None if url is None else rest.address(dataset, url),
+    }
+
+
 def _file(rest: Rest, row: Row) -> Row:
     return {
         "url": f"{rest.url}/files/{row['id']}",
@@ -398,7 +436,7 @@ def _subject_listed(rest: Rest, row: Row) -> Row:
         "line": row["line"],
         "projects": sorted(names),
         "session_projects": sorted(names),
-        "lab": row["lab"]["name"],
+        "lab": _name(row["lab"]),
         "genotype": [],
         "description": row["description"],
         "alive": row["death_date"] is None,
@@ -532,6 +570,20 @@ def _condition(model: str, term: str) -> Filter:
     return apply
 
 
+def _of_project(session: str) -> Filter:
+    """Filter by part of a project's name: whatever has two such projects is there twice."""
+
+    def apply(rest: Rest, rows: list[Row], value: str) -> list[Row]:
+        return [
+            row
+            for row in rows
+            for project in (row[session] if session else row)["projects"]
+            if value.upper() in project["name"].upper()
+        ]
+
+    return apply
+
+
 def _django(model: str, prefix: str = "") -> Filter:
     def apply(rest: Rest, rows: list[Row], value: str) -> list[Row]:
         models = rest.records.models
@@ -589,7 +641,7 @@ def _date_range(rest: Rest, rows: list[Row], value: str) -> list[Row]:
     if len(days) < 2:
         raise BadQuery("list index out of range")
     first, last = (query.parse_time(day) for day in days[:2])
-    return [row for row in rows if first <= row["start_time"][:10] <= last]
+    return [row for row in rows if first <= (row["start_time"] or "")[:10] <= last]
 
 
 def _date(model: str, term: str) -> Filter:
@@ -630,6 +682,8 @@ def _atlas(column: str, insertions_of: Callable[[Row], list[Row]]) -> Filter:
     """Filter by a structure in which, or in a part of which, aligned sites lie."""
 
     def apply(rest: Rest, rows: list[Row], value: str) -> list[Row]:
+        if column == "id" and not value.isdecimal():
+            raise _field_error("atlas_id", "Enter a number.")
         wanted = _region_ids(rest, column, value)
         located = rest.records.located
         return [
@@ -694,7 +748,7 @@ def _common(model: str, session: str, insertion_datasets: str) -> dict[str, Filt
         "id": _uuid(model, "id", "id"),
         "subject": _condition(model, f"{session}subject__nickname__iexact"),
         "lab": _condition(model, f"{session}lab__name__iexact"),
-        "project": _condition(model, f"{session}projects__name__icontains"),
+        "project": _of_project(session.removesuffix("__")),
         "task_protocol": _condition(model, f"{session}task_protocol__icontains"),
         "tag": _condition(model, f"{insertion_datasets}__tags__name__icontains"),
         "datasets": _with_datasets(insertion_datasets, "name", existing=True),
