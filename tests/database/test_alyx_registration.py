@@ -185,3 +185,26 @@ def test_json_as_a_list_tells_nothing_and_as_text_is_read(database, alyx, shape)
     assert not report.problems
     levels = set(probe.ProbeInsertion.to_arrays("insertion_level"))
     assert levels == ({None} if shape is list else {"traced"})
+
+
+@pytest.mark.parametrize("name", ["../away", "", "probe 00", None])
+def test_an_impossible_probe_is_left_out_alone_and_registers_once_it_is_named(database, alyx, name):
+    one = next(s for s in alyx.rest.records.sessions if len(s["probe_insertion"]) == 2)
+    odd, sound = one["probe_insertion"]
+    proper, odd["name"] = odd["name"], name
+
+    def register():
+        return sessions.register_source(base.open_source(alyx.url), None, eids=[one["id"]])[0]
+
+    problems = " ".join(map(str, register().problems))
+    assert one["id"] in problems
+    assert "left out" in problems
+    # Its files are there, in the folder of the probe, but nothing tells that they are of its row.
+    pids = dict(zip(*probe.ProbeInsertion.to_arrays("probe_name", "pid"), strict=True))
+    assert pids == {sound["name"]: sound["id"], proper: None}
+    odd["name"] = proper
+    assert not register().problems
+    corrected = snapshot()
+    session.Session().delete()
+    assert not register().problems
+    assert differences(snapshot(), corrected) == {}
