@@ -126,6 +126,7 @@ class RegionRate(dj.Computed):
     ---
     n_located_units   : int32  # good units that a region is known for
     n_unlocated_units : int32  # good units that no region is known for
+    unit_rates        : json   # (Hz) rates of the good units of each structure, by its region_id
     """
 
     class Region(dj.Part):
@@ -160,10 +161,10 @@ class RegionRate(dj.Computed):
         units = located[located.cluster_id.isin(good) & located.cluster_id.isin(rates.index)]
         rate = rates.reindex(units.cluster_id).to_numpy()
         ids = {m: units[column].to_numpy() for m, column in atlas.REGION_COLUMN.items()}
-        table = summarise_region_rates(rate, ids)
-        counts = {"n_located_units": len(units), "n_unlocated_units": n_good - len(units)}
-        rows.insert1(self, {**key, **counts})
-        rows.insert(self.Region(), table, key)
+        row = {"n_located_units": len(units), "n_unlocated_units": n_good - len(units)}
+        row["unit_rates"] = maths.list_rates(rate, ids["Allen"])
+        rows.insert1(self, {**key, **row})
+        rows.insert(self.Region(), summarise_region_rates(rate, ids), key)
 
 
 def summarise_region_rates(rate: np.ndarray, ids: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -118,6 +118,7 @@ class SpikeSorting(FromSortFiles, dj.Imported):
         released_label = null         : float64      # (fraction) of criteria passed, as released
         bitwise_fail = null           : int16        # bits: 1 refractory, 2 noise, 4 amplitude
         ks2_label = null              : varchar(16)  # label of Kilosort
+        index (cluster_depth, firing_rate)
         """
 
     kinds = ("clusters", "channels")
@@ -303,9 +304,8 @@ def spike_times(units: dj.expression.QueryExpression) -> pd.Series:
     chosen = (SpikeSorting.Cluster & units.proj()).proj()
     wanted = rows.frame(Spikes.Unit.proj("spike_offset", "n_unit_spikes") & chosen)
     trains = pd.Series(np.empty(len(wanted), dtype=object), dtype=object)
-    objects = (Spikes & chosen).to_dicts()
     of_sort = wanted.groupby(key[:-1], sort=False).indices
-    for row in objects:
+    for row in (Spikes & chosen).to_dicts():
         index = of_sort[tuple(row[name] for name in key[:-1])]
         part = wanted.iloc[index]
         slices = row["spikes"].read_slices("time", part.spike_offset, part.n_unit_spikes)

@@ -1,4 +1,4 @@
-"""Quality control: what was checked, the quality of raw recordings, and rows computed again."""
+"""Quality control: checks, raw recordings, good units by region, metrics, rows computed again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import datajoint as dj
 import numpy as np
+import pandas as pd
 
-from schemas import imported, probe, session, storage  # noqa: F401  (session: foreign keys)
+from schemas import atlas, ephys, imported, probe, rows, session, storage  # noqa: F401  (foreign keys)
+from schemas.maths import metrics
 from schemas.sources import data
 
 schema = dj.Schema()
@@ -69,11 +71,12 @@ class RMS(FromRawFiles, dj.Imported):
 
     def as_rows(self, loaded: data.RawQuality) -> imported.AsRows:
         """Return the windows, their number, and their median."""
-        packed = storage.pack({"time": loaded.at, **_channels(loaded.values)})
-        known = loaded.values[np.isfinite(loaded.values)]
+        values = loaded.values  # noqa: PD011 (an array)
+        packed = storage.pack({"time": loaded.at, **_channels(values)})
+        known = values[np.isfinite(values)]
         row = {
             "n_rms_windows": packed.n_rows,
-            "n_rms_channels": loaded.values.shape[1],
+            "n_rms_channels": values.shape[1],
             "rms_median": np.median(known) if len(known) else None,
             "rms": packed,
         }
@@ -99,13 +102,128 @@ class SpectralDensity(FromRawFiles, dj.Imported):
 
     def as_rows(self, loaded: data.RawQuality) -> imported.AsRows:
         """Return the spectrum and its size."""
-        packed = storage.pack({"frequency": loaded.at, **_channels(loaded.values)})
-        counts = {"n_frequencies": packed.n_rows, "n_spectral_channels": loaded.values.shape[1]}
+        values = loaded.values  # noqa: PD011 (an array)
+        packed = storage.pack({"frequency": loaded.at, **_channels(values)})
+        counts = {"n_frequencies": packed.n_rows, "n_spectral_channels": values.shape[1]}
         return {**counts, "spectral_density": packed}, {}
 
 
 def _channels(values: np.ndarray) -> dict[str, np.ndarray]:
     return {f"channel_{k}": column for k, column in enumerate(values.T)}
+
+
+@schema
+class GoodUnitCounts(dj.Computed):
+    """How many units of a sort are good by a criterion, by region.
+
+    What counts units of many sorts reads these counts instead of the units.
+    """
+
+    definition = """
+    # one row per sort of an insertion and criterion
+    -> ephys.GoodUnits
+    ---
+    n_unlocated      : int32  # units that no region is known for
+    n_unlocated_good : int32  # good units that no region is known for
+    """
+
+    class Region(dj.Part):
+        """The units of a region; a unit counts for its own structure only."""
+
+        definition = """
+        # one row per region with a unit
+        -> master
+        -> atlas.BrainRegion
+        ---
+        n_in_region      : int32  # units
+        n_good_in_region : int32  # units that pass all tests
+        """
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Count the units and the good units."""
+        units = rows.frame(ephys.SpikeSorting.Cluster & key, columns=["cluster_id", "region_id"])
+        good = ephys.GoodUnits.Unit & key & {"is_good": True}
+        good = rows.frame(good, columns=["cluster_id"]).cluster_id
+        row, regions = self.as_rows(units.region_id, units.cluster_id.isin(good))
+        rows.insert1(self, {**key, **row})
+        rows.insert(self.Region(), regions, key)
+
+    @staticmethod
+    def as_rows(region_id: pd.Series, is_good: pd.Series) -> tuple[dict[str, int], pd.DataFrame]:
+        """Count the row of a sort and those of its regions, from its units."""
+        counted = is_good.groupby(region_id, dropna=False).agg(["size", "sum"])
+        counted.columns = ["n_in_region", "n_good_in_region"]
+        outside = counted[counted.index.isna()].sum()
+        row = {"n_unlocated": int(outside.n_in_region)}
+        row["n_unlocated_good"] = int(outside.n_good_in_region)
+        return row, counted[counted.index.notna()].rename_axis("region_id").reset_index()
+
+
+RELEASED = {name: name for name in metrics.METRICS} | {
+    "label": "released_label",
+    "bitwise_fail": "bitwise_fail",
+}
+"""Columns of released metrics, by the name of the computed one without its prefix."""
+
+
+WITH_METRICS = " OR ".join(f"{name} IS NOT NULL" for name in RELEASED.values())
+"""Restriction to units with at least one released metric; others are not compared."""
+
+
+def comparable(sliding_method: str) -> dict[str, str]:
+    """Return those of `RELEASED` that a definition of the metrics knows, by its sliding method."""
+    unknown = metrics.CONFIDENCE_METRICS if sliding_method == "counts" else ()
+    return {name: column for name, column in RELEASED.items() if name not in unknown}
+
+
+@schema
+class MetricDifferences(dj.Computed):
+    """How far the computed metrics of units are from those that they were released with."""
+
+    definition = """
+    # one row per sort of an insertion and definition of the metrics
+    -> ephys.UnitMetrics
+    ---
+    n_different : int32  # units that differ in a metric
+    """
+
+    class Unit(dj.Part):
+        """A unit that differs in a metric that both its release and the definition know."""
+
+        definition = """
+        # one row per unit that differs
+        -> master
+        -> ephys.SpikeSorting.Cluster
+        ---
+        largest_difference : float64  # (fraction) of the larger value; 2 if one of the two is null
+        index (metrics_definition, largest_difference)
+        """
+
+    def make(self, key: dict[str, Any]) -> None:
+        """Compare the metrics of the units."""
+        compared = comparable((ephys.MetricsDefinition & key).fetch1("sliding_method"))
+        there = (ephys.SpikeSorting & key).fetch1("released_metrics")
+        columns = ["cluster_id", *compared.values()]
+        released = rows.frame(ephys.SpikeSorting.Cluster & key & WITH_METRICS, columns=columns)
+        columns = ["cluster_id", *(f"computed_{name}" for name in compared)]
+        computed = rows.frame(ephys.UnitMetrics.Unit & key, columns=columns)
+        released, computed = (table.set_index("cluster_id") for table in (released, computed))
+        different = self.as_rows(released, computed.loc[released.index], there)
+        rows.insert1(self, {**key, "n_different": len(different)})
+        rows.insert(self.Unit(), different, key)
+
+    @staticmethod
+    def as_rows(released: pd.DataFrame, computed: pd.DataFrame, there: list[str]) -> pd.DataFrame:
+        """Return the units that differ, of two frames with the same units and metrics.
+
+        `there` are the metrics that the sort was released with; `cluster_id` is the index.
+        """
+        is_released = np.isin(released.columns, there)
+        pairs = (frame.to_numpy(float, na_value=np.nan) for frame in (released, computed))
+        apart = metrics.compute_relative_differences(*(pair[:, is_released] for pair in pairs))
+        largest = apart.max(axis=1, initial=0)
+        table = pd.DataFrame({"cluster_id": released.index, "largest_difference": largest})
+        return table[largest > 0]
 
 
 @schema

@@ -13,7 +13,7 @@ from populate.release_size.definitions import Definitions
 from populate.release_size.gathered import Gathered
 from populate.release_size.recordings import SITE, Insertion
 from populate.release_size.tasks import Task
-from schemas import activity, atlas, ephys, probe
+from schemas import activity, atlas, ephys, probe, quality
 from schemas.maths import activity as maths
 from schemas.maths import ephys as unit_maths
 from schemas.maths import metrics
@@ -102,7 +102,10 @@ def _add_good_units(one: Insertion, definitions: Definitions, gathered: Gathered
         row, table = ephys.GoodUnits.as_rows(units, rule, bounds, list(one.released.columns))
         key = {**one.key, "criterion": rule["criterion"]}
         gathered.add(ephys.GoodUnits, key, row, {"Unit": table})
-        good[rule["criterion"]] = table["is_good"].fillna(False).to_numpy(bool)
+        is_good = table["is_good"].fillna(False).astype(bool)
+        row, regions = quality.GoodUnitCounts.as_rows(one.units["region_id"], is_good)
+        gathered.add(quality.GoodUnitCounts, key, row, {"Region": regions})
+        good[rule["criterion"]] = is_good.to_numpy()
     return good
 
 
@@ -129,6 +132,11 @@ def _add_metrics(
         }
         parts = {"Unit": table.assign(cluster_id=np.arange(n))}
         gathered.add(ephys.UnitMetrics, key, row, parts)
+        compared = quality.comparable(rule["sliding_method"])
+        released = one.released.reindex(columns=list(compared.values()))
+        computed = table[[f"computed_{name}" for name in compared]]
+        apart = quality.MetricDifferences.as_rows(released, computed, list(one.released.columns))
+        gathered.add(quality.MetricDifferences, key, {"n_different": len(apart)}, {"Unit": apart})
 
 
 def _add_rates(
@@ -165,11 +173,15 @@ def _add_region_rates(
     gathered: Gathered,
 ) -> None:
     regions = definitions.regions.loc[one.units["region_id"]].reset_index()
+    region_id = regions["region_id"].to_numpy()
     pairs = [(window, criterion) for criterion in good for window in rates]
     for window, criterion in pairs:
-        counts = {"n_located_units": int(good[criterion].sum()), "n_unlocated_units": 0}
+        row: dict[str, Any] = {"n_located_units": int(good[criterion].sum())}
+        row["n_unlocated_units"] = 0
+        of_good = (column[good[criterion]] for column in (rates[window], region_id))
+        row["unit_rates"] = maths.list_rates(*of_good)
         key = {**one.key, "window_name": window, "criterion": criterion}
-        gathered.add(activity.RegionRate, key, counts)
+        gathered.add(activity.RegionRate, key, row)
     # All pairs at once: the regions of each are numbered apart.
     number = np.repeat(np.arange(len(pairs)), [good[criterion].sum() for _, criterion in pairs])
     units = np.concatenate([np.flatnonzero(good[criterion]) for _, criterion in pairs])

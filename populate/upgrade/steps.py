@@ -20,6 +20,7 @@ from populate.upgrade.changes import (
     Database,
     Index,
     Insert,
+    Rebuild,
     Reference,
     Update,
 )
@@ -218,6 +219,15 @@ STEPS = (
                 "ephys.__good_units__unit",
                 ("criterion", "is_good", "eid", "probe_name", "sorting_name", "cluster_id"),
             ),
+        ),
+    ),
+    Step(
+        7,
+        "find units by depth by an index, and keep the rates of units with those of regions",
+        (
+            Index("ephys._spike_sorting__cluster", ("cluster_depth", "firing_rate")),
+            # The rates of the good units are stored rows: populate reads no spikes.
+            Rebuild("activity.__region_rate"),
         ),
     ),
 )

@@ -10,7 +10,7 @@ import pandas as pd
 from populate import catalog, sql
 from populate.verify.counts import Count, Rows, Rule, Total
 from populate.verify.damage import Key
-from schemas import activity, behavior, ephys, passive, probe, wheel
+from schemas import activity, behavior, ephys, passive, probe, quality, wheel
 
 PROMISES = {
     "rows": "each row has as many rows of part tables, files or samples as it says",
@@ -41,6 +41,7 @@ PARTS = (
     (passive.PassiveGabors, "n_gabors", passive.PassiveGabors.Gabor),
     (ephys.GoodUnits, "n_units", ephys.GoodUnits.Unit),
     (ephys.UnitMetrics, "n_metric_units", ephys.UnitMetrics.Unit),
+    (quality.MetricDifferences, "n_different", quality.MetricDifferences.Unit),
     (activity.Psth, "n_psth_units", activity.Psth.Unit),
 )
 
@@ -159,7 +160,7 @@ def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
-    sources = (sorting, good_units)
+    sources, regions = (sorting, good_units), quality.GoodUnitCounts
     counted = partial(_counted, "units")
     return [
         *(
@@ -172,6 +173,22 @@ def _units() -> list[Rule]:
         ),
         counted(good_units, "n_good", good_units.Unit, "p.is_good"),
         counted(good_units, "n_undecided", good_units.Unit, "p.is_good IS NULL"),
+        *(
+            _total(
+                "units",
+                regions,
+                f"n_unlocated{end} + sum over regions",
+                "{every}",
+                *sources,
+                found=f"m.n_unlocated{end} + {{n}}",
+                every=every,
+                n=Count(regions.Region, f"SUM(p.{column})"),
+            )
+            for end, every, column in (
+                ("", units, "n_in_region"),
+                ("_good", good, "n_good_in_region"),
+            )
+        ),
         counted(metrics, "n_label_good", metrics.Unit, "p.computed_bitwise_fail = 0"),
         _total(
             "units",

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 COPY_FROM = 100
 """Rows from which PostgreSQL gets a COPY."""
 
+BLOCK = 2**20
+"""Bytes of CSV that Arrow reads at a time: a block that fits into the processor's cache."""
+
 
 def has_own_insert(table: Any) -> bool:
     """Return whether a table checks its rows before DataJoint's insert gets them."""
@@ -100,7 +103,6 @@ def fetch_columns(
         None if a column is of another type, or its type is not known.
     """
     import pyarrow as pa
-    from pyarrow import csv
 
     arrow = {name: _arrow_type(sql_type) for name, sql_type in types.items()}
     if None in arrow.values():
@@ -108,10 +110,20 @@ def fetch_columns(
     text = _fetch_csv(query, arrow, order_by)
     if not text:
         return pa.schema(arrow.items()).empty_table()
+    try:
+        return _read_csv(text, arrow, BLOCK)
+    except pa.ArrowInvalid:  # a row is longer than a block
+        return _read_csv(text, arrow, len(text) + 1)
+
+
+def _read_csv(text: bytes, arrow: Mapping[str, pa.DataType], block_size: int) -> pa.Table:
+    """Read lines of CSV block by block."""
+    import pyarrow as pa
+    from pyarrow import csv
+
     return csv.read_csv(
         pa.BufferReader(text),
-        # One block: the columns of several would be copied to be joined.
-        csv.ReadOptions(column_names=list(arrow), block_size=len(text) + 1, use_threads=False),
+        csv.ReadOptions(column_names=list(arrow), block_size=block_size, use_threads=False),
         csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         csv.ConvertOptions(
             column_types=arrow,

@@ -125,6 +125,23 @@ def summarise_regions(rate: np.ndarray, region_id: np.ndarray) -> dict[str, np.n
     return {"region_id": regions, **summarise_groups(rate[known], group, len(regions))}
 
 
+def list_rates(rate: np.ndarray, region_id: np.ndarray) -> dict[str, list[float]]:
+    """List rates by region, under its id as text, in the order of the units.
+
+    Parameters
+    ----------
+    rate : (U,) float array
+        Rate of each unit (Hz); NaN is left out.
+    region_id : (U,) int array
+        Region of each unit.
+    """
+    known = np.flatnonzero(np.isfinite(rate))
+    order = known[np.argsort(region_id[known], kind="stable")]
+    regions, first = np.unique(region_id[order], return_index=True)
+    lists = np.split(rate[order], first[1:])
+    return {str(one): of.tolist() for one, of in zip(regions, lists, strict=False)}
+
+
 def summarise_mappings(
     rate: np.ndarray, region_id: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:

@@ -176,6 +176,26 @@ def compute_label(passes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"label": passes["unit_label"], "bitwise_fail": np.array([1, 2, 4]) @ failed}
 
 
+def compute_relative_differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute the differences of values as fractions of the larger absolute value.
+
+    Parameters
+    ----------
+    a, b : float arrays of one shape
+        NaN is a missing value.
+
+    Returns
+    -------
+    float array of that shape
+        From 0 to 2: 0 where both are equal or missing; 2, as for opposite numbers, where one of
+        them is missing.
+    """
+    size = np.maximum(np.abs(a), np.abs(b))
+    apart = np.abs(a - b) / np.where(size > 0, size, 1)
+    missing = np.isnan(a), np.isnan(b)
+    return np.where(missing[0] | missing[1], np.where(missing[0] == missing[1], 0, 2), apart)
+
+
 def compute_amplitude_statistics(amplitudes: np.ndarray, counts: np.ndarray) -> dict:
     """Summarise the amplitudes of each unit.
 

@@ -6,7 +6,8 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, atlas, behavior, ephys, rows
+from schemas import activity, atlas, behavior, ephys, quality, rows
+from schemas.errors import QueryError
 from schemas.maths import inclusion as maths
 from schemas.views import ephys as unit_views
 from schemas.views.session import require
@@ -211,19 +212,28 @@ def _fetch_groups(criterion: str, sorts: dj.expression.QueryExpression) -> pd.Da
 
     A release has some hundred thousand units, but some ten thousand of these groups.
     """
-    group = ["region_id", "eid", "probe_name"]
-    units = ephys.SpikeSorting.Cluster & sorts
-    good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True} & sorts
-    groups = [
-        rows.frame(dj.U(*group).aggr(counted, n_units="count(*)"))
-        for counted in (units, units.proj("region_id") * good.proj())
-    ]
-    both = groups[0].merge(groups[1], "left", group, suffixes=("", "_good"))
-    n_good = both.pop("n_units_good").fillna(0).astype(int)
-    counted = [both.assign(n_units=n_good, is_good=True)]
-    counted.append(both.assign(n_units=both.n_units - n_good, is_good=False))
-    found = pd.concat(counted, ignore_index=True)
+    of_criterion = {"criterion": criterion}
+    counted = quality.GoodUnitCounts & of_criterion & sorts
+    judged = ephys.GoodUnits & of_criterion & sorts
+    if missing := len(judged.proj() - counted.proj()):
+        what = f"the units of {missing} spike sortings are not counted by {criterion} yet."
+        raise QueryError(what, None, "Count them with `bwm populate GoodUnitCounts`.")
+    outside = rows.frame(counted).rename(columns=OF_NO_REGION)
+    inside = rows.frame(quality.GoodUnitCounts.Region & of_criterion & sorts)
+    unknown = ephys.SpikeSorting.Cluster & (sorts - judged.proj())
+    group = dj.U("eid", "probe_name", "region_id")
+    others = rows.frame(group.aggr(unknown, n_in_region="count(*)")).assign(n_good_in_region=0)
+    every = pd.concat([inside, outside, others], ignore_index=True)
+    every = every.astype(dict.fromkeys(OF_NO_REGION.values(), int))  # no row has no type
+    n_good = every.n_good_in_region
+    parts = [every.assign(n_units=n_good, is_good=True)]
+    parts.append(every.assign(n_units=every.n_in_region - n_good, is_good=False))
+    found = pd.concat(parts, ignore_index=True)
     return found[found.n_units > 0].reset_index(drop=True)
+
+
+OF_NO_REGION = {"n_unlocated": "n_in_region", "n_unlocated_good": "n_good_in_region"}
+"""Columns of counts of units without a region, and those of units of a region."""
 
 
 def _count_errors(trial_mask: str) -> pd.Series:
@@ -265,7 +275,8 @@ def fetch_region_summary(
     pandas.DataFrame
         Indexed by acronym in the order of the atlas: `unit_mean`, `unit_median` and `unit_sem`
         (Hz), over units; `session_mean` and `session_sem` (Hz), over the means of the sessions;
-        `n_units`, `n_sessions`; `rgb` of the region. Units without a rate are left out.
+        `n_units`, `n_sessions`; `rgb` of the region. Units without a rate are left out, and spike
+        sortings that `activity.RegionRate` is not computed for.
 
     Raises
     ------
@@ -274,9 +285,10 @@ def fetch_region_summary(
     """
     require(activity.Window, "window_name", window)
     require(atlas.Mapping, "mapping", mapping)
-    units = unit_views.units(None, criterion, release_name, sorting).proj("region_id")
-    rates = (activity.UnitRate.Unit & {"window_name": window}).proj("rate")
-    table = _locate(rows.frame(units * rates, columns=["eid", "region_id", "rate"]), mapping)
+    require(ephys.UnitCriterion, "criterion", criterion)
+    of_both = {"criterion": criterion, "window_name": window}
+    chosen = activity.RegionRate & of_both & unit_views.sorts(sorting, release_name).proj()
+    table = _locate(_list_rates(chosen), mapping)
     table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
     summary = maths.summarise_by_session(
         table.rate.to_numpy(float), table.region_id.to_numpy(np.int64), table.eid.to_numpy()
@@ -286,3 +298,17 @@ def fetch_region_summary(
     summary = pd.DataFrame(summary).merge(regions, on="region_id").sort_values("region_order")
     summary = summary.set_index("region_acronym").rename(columns={"region_rgb": "rgb"})
     return summary.drop(columns=["region_id", "region_order"])
+
+
+def _list_rates(sorts: dj.expression.QueryExpression) -> pd.DataFrame:
+    """List the rate of each located unit that a row of `RegionRate` counts."""
+    eids, by_region = sorts.to_arrays("eid", "unit_rates")
+    lists = [
+        (eid, int(region), rates)
+        for eid, regions in zip(eids, by_region, strict=True)
+        for region, rates in regions.items()
+    ]
+    listed = pd.DataFrame(lists, columns=["eid", "region_id", "rate"])
+    n_units = listed.rate.map(len).to_numpy(int)
+    rate = np.concatenate([np.empty(0), *listed.pop("rate")])
+    return listed.loc[listed.index.repeat(n_units)].reset_index(drop=True).assign(rate=rate)

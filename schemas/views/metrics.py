@@ -8,20 +8,10 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import ephys, rows
+from schemas import ephys, quality, rows
 from schemas.errors import QueryError
-from schemas.maths.metrics import CONFIDENCE_METRICS, METRICS
 from schemas.views.ephys import sorts, units
 from schemas.views.session import require
-
-RELEASED = {name: name for name in METRICS} | {
-    "label": "released_label",
-    "bitwise_fail": "bitwise_fail",
-}
-"""Columns of released metrics, by the name of the computed one without its prefix."""
-
-RELEASED_WITH_METRICS = " OR ".join(f"{name} IS NOT NULL" for name in RELEASED.values())
-"""Restriction to units with at least one released metric."""
 
 
 def fetch_metric_differences(
@@ -62,18 +52,11 @@ def fetch_metric_differences(
     if not 0 <= tolerance < math.inf:
         raise QueryError(f"the tolerance is {tolerance}.", None, "Give a fraction, e.g. 1e-6.")
     definition = require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
-    released = units(None, None, release_name, sorting, recording) & RELEASED_WITH_METRICS
-    counts = definition["sliding_method"] == "counts"
-    metrics = [m for m in RELEASED if not (counts and m in CONFIDENCE_METRICS)]
-    names = [RELEASED[metric] for metric in metrics]
-    computed = ephys.UnitMetrics.Unit & {"metrics_definition": metrics_definition}
-    columns = [f"computed_{metric}" for metric in metrics]
-    joined = released.proj(*names) * computed.proj(*columns)
-    both = rows.frame(joined & _any_differs(names, columns, tolerance))
-    theirs, ours = (
-        both[chosen].to_numpy(dtype=float, na_value=np.nan) for chosen in (names, columns)
-    )
+    compared = quality.comparable(definition["sliding_method"])
+    names, columns = list(compared.values()), [f"computed_{name}" for name in compared]
     chosen = sorts(sorting, release_name, recording)
+    both = _fetch_different(metrics_definition, chosen, names, columns, tolerance)
+    theirs, ours = (both[of].to_numpy(dtype=float, na_value=np.nan) for of in (names, columns))
     apart = _differ(theirs, ours, tolerance) & _released(chosen, both, names)
     unit, metric = np.nonzero(apart)
     table = both[ephys.SpikeSorting.Cluster.primary_key].iloc[unit].reset_index(drop=True)
@@ -93,7 +76,8 @@ def uncompared_units(
 ) -> dj.expression.QueryExpression:
     """Return the units that `fetch_metric_differences` leaves out.
 
-    These are units released without metrics, and units whose metrics are not computed yet.
+    These are units released without metrics, and units whose metrics are not computed or not
+    compared yet.
     Parameters and errors are those of `fetch_metric_differences`.
 
     Returns
@@ -103,18 +87,24 @@ def uncompared_units(
     """
     require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
     chosen = units(None, None, release_name, sorting, recording)
-    computed = ephys.UnitMetrics.Unit & {"metrics_definition": metrics_definition}
-    return chosen - (chosen & RELEASED_WITH_METRICS & computed.proj()).proj()
+    compared = quality.MetricDifferences & {"metrics_definition": metrics_definition}
+    return chosen - (chosen & quality.WITH_METRICS & compared.proj()).proj()
 
 
-def _any_differs(names: list[str], columns: list[str], tolerance: float) -> str:
-    """Write the restriction to units that differ in anything, so that no others are fetched."""
-    # Most metrics are equal, so that is tested first.
-    return " OR ".join(
-        f"({name} IS NULL) <> ({column} IS NULL) OR {column} <> {name} AND "
-        f"abs({column} - {name}) > {float(tolerance)!r} * greatest(abs({column}), abs({name}))"
-        for name, column in zip(names, columns, strict=True)
-    )
+def _fetch_different(
+    metrics_definition: str,
+    sorts: dj.expression.QueryExpression,
+    names: list[str],
+    columns: list[str],
+    tolerance: float,
+) -> pd.DataFrame:
+    """Fetch released and computed metrics of the units that may differ by more than a tolerance."""
+    least = min(tolerance, 2) * (1 - 1e-9)  # the stored fraction is rounded, and 2 at most
+    definition = {"metrics_definition": metrics_definition}
+    different = quality.MetricDifferences.Unit & definition & f"largest_difference > {least!r}"
+    released = ephys.SpikeSorting.Cluster.proj(*names)
+    computed = (ephys.UnitMetrics.Unit & definition).proj(*columns)
+    return rows.frame((different & sorts.proj()).proj() * released * computed)
 
 
 def _differ(released: np.ndarray, computed: np.ndarray, tolerance: float) -> np.ndarray:

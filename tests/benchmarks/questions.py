@@ -15,9 +15,20 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, atlas, behavior, ephys, probe, release, rows, session, subject, views
+from schemas import (
+    activity,
+    atlas,
+    behavior,
+    ephys,
+    probe,
+    quality,
+    release,
+    rows,
+    session,
+    subject,
+    views,
+)
 from schemas.maths import inclusion
-from schemas.views import metrics as metric_views
 
 KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
 CRITERION, METRICS, WINDOW, REACTION = "ibl_2022", "ibl_2024", "recording", "first_movement"
@@ -122,10 +133,10 @@ UNITS_OF_TH = f"""
 
 
 def _region_counts() -> pd.DataFrame:
-    good = ephys.GoodUnits.Unit & "is_good = TRUE" & views.sorts().proj()
-    located = good.proj() * ephys.SpikeSorting.Cluster.proj("region_id")
-    counts = rows.frame(dj.U("region_id", "criterion").aggr(located, n_units="count(*)"))
-    return counts.dropna(subset="region_id")
+    of_sorts = quality.GoodUnitCounts.Region & "n_good_in_region > 0" & views.sorts().proj()
+    return rows.frame(
+        dj.U("region_id", "criterion").aggr(of_sorts, n_units="sum(n_good_in_region)")
+    )
 
 
 def _region_counts_pandas(files: Files) -> pd.DataFrame:
@@ -325,7 +336,7 @@ PUBLISHED = f"""
 
 # --- metric differences ---------------------------------------------------------------------------
 
-COMPARED = list(metric_views.RELEASED.items())
+COMPARED = list(quality.RELEASED.items())
 
 
 def _differences() -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from populate import cli, release_size, status
 from populate.verify import recompute, verify
-from schemas import activity, behavior, ephys, probe, release, rows, session
+from schemas import activity, behavior, ephys, probe, quality, release, rows, session
 from schemas.errors import SettingsError
 from schemas.sources.simulator import population
 from tests.support.databases import Database
@@ -57,6 +57,7 @@ def test_nothing_is_damaged_and_nothing_is_stale(filled):
 def test_what_is_computed_from_rows_equals_what_the_tables_compute(filled):
     tables = [behavior.ReactionTime, behavior.TrialMask, behavior.Performance]
     tables += [behavior.TrainingStatus, ephys.GoodUnits, activity.RegionRate]
+    tables += [quality.GoodUnitCounts, quality.MetricDifferences]
     coverage = recompute.recompute(tables=tables)
     assert coverage.n_computed == sum(len(table()) for table in tables)
     assert coverage.damage == []

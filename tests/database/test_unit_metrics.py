@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from populate.workers import worker
-from schemas import ephys, rows, views
+from schemas import ephys, quality, rows, views
 from schemas.errors import QueryError
 from schemas.maths.metrics import CONFIDENCE_METRICS, METRICS
 from schemas.sources import simulator
@@ -149,7 +149,8 @@ def test_a_metric_that_was_changed_in_the_release_is_listed(small, database, tmp
     table.to_parquet(path, index=False)
     relist(folder, path)
     database.register(folder)
-    outcomes = worker.run([ephys.SpikeSorting, ephys.Spikes, ephys.UnitMetrics])
+    tables = [ephys.SpikeSorting, ephys.Spikes, ephys.UnitMetrics, quality.MetricDifferences]
+    outcomes = worker.run(tables)
     assert not any(outcome.failed for outcome in outcomes)
     found = views.fetch_metric_differences(sorting="pykilosort@2024-05-06")
     found = found[found.cluster_id.isin([unit, other])].set_index(["cluster_id", "metric"])

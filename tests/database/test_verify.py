@@ -20,7 +20,18 @@ from typer.testing import CliRunner
 from populate import catalog, cli, status, verify
 from populate.verify import counts, objects, rules
 from populate.workers import worker
-from schemas import activity, behavior, connection, ephys, rows, session, storage, video, wheel
+from schemas import (
+    activity,
+    behavior,
+    connection,
+    ephys,
+    quality,
+    rows,
+    session,
+    storage,
+    video,
+    wheel,
+)
 from schemas.errors import StorageError
 from schemas.sources import simulator
 from schemas.sources.records import Selection
@@ -347,6 +358,7 @@ WRONG = [
             ("units", ephys.GoodUnits, "n_good", "n_good"),
             ("units", ephys.GoodUnits, "n_undecided", "n_undecided"),
             ("units", ephys.UnitMetrics, "n_label_good", "n_label_good"),
+            ("rows", quality.MetricDifferences, "n_different", "n_different"),
             (
                 "units",
                 activity.RegionRate,
@@ -410,6 +422,15 @@ WRONG = [
             ("spikes", "activity.Psth", "sum of n_psth_rows"),
             ("spikes", "activity.Psth", "psth_offset"),
         },
+    ),
+    *(
+        (
+            quality.GoodUnitCounts.Region,
+            column,
+            f"{column} + 1",
+            {("units", "quality.GoodUnitCounts", f"n_unlocated{end} + sum over regions")},
+        )
+        for column, end in (("n_in_region", ""), ("n_good_in_region", "_good"))
     ),
     (Cluster, "region_id", "NULL", {("regions", "ephys.SpikeSorting", PLACE)}),
 ]

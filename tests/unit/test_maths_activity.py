@@ -344,3 +344,9 @@ def test_rates_that_are_equal_but_for_rounding_do_not_differ(train, baseline, wi
     assert baseline[1] - baseline[0] not in (0.3, 0.2)
     before, during = (np.array([1.0]), baseline), (np.array([2.0]), window)
     assert maths.compute_responses(*packed([train]), before, during)["n_changed"].tolist() == [0]
+
+
+def test_rates_are_listed_by_region_in_the_order_of_units():
+    rate, region = np.array([1.0, math.nan, 3.0, 2.0, 0.5]), np.array([549, 8, 7, 549, 7])
+    assert maths.list_rates(rate, region) == {"7": [3.0, 0.5], "549": [1.0, 2.0]}
+    assert maths.list_rates(np.empty(0), np.empty(0, int)) == {}

@@ -602,3 +602,12 @@ def test_bits_and_label(passed):
     assert found["label"].tolist() == [pytest.approx(sum(passed) / 3)]
     bits = 1 * (not refractory) + 2 * (not noise) + 4 * (not amplitude)
     assert found["bitwise_fail"].tolist() == [bits]
+
+
+def test_differences_are_fractions_of_the_larger_value_and_2_where_one_is_missing():
+    nan = math.nan
+    a = np.array([[1.0, -2.0, 0.0, 0.0], [nan, nan, 3.0, -3.0]])
+    b = np.array([[2.0, -1.5, 0.0, 5.0], [nan, 1.0, nan, 3.0]])
+    expected = [[0.5, 0.25, 0.0, 1.0], [0.0, 2.0, 2.0, 2.0]]
+    assert metrics.compute_relative_differences(a, b).tolist() == expected
+    assert metrics.compute_relative_differences(b, a).tolist() == expected
