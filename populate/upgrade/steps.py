@@ -20,11 +20,11 @@ from populate.upgrade.changes import (
     Database,
     Index,
     Insert,
-    Rebuild,
     Reference,
     Update,
 )
 from schemas import probe, storage
+from schemas.maths.activity import list_rates
 from schemas.maths.wheel import infer_unit
 
 
@@ -79,6 +79,28 @@ def _hash_sites(db: Database) -> None:
     for values, group in itertools.groupby(sorted(sites, key=lambda r: r[:4]), lambda r: r[:3]):
         digest = probe.hash_sites([row[4:] for row in group])
         db.run(f"UPDATE {trajectory} SET sites_md5 = %s WHERE {where}", digest, *values)
+
+
+def _list_unit_rates(db: Database) -> None:
+    """List the rates of the good units of each sort, window and criterion by region."""
+    sort, master = ("eid", "probe_name", "sorting_name"), "activity.__region_rate"
+    tables = ("activity.__unit_rate__unit", "ephys.__good_units__unit")
+    rate, good, cluster, computed = (
+        db.quote(*db.split(name)) for name in (*tables, "ephys._spike_sorting__cluster", master)
+    )
+    where, key = " AND ".join(f"{name} = %s" for name in sort), ", ".join(sort)
+    asked = (
+        f"SELECT window_name, criterion, region_id, rate FROM {rate} "
+        f"JOIN {good} USING ({key}, cluster_id) JOIN {cluster} USING ({key}, cluster_id) "
+        f"WHERE {where} AND is_good AND region_id IS NOT NULL AND rate IS NOT NULL "
+        "ORDER BY window_name, criterion, cluster_id"
+    )
+    changed = f"UPDATE {computed} SET unit_rates = %s WHERE {where}"
+    for one in db.run(f"SELECT DISTINCT {key} FROM {computed}"):
+        for names, units in itertools.groupby(db.run(asked, *one), lambda row: row[:2]):
+            regions, rates = map(np.array, zip(*(row[2:] for row in units), strict=True))
+            listed = json.dumps(list_rates(rates, regions))
+            db.run(f"{changed} AND window_name = %s AND criterion = %s", listed, *one, *names)
 
 
 STEPS = (
@@ -226,8 +248,13 @@ STEPS = (
         "find units by depth by an index, and keep the rates of units with those of regions",
         (
             Index("ephys._spike_sorting__cluster", ("cluster_depth", "firing_rate")),
-            # The rates of the good units are stored rows: populate reads no spikes.
-            Rebuild("activity.__region_rate"),
+            Column(
+                "activity.__region_rate",
+                "unit_rates : json  "
+                "# (Hz) rates of the good units of each structure, by its region_id",
+                "'{}'",
+            ),
+            Compute("activity.__region_rate: unit_rates is computed", _list_unit_rates),
         ),
     ),
 )

@@ -14,6 +14,7 @@ from populate import permissions, status, upgrade
 from populate.upgrade import steps
 from populate.upgrade.changes import Column, Database, Describe, Rebuild
 from populate.upgrade.steps import STEPS
+from populate.verify import recompute
 from schemas import activation, activity, behavior, connection, ephys, probe, wheel
 from schemas.errors import ServerError
 from tests.support import databases, described, old_databases, users
@@ -51,6 +52,7 @@ def test_an_upgrade_keeps_every_row_and_makes_the_tables_of_a_new_database(old, 
     assert activation.read_version(dj.conn(), prefix).number == activation.VERSION
     assert upgrade.pending(settings) == []
     assert_values_are_those_of_now()
+    assert recompute.recompute(tables=[activity.RegionRate]).damage == []
     old.connect()
     assert not old.populate()
     made = {row.table for row in status.status() if row.done}
@@ -62,6 +64,7 @@ def test_an_upgrade_keeps_every_row_and_makes_the_tables_of_a_new_database(old, 
         *("activity.__region_rate", "activity.__region_rate__region"),
         *("quality.__good_unit_counts", "quality.__good_unit_counts__region"),
         *("quality.__metric_differences", "quality.__metric_differences__unit"),
+        "quality.recomputed",
     }
     assert "behavior.Trials" in made
 
