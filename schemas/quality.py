@@ -113,10 +113,10 @@ def _channels(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @schema
-class GoodUnitCounts(dj.Computed):
-    """How many units of a sort are good by a criterion, by region.
+class GoodUnitSummary(dj.Computed):
+    """The labels of all units of a sort by a criterion, and the good units counted by region.
 
-    What counts units of many sorts reads these counts instead of the units.
+    What asks for units of many sorts reads these few rows instead of one for each unit.
     """
 
     definition = """
@@ -125,6 +125,8 @@ class GoodUnitCounts(dj.Computed):
     ---
     n_unlocated      : int32  # units that no region is known for
     n_unlocated_good : int32  # good units that no region is known for
+    unit_labels      : json   # (fraction) unit_label of each unit; cluster_id is the place
+    units_good       : json   # is_good of each unit; cluster_id is the place
     """
 
     class Region(dj.Part):
@@ -140,21 +142,26 @@ class GoodUnitCounts(dj.Computed):
         """
 
     def make(self, key: dict[str, Any]) -> None:
-        """Count the units and the good units."""
+        """List the labels, and count the units and the good units."""
         units = rows.frame(ephys.SpikeSorting.Cluster & key, columns=["cluster_id", "region_id"])
-        good = ephys.GoodUnits.Unit & key & {"is_good": True}
-        good = rows.frame(good, columns=["cluster_id"]).cluster_id
-        row, regions = self.as_rows(units.region_id, units.cluster_id.isin(good))
+        columns = ["cluster_id", "unit_label", "is_good"]
+        units = units.merge(rows.frame(ephys.GoodUnits.Unit & key, columns=columns))
+        row, regions = self.as_rows(units.region_id, units.unit_label, units.is_good)
         rows.insert1(self, {**key, **row})
         rows.insert(self.Region(), regions, key)
 
     @staticmethod
-    def as_rows(region_id: pd.Series, is_good: pd.Series) -> tuple[dict[str, int], pd.DataFrame]:
-        """Count the row of a sort and those of its regions, from its units."""
-        counted = is_good.groupby(region_id, dropna=False).agg(["size", "sum"])
+    def as_rows(
+        region_id: pd.Series, unit_label: pd.Series, is_good: pd.Series
+    ) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Make the row of a sort and those of its regions, from its units in their order."""
+        passes = is_good.astype("boolean")
+        counted = passes.fillna(False).groupby(region_id, dropna=False).agg(["size", "sum"])
         counted.columns = ["n_in_region", "n_good_in_region"]
         outside = counted[counted.index.isna()].sum()
-        row = {"n_unlocated": int(outside.n_in_region)}
+        row: dict[str, Any] = {"n_unlocated": int(outside.n_in_region)}
+        row["unit_labels"] = unit_label.tolist()
+        row["units_good"] = passes.to_numpy(object, na_value=None).tolist()
         row["n_unlocated_good"] = int(outside.n_good_in_region)
         return row, counted[counted.index.notna()].rename_axis("region_id").reset_index()
 

@@ -103,8 +103,9 @@ def _add_good_units(one: Insertion, definitions: Definitions, gathered: Gathered
         key = {**one.key, "criterion": rule["criterion"]}
         gathered.add(ephys.GoodUnits, key, row, {"Unit": table})
         is_good = table["is_good"].fillna(False).astype(bool)
-        row, regions = quality.GoodUnitCounts.as_rows(one.units["region_id"], is_good)
-        gathered.add(quality.GoodUnitCounts, key, row, {"Region": regions})
+        judged = one.units["region_id"], table["unit_label"], table["is_good"]
+        row, regions = quality.GoodUnitSummary.as_rows(*judged)
+        gathered.add(quality.GoodUnitSummary, key, row, {"Region": regions})
         good[rule["criterion"]] = is_good.to_numpy()
     return good
 

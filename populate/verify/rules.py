@@ -160,7 +160,7 @@ def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
-    sources, regions = (sorting, good_units), quality.GoodUnitCounts
+    sources, regions = (sorting, good_units), quality.GoodUnitSummary
     counted = partial(_counted, "units")
     return [
         *(

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from schemas import activity, atlas, behavior, ephys, quality, rows
-from schemas.errors import QueryError
 from schemas.maths import inclusion as maths
 from schemas.views import ephys as unit_views
 from schemas.views.session import require
@@ -213,14 +212,10 @@ def _fetch_groups(criterion: str, sorts: dj.expression.QueryExpression) -> pd.Da
     A release has some hundred thousand units, but some ten thousand of these groups.
     """
     of_criterion = {"criterion": criterion}
-    counted = quality.GoodUnitCounts & of_criterion & sorts
-    judged = ephys.GoodUnits & of_criterion & sorts
-    if missing := len(judged.proj() - counted.proj()):
-        what = f"the units of {missing} spike sortings are not counted by {criterion} yet."
-        raise QueryError(what, None, "Count them with `bwm populate GoodUnitCounts`.")
-    outside = rows.frame(counted).rename(columns=OF_NO_REGION)
-    inside = rows.frame(quality.GoodUnitCounts.Region & of_criterion & sorts)
-    unknown = ephys.SpikeSorting.Cluster & (sorts - judged.proj())
+    judged = (ephys.GoodUnits & of_criterion & sorts).proj()
+    outside = rows.frame(unit_views.summaries(judged)).rename(columns=OF_NO_REGION)
+    inside = rows.frame(quality.GoodUnitSummary.Region & of_criterion & sorts)
+    unknown = ephys.SpikeSorting.Cluster & (sorts - judged)
     group = dj.U("eid", "probe_name", "region_id")
     others = rows.frame(group.aggr(unknown, n_in_region="count(*)")).assign(n_good_in_region=0)
     every = pd.concat([inside, outside, others], ignore_index=True)

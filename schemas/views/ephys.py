@@ -7,7 +7,7 @@ from typing import Any
 import datajoint as dj
 import pandas as pd
 
-from schemas import activity, atlas, ephys, probe, release, rows, session
+from schemas import activity, atlas, ephys, probe, quality, release, rows, session
 from schemas.errors import QueryError
 from schemas.views.atlas import below
 from schemas.views.session import find_recording, join_measures, require, sessions
@@ -179,6 +179,21 @@ def unit_rows(units: dj.expression.QueryExpression) -> dj.expression.QueryExpres
     )
     # Choosing the rows of `views.units(...)` once more would take as long.
     return units if is_whole else cluster & units.proj()
+
+
+def summaries(judged: dj.expression.QueryExpression) -> dj.expression.QueryExpression:
+    """Return the rows of `quality.GoodUnitSummary` of rows of `ephys.GoodUnits`.
+
+    Raises
+    ------
+    QueryError
+        Some of them are not computed: their good units would be missing without a word.
+    """
+    found = quality.GoodUnitSummary & judged.proj()
+    if missing := len(judged.proj() - found.proj()):
+        what = f"{missing} rows of ephys.GoodUnits are not summarised yet."
+        raise QueryError(what, None, "Run `bwm populate --only GoodUnitSummary`.")
+    return found
 
 
 UNIT_COLUMNS = [

@@ -13,7 +13,7 @@ from schemas import wheel as wheel_tables
 from schemas.errors import QueryError
 from schemas.maths import behavior as maths
 from schemas.maths.wheel import preprocess
-from schemas.views.ephys import sorts_of, unit_rows
+from schemas.views.ephys import sorts_of, summaries, unit_rows
 from schemas.views.session import find_recording
 
 POPULATE = "Import it with `bwm populate`; `bwm status` says what failed and what is not released."
@@ -135,17 +135,32 @@ def fetch_clusters(
     of_unit = table[["region_id"]].merge(regions, on="region_id", how="left")
     for mapping, column in atlas.REGION_COLUMN.items():
         table[f"region_{mapping.lower()}"] = of_unit[column].map(acronym).astype(rows.TEXT)
-    judged = rows.frame((ephys.GoodUnits.Unit & chosen).proj("unit_label", "is_good"))
     for criterion in ephys.UnitCriterion.to_arrays("criterion"):
-        names = {"unit_label": f"label_{criterion}", "is_good": f"good_{criterion}"}
-        by_one = judged[judged.criterion == criterion].drop(columns="criterion")
-        table = table.merge(by_one.rename(columns=names), on=KEY, how="left")
+        label, is_good = _fetch_labels(table, criterion)
+        table[f"label_{criterion}"], table[f"good_{criterion}"] = label, is_good
         table[f"good_{criterion}"] = table[f"good_{criterion}"].astype("boolean")
     return table
 
 
 KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
 """Primary key of a unit."""
+
+
+def _fetch_labels(units: pd.DataFrame, criterion: str) -> np.ndarray:
+    """Fetch label and goodness of units (2, units) by a criterion; NaN where there is none."""
+    found = np.full((2, len(units)), np.nan)
+    if not len(units):
+        return found
+    sort = ephys.SpikeSorting.primary_key
+    of_sort = units.groupby(sort, sort=False).indices
+    listed = ", ".join(f"'{eid}'" for eid in units.eid.unique())
+    judged = ephys.GoodUnits & {"criterion": criterion} & f"eid IN ({listed})"
+    cluster_id = units.cluster_id.to_numpy()
+    for row in summaries(judged).to_dicts():
+        at = of_sort.get(tuple(row[name] for name in sort), [])
+        lists = np.array([row["unit_labels"], row["units_good"]], dtype=float)
+        found[:, at] = lists[:, cluster_id[at]]
+    return found
 
 
 def fetch_spikes(

@@ -133,7 +133,7 @@ UNITS_OF_TH = f"""
 
 
 def _region_counts() -> pd.DataFrame:
-    of_sorts = quality.GoodUnitCounts.Region & "n_good_in_region > 0" & views.sorts().proj()
+    of_sorts = quality.GoodUnitSummary.Region & "n_good_in_region > 0" & views.sorts().proj()
     return rows.frame(
         dj.U("region_id", "criterion").aggr(of_sorts, n_units="sum(n_good_in_region)")
     )

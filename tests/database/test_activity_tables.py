@@ -294,7 +294,7 @@ def test_replaced_trials_take_the_rows_along_that_are_computed_from_them(
     database.register(folder)
     worker.run(catalog.find([*PARENTS, "UnitRate", "RegionRate", "Psth", "UnitResponse"]))
     # Good units that are not counted yet would be missing without a word.
-    with pytest.raises(QueryError, match="GoodUnitCounts"):
+    with pytest.raises(QueryError, match="GoodUnitSummary"):
         views.fetch_inclusion_chain("ibl_2022")
     of_trials = {
         activity.UnitRate: "trials_eid IS NOT NULL",

@@ -244,7 +244,7 @@ def test_every_other_key_is_there(faulty, failed):
         "probe.Channels": probed - failing["probe.Channels"],
         "ephys.SpikeSorting": probed - no_sort,
         "ephys.GoodUnits": probed - no_sort,
-        "quality.GoodUnitCounts": probed - no_sort,
+        "quality.GoodUnitSummary": probed - no_sort,
         "quality.MetricDifferences": probed - no_spikes,
         "ephys.Spikes": probed - no_spikes,
         "activity.UnitRate": probed - no_spikes,

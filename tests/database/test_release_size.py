@@ -57,7 +57,7 @@ def test_nothing_is_damaged_and_nothing_is_stale(filled):
 def test_what_is_computed_from_rows_equals_what_the_tables_compute(filled):
     tables = [behavior.ReactionTime, behavior.TrialMask, behavior.Performance]
     tables += [behavior.TrainingStatus, ephys.GoodUnits, activity.RegionRate]
-    tables += [quality.GoodUnitCounts, quality.MetricDifferences]
+    tables += [quality.GoodUnitSummary, quality.MetricDifferences]
     coverage = recompute.recompute(tables=tables)
     assert coverage.n_computed == sum(len(table()) for table in tables)
     assert coverage.damage == []

@@ -425,10 +425,10 @@ WRONG = [
     ),
     *(
         (
-            quality.GoodUnitCounts.Region,
+            quality.GoodUnitSummary.Region,
             column,
             f"{column} + 1",
-            {("units", "quality.GoodUnitCounts", f"n_unlocated{end} + sum over regions")},
+            {("units", "quality.GoodUnitSummary", f"n_unlocated{end} + sum over regions")},
         )
         for column, end in (("n_in_region", ""), ("n_good_in_region", "_good"))
     ),
