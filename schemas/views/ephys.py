@@ -35,22 +35,41 @@ def sorts(
         No such sort, release or recording, or an insertion of the recording lacks the sort;
         the error lists those that exist.
     """
-    chosen = sorts_of({} if recording is None else find_recording(recording), sorting)
+    return _of_sorts(ephys.SpikeSorting(), sorting, release_name, recording)
+
+
+def _of_sorts(
+    table: dj.expression.QueryExpression,
+    sorting: str | None,
+    release_name: str | None,
+    recording: str | None,
+) -> dj.expression.QueryExpression:
+    """Return the rows of a table that is keyed by sorts; parameters and errors as of `sorts`."""
+    key = {} if recording is None else find_recording(recording)
+    chosen = sorts_of(key, sorting, table)
     if release_name is None:
         return chosen
     require(release.Release, "release_name", release_name)
     return chosen & (release.Release.Insertion & {"release_name": release_name}).proj()
 
 
-def sorts_of(key: dict[str, str], sorting: str | None) -> dj.expression.QueryExpression:
-    """Return the sorts of a recording that `find_recording` found; of all for an empty key."""
+def sorts_of(
+    key: dict[str, str], sorting: str | None, table: dj.expression.QueryExpression | None = None
+) -> dj.expression.QueryExpression:
+    """Return the sorts of a recording that `find_recording` found; of all for an empty key.
+
+    `table` is any table that is keyed by sorts, default `ephys.SpikeSorting`.
+    """
+    every = ephys.SpikeSorting() if table is None else table
     if sorting is None:
-        default = ephys.OfferedSorting & "is_default_sorting = TRUE"
-        return ephys.SpikeSorting & default.proj() & key
+        # The few other sorts are left out: MySQL would begin with the default ones, whatever
+        # else the units are chosen by.
+        others = ephys.OfferedSorting & "is_default_sorting = FALSE"
+        return (every & key) - others.proj()
     require(ephys.OfferedSorting, "sorting_name", sorting)
     if key:
         _require_sort(key, sorting)
-    return ephys.SpikeSorting & {"sorting_name": sorting} & key
+    return every & {"sorting_name": sorting} & key
 
 
 def units(
@@ -77,7 +96,7 @@ def units(
         A name is not known (the error lists those that are), or an insertion of the recording
         lacks the sort.
     """
-    chosen = ephys.SpikeSorting.Cluster & sorts(sorting, release_name, recording).proj()
+    chosen = _of_sorts(ephys.SpikeSorting.Cluster(), sorting, release_name, recording)
     if region is not None:
         chosen = chosen & below(region).proj()
     if criterion is not None:
