@@ -222,6 +222,8 @@ class _Pool:
             raise message
         if isinstance(message, Idle):
             handle.idle_since = message.since
+            if message.since <= self._last_result_at:  # it may have searched before the new rows
+                _wake(handle)
         else:
             handle.has_results, handle.idle_since = True, -1.0
             self._n_failed_starts = 0
@@ -238,9 +240,7 @@ class _Pool:
             self._on_result(result)
         for handle in self._workers:  # an idle worker may have been waiting for the new rows
             if handle.idle_since >= 0:
-                with contextlib.suppress(OSError):
-                    handle.pipe.send("wake up")
-                    handle.idle_since = -1.0
+                _wake(handle)
 
     def _check_start(self, handle: WorkerHandle) -> None:
         """Raise an error if too many workers in a row died while they started."""
@@ -308,6 +308,13 @@ class _Pool:
                 pids.add(handle.pid)
         if pids:
             worker.requeue_before_exit(self._tables, list(pids))
+
+
+def _wake(handle: WorkerHandle) -> None:
+    """Let an idle worker search again."""
+    with contextlib.suppress(OSError):
+        handle.pipe.send("wake up")
+        handle.idle_since = -1.0
 
 
 def _messages(pipe: Connection) -> Iterator[Any]:
