@@ -1,13 +1,10 @@
 """Bulk arrays as Parquet objects in a store: the `<parquet@bulk>` codec.
 
-One object a row, columns of equal length. float64 stays bit-exact: floats are written with
-BYTE_STREAM_SPLIT and LZ4, in row groups small enough that a slice is read in milliseconds.
-Whatever reads Parquet (pandas, polars, DuckDB, Spark) reads the objects without this project.
+One object a row, columns of equal length; `schemas.parquet` writes them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,13 +25,14 @@ from schemas import disk
 from schemas.database import io_counters
 from schemas.database.upstream import full_path
 from schemas.errors import DiskFull, StorageError
+from schemas.parquet import Packed, pack
 
 STORE = "bulk"
 WRITABLE = "Check that the folder of bwm.store exists, is writable and has space."
 REACHABLE = "Check bwm.store: endpoint, bucket, and keys that may read and write it."
+GROUPS_AT_ONCE = 8
+"""Row groups that are copied at a time: what fits into the cache of a processor."""
 REPAIR = "Delete its row and populate the table again."
-ROW_GROUP = 65_536
-"""Rows in a row group: the least that is read, about 0.5 MB of a float64 column."""
 
 
 class WrongObject(StorageError):
@@ -89,7 +87,9 @@ class ParquetRef:
             with _faults_explained(self._backend, self.path):
                 source: Any = location if is_local else self._backend.fs.open(location, "rb")
                 n_bytes = disk.size(Path(location)) if is_local else source.size
-                file = pq.ParquetFile(source, memory_map=is_local, page_checksum_verification=True)
+                # Not mapped: pages of a mapped file count as memory, and a file that is cut short
+                # meanwhile would end the process.
+                file = pq.ParquetFile(source, page_checksum_verification=True)
             found = n_bytes, file.metadata.num_rows, file.schema_arrow.names
             if found != (self.stored["n_bytes"], self.n_rows, list(self.columns)):
                 where = full_path(self._backend, self.path)
@@ -145,6 +145,50 @@ class ParquetRef:
         StorageError
             A slice lies beyond the object, or the object is missing or damaged.
         """
+        groups, starts = self._groups_of(offsets, counts)
+        with _faults_explained(self._backend, self.path):
+            table = self.open().read_row_groups(groups, columns=[column])
+        values = _arrays(table, [column])[column]
+        return [values[s : s + n] if n else values[:0] for s, n in zip(starts, counts, strict=True)]
+
+    def copy_slices(
+        self, into: Mapping[str, np.ndarray], offsets: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Copy many slices of some columns into arrays, one slice after another.
+
+        Only some row groups are in memory at a time; each is read at most once.
+
+        Parameters
+        ----------
+        into : mapping of str to (sum of counts,) array
+            Array to fill, for each column.
+        offsets, counts : (n,) int arrays
+            As in `read_slices`.
+
+        Raises
+        ------
+        StorageError
+            A slice lies beyond the object, or the object is missing or damaged.
+        """
+        groups, starts = self._groups_of(offsets, counts)
+        source, target, length = _joined(starts, np.asarray(counts, dtype=np.int64))
+        file, end = self.open(), 0
+        for first in range(0, len(groups), GROUPS_AT_ONCE):
+            with _faults_explained(self._backend, self.path):
+                some = groups[first : first + GROUPS_AT_ONCE]
+                table = file.read_row_groups(some, columns=list(into))
+            begin, end = end, end + table.num_rows
+            near = np.flatnonzero((source < end) & (source + length > begin))
+            low = np.maximum(source, begin)[near]
+            n = np.minimum(source + length, end)[near] - low
+            to = target[near] + low - source[near]
+            for name, array in into.items():
+                values = table.column(name).to_numpy()
+                for i, j, k in zip(low - begin, to, n, strict=True):
+                    array[j : j + k] = values[i : i + k]
+
+    def _groups_of(self, offsets: Any, counts: Any) -> tuple[list[int], np.ndarray]:
+        """Return the row groups that slices lie in, and where each begins in the rows of these."""
         offsets = np.asarray(offsets, dtype=np.int64)
         counts = np.asarray(counts, dtype=np.int64)
         ends = offsets + counts
@@ -160,13 +204,19 @@ class ParquetRef:
         np.add.at(steps, first[filled], 1)
         np.add.at(steps, last[filled], -1)
         groups = np.flatnonzero(np.cumsum(steps)[: len(rows)] > 0)
-        with _faults_explained(self._backend, self.path):
-            table = file.read_row_groups(list(groups), columns=[column])
-        values = _arrays(table, [column])[column]
         skipped = np.zeros(len(bounds), dtype=np.int64)
         skipped[1:] = np.cumsum(np.where(np.isin(np.arange(len(rows)), groups), 0, rows))
-        starts = offsets - skipped[np.clip(first, 0, len(rows))]
-        return [values[s : s + n] if n else values[:0] for s, n in zip(starts, counts, strict=True)]
+        return groups.tolist(), offsets - skipped[np.clip(first, 0, len(rows))]
+
+
+def _joined(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Join slices that follow one another: where each begins, where its copy begins, its length."""
+    target = np.cumsum(counts) - counts
+    new = np.ones(len(starts), dtype=bool)
+    new[1:] = starts[1:] != starts[:-1] + counts[:-1]
+    if not len(starts):
+        return starts, target, counts
+    return starts[new], target[new], np.add.reduceat(counts, np.flatnonzero(new))
 
 
 def reference(stored: Mapping[str, Any]) -> ParquetRef:
@@ -267,42 +317,6 @@ def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: table.column(name).to_numpy() for name in names}
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Columns written as a Parquet object in memory, ready to be stored."""
-
-    columns: tuple[str, ...]
-    n_rows: int
-    buffer: memoryview
-    sha256: str
-
-
-def pack(value: Any) -> Packed:
-    """Write columns as a Parquet object in memory.
-
-    Done before an insert, so that no transaction is open meanwhile.
-
-    Parameters
-    ----------
-    value : mapping of str to (n,) array, DataFrame or Arrow table
-
-    Raises
-    ------
-    StorageError
-        The value is not columns of one length.
-    """
-    if isinstance(value, Mapping):
-        lengths = {name: len(column) for name, column in value.items()}
-        if not lengths or len(set(lengths.values())) > 1:
-            raise StorageError(f"columns must have one length, got {lengths}.")
-    elif not isinstance(value, (pa.Table, pd.DataFrame)):
-        raise StorageError(f"<parquet@> takes columns of arrays, not {type(value).__name__}.")
-    table = _table(value)
-    buffer = _written(table)
-    digest = hashlib.sha256(buffer).hexdigest()
-    return Packed(tuple(table.column_names), table.num_rows, buffer, digest)
-
-
 class ParquetCodec(SchemaCodec):
     """`<parquet@store>`: what `pack` returns, or takes."""
 
@@ -374,31 +388,6 @@ def _put(backend: Any, path: str, content: bytes | memoryview) -> None:
         disk.write_file(Path(full_path(backend, path)), content)
     else:
         backend.put_buffer(bytes(content), path)
-
-
-def _written(table: pa.Table) -> memoryview:
-    floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
-    rest = [name for name in table.column_names if name not in floats]
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=ROW_GROUP,
-        compression="lz4",
-        use_dictionary=rest,
-        use_byte_stream_split=floats,
-        write_statistics=rest,
-        write_page_checksum=True,  # a damaged page of floats would be read as other floats
-    )
-    return memoryview(sink.getvalue())
-
-
-def _table(value: Any) -> pa.Table:
-    if isinstance(value, pa.Table):
-        return value
-    if isinstance(value, pd.DataFrame):
-        return pa.Table.from_pandas(value, preserve_index=False)
-    return pa.table({name: pa.array(column, from_pandas=False) for name, column in value.items()})
 
 
 # --- whose a store is ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import storage
+from schemas import parquet, storage
 from schemas.sources.simulator import ephys
 from schemas.sources.simulator.population import DURATION
 
@@ -72,7 +72,7 @@ def few_times(rng: np.random.Generator, counts: np.ndarray) -> Spikes:
     pq.write_table(
         table,
         sink,
-        row_group_size=storage.ROW_GROUP,
+        row_group_size=parquet.ROW_GROUP,
         compression="lz4",
         store_schema=False,
         write_page_checksum=True,

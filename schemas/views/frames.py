@@ -197,38 +197,35 @@ def fetch_spikes(
     chosen = choose_units(units, sorting)
     require_spikes(chosen)
     wanted = rows.frame(ephys.Spikes.Unit.proj("spike_offset", "n_unit_spikes") & chosen)
+    counts = wanted.n_unit_spikes.to_numpy(int)
     stored = {
         tuple(row[n] for n in key): row["spikes"] for row in (ephys.Spikes & chosen).to_dicts()
     }
-    parts = [_read(stored[sort], slices) for sort, slices in wanted.groupby(key, sort=False)]
     columns = {
-        name: np.concatenate([empty, *(part[name] for part in parts)])
-        for name, empty in NO_SPIKES.items()
+        name: np.empty(
+            counts.sum(), np.result_type(least, *(_dtype(o, name) for o in stored.values()))
+        )
+        for name, least in SPIKE_COLUMNS.items()
     }
-    names = {
-        name: pd.Categorical(wanted[name]).repeat(wanted.n_unit_spikes.to_numpy(int))
-        for name in key
-    }
-    return pd.DataFrame({**names, **columns})
+    end = 0
+    for sort, slices in wanted.groupby(key, sort=False):
+        n = slices.n_unit_spikes.to_numpy(int)
+        begin, end = end, end + n.sum()
+        part = {name: column[begin:end] for name, column in columns.items()}
+        stored[sort].copy_slices(part, slices.spike_offset.to_numpy(int), n)
+    names = {name: pd.Categorical(wanted[name]).repeat(counts) for name in key}
+    cluster = np.repeat(wanted.cluster_id.to_numpy(np.int64), counts)
+    # Without a copy: the columns are as large as all else together.
+    return pd.DataFrame({**names, "cluster_id": cluster, **columns}, copy=False)
 
 
-NO_SPIKES = {
-    "cluster_id": np.empty(0, np.int64),
-    "time": np.empty(0, np.float64),
-    "amplitude": np.empty(0, np.float32),
-    "depth": np.empty(0, np.float32),
-}
-"""Columns of spikes, in the lowest precision in which they are released."""
+SPIKE_COLUMNS = {"time": np.float64, "amplitude": np.float32, "depth": np.float32}
+"""Columns of spikes, and the lowest precision in which each is released."""
 
 
-def _read(stored: Any, slices: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Read the slices of some units from one stored object, unit after unit."""
-    offset, n = slices.spike_offset.to_numpy(int), slices.n_unit_spikes.to_numpy(int)
-    columns = {
-        name: np.concatenate(stored.read_slices(name, offset, n))
-        for name in ("time", "amplitude", "depth")
-    }
-    return {"cluster_id": np.repeat(slices.cluster_id.to_numpy(int), n), **columns}
+def _dtype(stored: Any, name: str) -> np.dtype:
+    """Return the type of a column of a stored object."""
+    return np.dtype(stored.open().schema_arrow.field(name).type.to_pandas_dtype())
 
 
 def choose_units(

@@ -75,9 +75,10 @@ MAY_IMPORT = {
     | {"schemas.database.bulk"},
     "schemas.disk": {"schemas.errors"},
     "schemas.memory": set(),
+    "schemas.parquet": {"pandas", "pyarrow", "schemas.errors"},
     "schemas.storage": {"datajoint", "numpy", "pandas", "pyarrow"}
     | {"schemas.disk", "schemas.errors", "schemas.database.io_counters"}
-    | {"schemas.database.upstream"},
+    | {"schemas.database.upstream", "schemas.parquet"},
     "schemas.connection": TABLE_ROOM
     | BASICS
     | TABLES
@@ -165,7 +166,7 @@ MAY_IMPORT["schemas.session"] = MAY_IMPORT["schemas.session"] - {"schemas.import
     "schemas.sources.alf"
 }
 # What tables compute from rows is computed here too.
-MAY_IMPORT["populate.release_size"] = MAY_IMPORT["populate"] | {"schemas.maths"}
+MAY_IMPORT["populate.release_size"] = MAY_IMPORT["populate"] | {"schemas.maths", "schemas.parquet"}
 
 
 def module_name(path):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import disk, storage
+from schemas import disk, parquet, storage
 from schemas.errors import DiskFull, StorageError
 
 on_one_folder = settings(
@@ -58,7 +58,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    monkeypatch.setattr(storage, "ROW_GROUP", 7)
+    monkeypatch.setattr(parquet, "ROW_GROUP", 7)
 
 
 def bits(array):
@@ -146,6 +146,29 @@ def test_other_programs_read_the_object(store):
     frame = pd.read_parquet(store.file(ref))
     assert frame.a.tolist() == [n / 3 for n in range(100)]
     assert frame.b.dtype == np.uint16
+
+
+def test_an_object_of_an_earlier_version_is_read(store):
+    columns = {"time": np.arange(20) / 7, "cluster": np.arange(20, dtype=np.uint16)}
+    sink = pa.BufferOutputStream()
+    pq.write_table(  # as 0.4.0 did
+        pa.table(columns),
+        sink,
+        row_group_size=7,
+        compression="lz4",
+        use_dictionary=["cluster"],
+        use_byte_stream_split=["time"],
+        write_statistics=["cluster"],
+        write_page_checksum=True,
+    )
+    buffer = memoryview(sink.getvalue())
+    digest = hashlib.sha256(buffer).hexdigest()
+    ref = store.put(storage.Packed(tuple(columns), 20, buffer, digest))
+    into = {name: np.empty(4, column.dtype) for name, column in columns.items()}
+    ref.copy_slices(into, [5, 19], [3, 1])
+    for name, column in columns.items():
+        assert bits(ref.read()[name]) == bits(column)
+        assert bits(into[name]) == bits(column[[5, 6, 7, 19]])
 
 
 # --- what a row holds ---------------------------------------------------------------------------
@@ -317,6 +340,10 @@ def test_slices_are_those_of_the_whole_column(store, small_groups, data):
     assert len(found) == len(wanted)
     for array, (offset, count) in zip(found, wanted, strict=True):
         assert bits(array) == bits(column[offset : offset + count])
+    into = {"y": np.full(counts.sum(), -1.0), "x": np.full(counts.sum(), -1.0)}
+    ref.copy_slices(into, offsets, counts)
+    assert bits(into["x"]) == bits(np.concatenate([column[:0], *found]))
+    assert bits(into["y"]) == bits(np.zeros(counts.sum()))
 
 
 @pytest.mark.parametrize(
@@ -355,11 +382,30 @@ def test_only_the_row_groups_that_are_needed_are_read(store, small_groups, monke
     assert [array.tolist() for array in found] == [[60, 61, 62], [2, 3, 4], [3], [7], []]
 
 
+def test_slices_are_copied_from_a_few_row_groups_at_a_time(store, small_groups, monkeypatch):
+    monkeypatch.setattr(storage, "GROUPS_AT_ONCE", 3)
+    ref = store.put({"x": np.arange(70.0)})
+    read, plain = [], pq.ParquetFile.read_row_groups
+
+    def watched(self, groups, **options):
+        read.append(list(groups))
+        return plain(self, groups, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", watched)
+    into = {"x": np.empty(43, np.float32)}  # of another precision than the object
+    ref.copy_slices(into, [40, 60, 0, 60, 68], [5, 2, 33, 2, 1])
+    assert read == [[0, 1, 2], [3, 4, 5], [6, 8, 9]]
+    wanted = [*range(40, 45), 60, 61, *range(33), 60, 61, 68]
+    assert into["x"].tolist() == wanted
+
+
 @pytest.mark.parametrize(("offset", "count"), [(-1, 1), (0, 51), (50, 1), (51, 0), (10**12, 1)])
 def test_a_slice_beyond_the_object_is_refused(store, offset, count):
     ref = store.put({"x": np.arange(50)})
     with pytest.raises(StorageError, match="a slice lies beyond the object"):
         ref.read_slices("x", [0, offset], [1, count])
+    with pytest.raises(StorageError, match="a slice lies beyond the object"):
+        ref.copy_slices({"x": np.empty(99)}, [0, offset], [1, count])
 
 
 # --- damage -------------------------------------------------------------------------------------
@@ -390,6 +436,7 @@ READS = {
     "one column": lambda ref: ref.read(["x"]),
     "to_pandas": lambda ref: ref.to_pandas(),
     "read_slices": lambda ref: ref.read_slices("x", [0], [5000]),
+    "copy_slices": lambda ref: ref.copy_slices({"x": np.empty(5000)}, [0], [5000]),
 }
 
 
