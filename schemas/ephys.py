@@ -260,9 +260,8 @@ class Spikes(FromSortFiles, dj.Imported):
         spikes = source.load("spikes", datasets)
         _check_clusters(spikes, n_clusters, f"{source.location}, session {key['eid']}")
         order, counts = maths.sort_by_cluster(spikes.cluster, n_clusters)
-        columns = {
-            name: getattr(spikes, name)[order] for name in ("cluster", "time", "amplitude", "depth")
-        }
+        columns = {"cluster": np.repeat(np.arange(n_clusters, dtype=spikes.cluster.dtype), counts)}
+        columns |= {name: getattr(spikes, name)[order] for name in ("time", "amplitude", "depth")}
         packed = storage.pack(columns)
         units = pd.DataFrame(maths.slice_by_cluster(columns["time"], counts))
         row = {

@@ -10,6 +10,7 @@ this project reads those of its earlier versions, which differ in encoding and c
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ def pack(value: Any) -> Packed:
     elif not isinstance(value, (pa.Table, pd.DataFrame)):
         raise StorageError(f"<parquet@> takes columns of arrays, not {type(value).__name__}.")
     table = _table(value)
-    buffer = memoryview(_write(table, _repetitive(table)))
+    buffer = _write(table, _repetitive(table))
     digest = hashlib.sha256(buffer).hexdigest()
     return Packed(tuple(table.column_names), table.num_rows, buffer, digest)
 
@@ -83,7 +84,7 @@ def _repetitive(table: pa.Table) -> list[str]:
     return [name for name, a, b in zip(floats, split, dictionary, strict=True) if b < a]
 
 
-def _sizes(content: pa.Buffer) -> list[int]:
+def _sizes(content: memoryview) -> list[int]:
     """Return the bytes that each column takes in the first row group."""
     metadata = pq.read_metadata(pa.BufferReader(content))
     if not metadata.num_row_groups:
@@ -92,10 +93,10 @@ def _sizes(content: pa.Buffer) -> list[int]:
     return [group.column(i).total_compressed_size for i in range(metadata.num_columns)]
 
 
-def _write(table: pa.Table, repetitive: list[str]) -> pa.Buffer:
+def _write(table: pa.Table, repetitive: list[str]) -> memoryview:
     floats = _floats(table)
     rest = [name for name in table.column_names if name not in floats]
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()  # grows without a copy; a stream of Arrow is copied to memory that is new
     pq.write_table(
         table,
         sink,
@@ -107,4 +108,4 @@ def _write(table: pa.Table, repetitive: list[str]) -> pa.Buffer:
         write_statistics=rest,
         write_page_checksum=True,  # a damaged page of floats would be read as other floats
     )
-    return sink.getvalue()
+    return sink.getbuffer()

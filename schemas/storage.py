@@ -118,9 +118,16 @@ class ParquetRef:
         """
         names = list(columns or self.columns)
         file = self.open()
+        found: dict[str, np.ndarray] = {}
+        if file.num_row_groups > GROUPS_AT_ONCE:  # else Arrow would hold what is copied once more
+            types = {name: file.schema_arrow.field(name).type for name in names}
+            floats = {name: t for name, t in types.items() if pa.types.is_floating(t)}
+            found = {name: np.empty(len(self), t.to_pandas_dtype()) for name, t in floats.items()}
+            self.copy_slices(found, [0], [len(self)])
+        rest = [name for name in names if name not in found]
         with _faults_explained(self._backend, self.path):
-            table = file.read(columns=names)
-        return _arrays(table, names)
+            found |= _arrays(file.read(columns=rest), rest)
+        return {name: found[name] for name in names}
 
     def to_pandas(self) -> pd.DataFrame:
         """Read the whole object as a frame."""
@@ -152,7 +159,10 @@ class ParquetRef:
         return [values[s : s + n] if n else values[:0] for s, n in zip(starts, counts, strict=True)]
 
     def copy_slices(
-        self, into: Mapping[str, np.ndarray], offsets: np.ndarray, counts: np.ndarray
+        self,
+        into: Mapping[str, np.ndarray],
+        offsets: Sequence[int] | np.ndarray,
+        counts: Sequence[int] | np.ndarray,
     ) -> None:
         """Copy many slices of some columns into arrays, one slice after another.
 
@@ -173,7 +183,7 @@ class ParquetRef:
         groups, starts = self._groups_of(offsets, counts)
         source, target, length = _joined(starts, np.asarray(counts, dtype=np.int64))
         file, end = self.open(), 0
-        for first in range(0, len(groups), GROUPS_AT_ONCE):
+        for first in range(0, len(groups) if into else 0, GROUPS_AT_ONCE):
             with _faults_explained(self._backend, self.path):
                 some = groups[first : first + GROUPS_AT_ONCE]
                 table = file.read_row_groups(some, columns=list(into))

@@ -130,6 +130,23 @@ def test_columns_may_come_as_a_mapping_a_frame_an_arrow_table_or_packed(store, m
     pd.testing.assert_frame_equal(ref.to_pandas(), pd.DataFrame(columns))
 
 
+def test_an_object_of_many_row_groups_is_read_whole(store, small_groups, monkeypatch):
+    monkeypatch.setattr(storage, "GROUPS_AT_ONCE", 2)
+    columns = {
+        "x": np.arange(50) / 7,
+        "n": np.arange(50, dtype=np.int16),
+        "y": np.where(np.arange(50) % 9, np.arange(50), np.nan).astype(np.float32),
+    }
+    ref = store.put(columns)
+    for names in (None, ["y", "n"], ["n"]):
+        found = ref.read(names)
+        assert list(found) == (names or ["x", "n", "y"])
+        for name, array in found.items():
+            assert bits(array) == bits(columns[name])
+    missing = store.put(pd.DataFrame({"n": pd.array([1, None] * 25, "Int64")})).read()["n"]
+    np.testing.assert_array_equal(missing, [1, np.nan] * 25)
+
+
 def test_some_columns_are_read_in_the_order_that_is_asked_for(store):
     ref = store.put({"a": np.arange(3), "b": np.arange(3.0), "c": np.arange(3)})
     assert list(ref.read(["c", "a"])) == ["c", "a"]

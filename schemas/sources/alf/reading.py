@@ -109,7 +109,8 @@ class Reader:
         try:
             metadata = pq.read_metadata(pa.BufferReader(pa.py_buffer(raw)))
             memory.require(_unpacked(metadata), path)
-            frame = pq.read_table(pa.BufferReader(pa.py_buffer(raw))).to_pandas()
+            table = pq.read_table(pa.BufferReader(pa.py_buffer(raw)))
+            frame = table.to_pandas(split_blocks=True)  # columns stay where they are: no copy
         # Pandas reads its own metadata back, and does not expect them to be damaged.
         except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
             raise DamagedFile(f"Not a readable Parquet file ({error}).", path, AGAIN) from error

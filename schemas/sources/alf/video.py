@@ -87,7 +87,7 @@ def read_pose(files: Files) -> Frames:
     for name in _point_columns(table, path):
         part = name.rpartition("_")[2]
         columns[name] = checked(table[name], "pose", part, path, name)
-    return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
+    return _on_frames(reader, record, times, pd.DataFrame(columns, copy=False))
 
 
 @reads(
@@ -125,7 +125,7 @@ def read_pupil(files: Files) -> Frames:
     }
     if not columns:
         raise InconsistentData(f"It has no column of {', '.join(PUPIL_COLUMNS)}.", path, REPORT)
-    return _on_frames(reader, record, times, pd.DataFrame(columns, table.index))
+    return _on_frames(reader, record, times, pd.DataFrame(columns, copy=False))
 
 
 @reads(
