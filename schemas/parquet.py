@@ -76,7 +76,7 @@ def _floats(table: pa.Table) -> list[str]:
 def _repetitive(table: pa.Table) -> list[str]:
     """Name the columns of floats that a dictionary makes smaller: the middle row group is tried."""
     floats = _floats(table)
-    if not floats:
+    if not floats or table.num_rows < ROW_GROUP // 4:  # small in either encoding
         return []
     first = max(0, table.num_rows - ROW_GROUP) // 2
     sample = table.select(floats).slice(first, ROW_GROUP)
@@ -87,8 +87,6 @@ def _repetitive(table: pa.Table) -> list[str]:
 def _sizes(content: memoryview) -> list[int]:
     """Return the bytes that each column takes in the first row group."""
     metadata = pq.read_metadata(pa.BufferReader(content))
-    if not metadata.num_row_groups:
-        return [0] * metadata.num_columns
     group = metadata.row_group(0)
     return [group.column(i).total_compressed_size for i in range(metadata.num_columns)]
 
