@@ -23,10 +23,10 @@ lint: $(VENV)/installed-dev
 # At full size: unit metrics and histograms beside a loop over units, then from files to rows; and
 # four workers beside one.
 bench: $(VENV)/installed-dev
-	$(BIN)/python -m tests.bench_metrics
-	$(BIN)/python -m tests.bench_psth
-	$(BIN)/python -m tests.bench
-	$(BIN)/python -m tests.bench_workers
+	$(BIN)/python -m tests.benchmarks.unit_metrics
+	$(BIN)/python -m tests.benchmarks.psth
+	$(BIN)/python -m tests.benchmarks.from_files
+	$(BIN)/python -m tests.benchmarks.workers
 
 # What the notebooks and the cookbook show, stored anew from the demo.
 notebooks: $(VENV)/installed-dev

@@ -19,8 +19,8 @@ import duckdb
 import pandas as pd
 
 from schemas import connection
-from tests.bench import peak, reset_peak
 from tests.benchmarks import questions
+from tests.benchmarks.from_files import peak, reset_peak
 
 
 def timed(call):

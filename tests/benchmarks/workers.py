@@ -1,7 +1,7 @@
 """How much faster four workers are than one, and what idle ones ask of the server.
 
-`python -m tests.bench_workers` prints figures and judges nothing. The pace of a pool is that of
-the middle of its run, from the first tenth of its jobs to the last: without the start of the
+`python -m tests.benchmarks.workers` prints figures and judges nothing. The pace of a pool is that
+of the middle of its run, from the first tenth of its jobs to the last: without the start of the
 processes and without the end, when there are fewer jobs than workers. The whole, from starting
 the command to its end, stands beside it.
 """
@@ -41,7 +41,7 @@ def main():
         tell_load("at the start")
         online = simulator.simulate(place / "online", "tiny", seed=6, n_sessions=N_ONLINE, **SMALL)
         heavy = simulator.simulate(place / "heavy", "tiny", seed=6, n_sessions=N_SESSIONS, **LARGER)
-        for name, start in (("postgresql", servers.embedded), ("mysql", servers.mysql)):
+        for name, start in (("postgresql", servers.embedded_postgresql), ("mysql", servers.mysql)):
             print(f"\n{name}")
             with start() as backend:
                 measure_waiting(backend, place / f"{name} online", online)

@@ -47,7 +47,7 @@ def measure(settings_text, folder):
     from populate import catalog
     from populate.registration import sessions
     from populate.workers import worker
-    from schemas import connection, ephys, rows
+    from schemas import connection, ephys, probe, rows, views
     from schemas.settings import Settings
     from schemas.sources import base
 
@@ -72,6 +72,13 @@ def measure(settings_text, folder):
     ]
     many, trains = timed(lambda: ephys.spike_times(ephys.SpikeSorting.Cluster & keys[:UNITS]))
     (row,) = ephys.Spikes.to_dicts()
+    n_trains = len(trains)
+    pid = probe.ProbeInsertion.fetch1("pid")
+    del trains
+    reset_peak()
+    resident = peak()
+    frame, spikes = timed(lambda: views.fetch_spikes(pid))
+    added = (peak() - resident) / (spikes.memory_usage().sum() / 2**20)
     connection.disconnect()
     return {
         "seconds": seconds,
@@ -79,7 +86,9 @@ def measure(settings_text, folder):
         "peak": after,
         "one": float(np.median(one)),
         "many": many,
-        "n_many": len(trains),
+        "n_many": n_trains,
+        "frame": frame,
+        "frame_peak": float(added),
         "n_spikes": row["n_spikes"],
         "n_bytes": row["spikes"].stored["n_bytes"],
     }
@@ -96,7 +105,7 @@ def main():
         size = sum((folder / f"spikes.{name}.npy").stat().st_size for name in FILES) / 2**20
         print(f"{truth.counts['spikes']:,} spikes of {truth.counts['clusters']} clusters; ", end="")
         print(f"the four files hold {size:.0f} MB")
-        for name, start in (("postgresql", servers.embedded), ("mysql", servers.mysql)):
+        for name, start in (("postgresql", servers.embedded_postgresql), ("mysql", servers.mysql)):
             with start() as backend:
                 database = Database(backend, Path(place) / name)
                 numpy_seconds = min(timed(lambda: load_and_sort(folder))[0] for _ in range(3))
@@ -107,7 +116,13 @@ def main():
 def in_own_process(database, folder):
     settings = database.settings.model_dump(mode="json", by_alias=True)
     settings["database.password"] = database.settings.password.get_secret_value()
-    command = [sys.executable, "-m", "tests.bench", json.dumps(settings), str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.from_files",
+        json.dumps(settings),
+        str(folder),
+    ]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(run.stdout)
 
@@ -130,6 +145,8 @@ def report(name, found, numpy_seconds, size):
     print(f"  UnitRate, five windows                    {seconds['activity.UnitRate']:8.2f} s")
     print(f"  one unit's train, median of {ROUNDS}           {1000 * found['one']:8.1f} ms")
     print(f"  trains of {found['n_many']} units                       {found['many']:8.2f} s")
+    print(f"  frame of all spikes                       {found['frame']:8.2f} s", end="")
+    print(f"  {found['frame_peak']:.2f} x its size at most in memory")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Metrics of 540 units with 8.6 million spikes, beside a loop over units.
 
-`python -m tests.bench_metrics` prints figures and judges nothing.
+`python -m tests.benchmarks.unit_metrics` prints figures and judges nothing.
 """
 # ruff: noqa: T201
 

@@ -1,6 +1,6 @@
-"""Rates of 540 units around 600 trials, beside a loop over units: `python -m tests.bench_psth`.
+"""Rates of 540 units around 600 trials, beside a loop over units.
 
-Prints figures, judges nothing.
+`python -m tests.benchmarks.psth` prints figures, judges nothing.
 """
 # ruff: noqa: T201
 
