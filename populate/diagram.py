@@ -60,7 +60,9 @@ def write(path: Path) -> bool:
     """
     text = path.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
-        raise BwmError(f"has no lines {BEGIN} and {END}.", path, "Add them where it belongs.")
+        raise BwmError(
+            f"has no lines {BEGIN} and {END}.", path, "Add both where the diagram belongs."
+        )
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     drawn = f"{before}{BEGIN}\n{mermaid()}\n{END}{after}"

@@ -111,7 +111,7 @@ def _check(module: ModuleType) -> None:
     """
     place = module.__file__ or module.__name__
     if not filled_tables_of(module):
-        remedy = "Workers fill classes of dj.Imported and dj.Computed."
+        remedy = "Add a class of dj.Imported or dj.Computed: workers fill these."
         raise SettingsError("it has no table to fill.", place, remedy)
     for table in filled_tables_of(module):
         where = f"{place}, {table.__name__}"

@@ -192,7 +192,7 @@ def _further(prefix: str, role: str, user: str, schemas: Sequence[str] | None) -
         fine = re.fullmatch(r"[a-z][a-z0-9_]{0,47}", name)
         ours = name == prefix or name.startswith(f"{prefix}_")
         if not fine or ours or name in RESERVED or name.startswith("pg_"):
-            why = "ours or the server's" if fine else "no name of a schema"
+            why = "ours or the server's" if fine else "not a valid name of a schema"
             raise _refused(
                 f"{_shown(name)} is {why}.",
                 "Name another with --schema: lower-case letters, digits and underscores.",

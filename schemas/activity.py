@@ -399,7 +399,7 @@ def _edges(definition: dict[str, Any]) -> np.ndarray:
     limits = [definition[name] for name in ("psth_start", "psth_end", "bin_width")]
     if not (limits[2] > 0 and limits[0] < limits[1]):
         raise InconsistentData(
-            f"bins of {limits[2]} s from {limits[0]} to {limits[1]} s are none.",
+            f"there are no bins of {limits[2]} s from {limits[0]} to {limits[1]} s.",
             f"activity.PsthDefinition, {definition['psth_definition']}",
             "Give a start before the end, and a width above 0.",
         )

@@ -228,7 +228,7 @@ def _tls(settings: Settings) -> bool | dict[str, Any] | None:
         raise SettingsError(
             f"{settings.tls_ca} holds no certificate that can be read ({error}).",
             "database.tls_ca",
-            "Name the file of the certificate authority, as PEM.",
+            "Give the file of the certificate authority, as PEM.",
         ) from None
     return {"ca": str(settings.tls_ca), "check_hostname": True, "verify_mode": True}
 
@@ -389,7 +389,7 @@ def own_name(name: str, prefix: str) -> str:
     return f"{name}_{settings_module.DEMO}" if prefix.endswith(settings_module.DEMO) else name
 
 
-CONNECT_FIRST = "Say `connection.connect()` first."
+CONNECT_FIRST = "Call `connection.connect()` first."
 
 
 def _collate(connection: dj.Connection, name: str) -> None:
@@ -415,7 +415,7 @@ def _refuse_other_prefix(connection: dj.Connection, name: str, prefix: str) -> N
             raise ServerError(
                 f"it holds tables over the database {found}, and {prefix} is connected.",
                 f"schema {name}",
-                "Name another schema, or drop this one if it is needed no more.",
+                "Name another schema, or drop this one if nobody needs it.",
             )
 
 

@@ -370,7 +370,7 @@ class UnitCriterion(definitions.Checked, dj.Lookup):
                 raise DefinitionError(f"least, {least!r}, is above greatest, {greatest!r}.", where)
             if GoodUnits & {"criterion": row["criterion"]}:
                 remedy = "Give the new criterion a name of its own."
-                raise DefinitionError("it has labelled units already.", where, remedy)
+                raise DefinitionError("this criterion has labelled units already.", where, remedy)
 
     def refuse_wrong(self, row: Mapping[str, Any]) -> None:
         """Refuse a criterion that tests nothing; one with bounds tests these."""

@@ -203,7 +203,7 @@ class ParquetRef:
         counts = np.asarray(counts, dtype=np.int64)
         ends = offsets + counts
         if len(offsets) and (offsets.min() < 0 or ends.max() > self.n_rows):
-            raise StorageError("a slice lies beyond the object.", self.path)
+            raise StorageError("a slice lies beyond the object.", self.path, REPAIR)
         file = self.open()
         rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         bounds = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
@@ -476,9 +476,9 @@ def _read_owner(backend: Any, path: str) -> Owner | None:
             return None
         except (TypeError, ValueError) as error:
             raise StorageError(
-                f"it does not say whose the store is ({error}).",
+                f"it does not name the database that owns the store ({error}).",
                 full_path(backend, path),
-                "Remove it, if no other database writes into this store.",
+                "Remove the file, if no other database writes into this store.",
             ) from None
 
 

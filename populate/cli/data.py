@@ -157,7 +157,8 @@ def units(
     ] = None,
     release: Annotated[str | None, typer.Option(help="Only units of this release.")] = None,
     sorting: Annotated[
-        str | None, typer.Option(help="Name of a spike sorting; default each insertion's newest.")
+        str | None,
+        typer.Option(help="Name of a spike sorting; default: the default one of each insertion."),
     ] = None,
     form: As = "table",
     target: Out = None,

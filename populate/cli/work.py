@@ -125,7 +125,7 @@ def _print_results(
     elif kept:
         err.print("The rows that were kept cannot be recomputed now; they are unchanged.")
     elif not any(result.n_done for result in results):
-        what = "no row is out of date" if stale else "all rows that can be made are there"
+        what = "no row is stale" if stale else "all rows that can be computed are there"
         but = ", except those of the failed jobs" if n_earlier > 0 else ""
         out.print(f"Nothing to do: {what}{but}. See `bwm status`.")
 

@@ -56,11 +56,11 @@ def register(
     chosen = selection if selection != Selection() else None
     is_server = location is not None and registry.type_of(location).is_server
     if listing is not None and chosen is not None:
-        what = f"it says which recordings, and so does {describe_selection(chosen)}."
+        what = f"the list and {describe_selection(chosen)} both choose recordings."
         raise RegistrationError(what, listing, "Leave out one of the two.")
     if is_server and chosen is None and listing is None:
-        what = "nothing of this server is selected."
-        raise RegistrationError(what, location, "Say which recordings, e.g. by --tag or --release.")
+        what = "no recordings of this server are chosen."
+        raise RegistrationError(what, location, "Choose some, e.g. by --tag or --release.")
     reports, eids = [], None
     if listing is not None:
         progress = progress_of and progress_of(listing.name)

@@ -97,14 +97,14 @@ def register_found(name: str, origin: str, rule: str, found: Found, report: Repo
         raise RegistrationError(fault, name, "Give a shorter one by --name.")
     members = {(eid, probe_name) for eid, probe_name, _ in found.insertions}
     if not members:
-        raise RegistrationError("it has no insertion.", f"release {name}", "Select more.")
+        raise RegistrationError("no insertion was found.", f"release {name}", "Choose others.")
     registered = members & _registered({eid for eid, _ in members})
     digest = hashlib.md5(repr(sorted(members)).encode(), usedforsecurity=False).hexdigest()
     if registered:
         _write({**row, "release_md5": digest}, registered, report)
     if missing := len(members - registered):
         what = f"{missing} of its {len(members)} insertions are missing."
-        remedy = "Register it again when the sessions named above can be read: they are added."
+        remedy = "Register the release again when the sessions named above can be read."
         report.problems.append(RegistrationError(what, f"release {name}", remedy))
 
 

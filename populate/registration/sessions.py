@@ -241,10 +241,12 @@ class _State:
         outside = (d.path for d in record.datasets if not is_dataset_path(d.path))
         if path := next(outside, None):
             what = f"the path of a dataset is not below the session folder: {path[:80]!r}."
-            return RegistrationError(what, where, "Rename it in the source, register it again.")
+            return RegistrationError(
+                what, where, "Rename the file in the source, and register again."
+            )
         problems = (text_problem(row, self.limits) for row in upsert.rows_with_text(record))
         if problem := next(filter(None, problems), None):
-            return RegistrationError(problem, where, "Change it in the source, register it again.")
+            return RegistrationError(problem, where, "Change it in the source, and register again.")
         if self.day_of_eid.get(record.eid, day) != day:
             registered = _day_text(self.day_of_eid[record.eid])
             return _contradiction(where, "eid", registered, _day_text(day))

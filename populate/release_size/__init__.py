@@ -122,7 +122,7 @@ def _require_empty(size: str) -> None:
         sizes = f"One of {', '.join(population.FREEZES)}."
         raise SettingsError(f"there is no release {size!r}.", remedy=sizes)
     if session.Session():
-        remedy = "Use another one: set BWM_PREFIX to a new name."
+        remedy = "Use another database: set BWM_PREFIX to a new name."
         prefix = connection.active().prefix
         raise SettingsError("the database has sessions already.", prefix, remedy)
 

@@ -164,7 +164,7 @@ class Files:
 def _find_outside(files: list[File]) -> list[Damage]:
     """Find files whose path leads out of their session; no source can locate them."""
     return [
-        file.damage("a path below the session", "one that leads out of it", "file")
+        file.damage("a path below the session", "a path that leads out of the session", "file")
         for file in files
         if not is_dataset_path(file.dataset_path)
     ]
@@ -208,7 +208,7 @@ def _compare_bytes(file: File, advance: disk.Advance) -> Damage | None:
     except FileNotFoundError:
         return None  # it has been evicted
     except OSError as error:
-        what = f"one that cannot be read ({error.strerror})"
+        what = f"a file that cannot be read ({error.strerror})"
         return file.damage("a file that can be read", what, "unread")
     if found in file.md5:
         return None

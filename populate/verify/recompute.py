@@ -220,7 +220,7 @@ def strays(tables: Sequence[Table], restriction: Any) -> list[Damage]:
     found = _fetch_keys(
         (table, (table() & restriction).proj() - table().key_source) for table in tables
     )
-    what = ("the row", "none: nothing has this key", "a row")
+    what = ("the row", "none: no row above has this key", "a row")
     return [Damage(RECOMPUTED, "rows", catalog.name_of(table), key, *what) for table, key in found]
 
 
@@ -242,7 +242,9 @@ def differences(table: Table, key: Key) -> Iterator[Damage]:
     except BwmError as error:
         if table & key:
             name, what = catalog.name_of(table), f"an error: {error}"
-            yield Damage(RECOMPUTED, "unread", name, key, "the row", "one that is computed", what)
+            yield Damage(
+                RECOMPUTED, "unread", name, key, "the row", "a row that can be computed", what
+            )
     else:
         yield from compare(table, key, computed)
 

@@ -252,7 +252,7 @@ class _Pool:
         if self._n_failed_starts >= (MAX_KILLED_STARTS if code < 0 else MAX_FAILED_STARTS):
             cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
             what = f"workers end right after their start; the last one {cause}."
-            remedy = "The output of the workers, or the log of the system, gives the reason."
+            remedy = "See the output of the workers, or the log of the system, for the reason."
             raise ServerError(what, None, remedy)
         if code < 0:
             time.sleep(min(1.0, 0.01 * 2**self._n_failed_starts))

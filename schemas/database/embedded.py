@@ -151,10 +151,10 @@ def remove(home: Path) -> Path:
     with _reporting(home):
         data = folder(home)
         if not data.exists():
-            raise ServerError("there are no data.", data)
+            raise ServerError("the embedded server has no data here.", data, "Check bwm.home.")
         with _flock(data.parent / "lock", 2 * TIMEOUT_SECONDS):
             if _postmaster(data) is not None:
-                raise ServerError("the server runs.", data, "Stop it first: bwm server stop")
+                raise ServerError("the server is running.", data, "Stop it first: bwm server stop")
             with _flock(data.parent / "alive", TIMEOUT_SECONDS / 4):
                 data.rename(_unfinished(data))  # if this is interrupted, no server takes the rest
                 shutil.rmtree(data.parent)

@@ -241,8 +241,8 @@ def _require_sort(key: dict[str, str], sorting: str) -> None:
         offered = (ephys.OfferedSorting & insertion).proj() - there.proj()
         lists = [", ".join(sorted(sort.to_arrays("sorting_name"))) for sort in (there, offered)]
         raise QueryError(
-            f"the sort {sorting} is not imported.",
+            f"the spike sorting {sorting} is not imported.",
             f"{insertion['probe_name']} of session {insertion['eid']}",
-            f"Imported: {lists[0] or 'none'}; offered, to be had by `bwm populate`: "
+            f"Imported: {lists[0] or 'none'}; not imported yet (run `bwm populate`): "
             f"{lists[1] or 'none'}.",
         )

@@ -50,7 +50,7 @@ def fetch_metric_differences(
         A name is not known (the error lists those that are), or the tolerance is no fraction.
     """
     if not 0 <= tolerance < math.inf:
-        raise QueryError(f"the tolerance is {tolerance}.", None, "Give a fraction, e.g. 1e-6.")
+        raise QueryError(f"the tolerance is {tolerance}.", None, "Give 0 or more, e.g. 1e-6.")
     definition = require(ephys.MetricsDefinition, "metrics_definition", metrics_definition)
     compared = quality.comparable(definition["sliding_method"])
     names, columns = list(compared.values()), [f"computed_{name}" for name in compared]

@@ -36,7 +36,7 @@ def find_recording(name: str) -> dict[str, str]:
         uuid = str(UUID(name))
     except ValueError:
         remedy = "Give the eid of a session or the pid of an insertion."
-        raise QueryError(f"{name!r} is no UUID.", None, remedy) from None
+        raise QueryError(f"{name!r} is not a UUID.", None, remedy) from None
     if session.Session & {"eid": uuid}:
         return {"eid": uuid}
     insertions = (probe.ProbeInsertion & {"pid": uuid}).proj().to_dicts()
@@ -103,7 +103,7 @@ def sessions(
     ):
         if bound is not None:
             if not math.isfinite(bound):
-                raise QueryError(f"{name} is {bound}.", None, "Give a number, or leave it out.")
+                raise QueryError(f"{name} is {bound}.", None, "Give a finite number, or none.")
             chosen = chosen & (table & f"{test} {float(bound)!r}").proj()
     return chosen
 

@@ -338,7 +338,7 @@ def test_an_unknown_definition_is_an_error_that_says_which_there_are(
     eid = behavior.Trials.to_arrays("eid")[0]
     with pytest.raises(QueryError, match=says):
         view(eid, *arguments)
-    with pytest.raises(QueryError, match="no UUID"):
+    with pytest.raises(QueryError, match="not a UUID"):
         view("mouse")
 
 

@@ -105,7 +105,7 @@ def test_what_is_not_there_is_an_error_that_says_what_is(database, little):
     eid = little.truth.sessions.eid.iloc[0]
     with pytest.raises(MissingDataset, match=r"no file matches '\*.avi'. Folders: alf, alf/probe"):
         downloads.find(eid, "*.avi")
-    with pytest.raises(QueryError, match="is no UUID"):
+    with pytest.raises(QueryError, match="is not a UUID"):
         downloads.find("NYU-11")
     with pytest.raises(QueryError, match="is registered"):
         downloads.find("00000000-0000-4000-8000-000000000000")

@@ -129,7 +129,7 @@ def test_a_session_of_a_list_that_the_server_lacks_is_refused_alone(asked, alyx,
 @pytest.mark.parametrize(
     ("chosen", "says"),
     [
-        ({}, "nothing of this server is selected"),
+        ({}, "no recordings of this server are chosen"),
         ({"lab": "nolab"}, "There is no lab 'nolab'"),
         ({"tag": "brainwidemap"}, "There is no tag 'brainwidemap'"),
         ({"region": "XYZ"}, "There is no region 'XYZ'"),

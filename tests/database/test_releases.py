@@ -136,7 +136,7 @@ def test_a_release_of_which_no_session_is_registered_is_none(registered):
 
 
 def test_a_release_without_insertions_is_refused(registered):
-    with pytest.raises(RegistrationError, match="it has no insertion"):
+    with pytest.raises(RegistrationError, match="no insertion was found"):
         releases.register_found("empty", "query", "lab=nolab", found(), Report())
 
 

@@ -205,4 +205,4 @@ def test_the_command_tells_what_is_stale_and_makes_it_again(filled, original):
     assert "ephys.Spikes" in again.stdout
     assert "wheel.Wheel" not in again.stdout
     nothing = bwm("populate", "--stale")
-    assert (nothing.exit_code, nothing.stdout[:38]) == (0, "Nothing to do: no row is out of date. ")
+    assert (nothing.exit_code, nothing.stdout[:32]) == (0, "Nothing to do: no row is stale. ")

@@ -438,7 +438,7 @@ def test_a_silent_unit_has_no_spike(populated):
 def test_what_is_no_unit_is_refused(populated):
     with pytest.raises(QueryError, match="no key of units"):
         views.fetch_spikes(ephys.UnitCriterion())
-    with pytest.raises(QueryError, match="is no UUID"):
+    with pytest.raises(QueryError, match="is not a UUID"):
         views.fetch_clusters("probe00")
     eid = rows.frame(probe.ProbeInsertion()).eid.iloc[0]
     pid = rows.frame(probe.ProbeInsertion & {"eid": eid}).pid.iloc[0]

@@ -314,7 +314,7 @@ def test_a_server_that_is_not_there_is_reported(alyx, tmp_path):
 
 def test_a_server_that_wants_long_peace_is_left_alone(alyx, tmp_path):
     alyx.fault("status", "/insertions", status=429, retry_after="3600")
-    with pytest.raises(SourceError, match="asked again in 3600 s"):
+    with pytest.raises(SourceError, match="asks to wait 3600 s"):
         source(alyx, tmp_path / "cache").find(Selection())
 
 

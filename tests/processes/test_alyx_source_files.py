@@ -375,7 +375,7 @@ def test_a_server_that_does_not_say_how_long_a_file_is(tmp_path):
             tmp_path, RateLimiter(tmp_path / ".bwm", 2, 60), QUICK, lambda _: None
         )
         url = f"http://127.0.0.1:{server.server_address[1]}/file"
-        with pytest.raises(SourceError, match="does not say how long"):
+        with pytest.raises(SourceError, match="does not state the size"):
             downloader.fetch(tmp_path / "lab/file", url)
         server.shutdown()
         thread.join()

@@ -111,7 +111,7 @@ def test_what_is_unknown_is_named(alyx, release, tmp_path, selection, online):
 def test_an_id_that_other_criteria_leave_out_is_reported(alyx, offline, tmp_path):
     one = offline[0]
     other = next(r.subject for r in offline if r.subject != one.subject)
-    with pytest.raises(QueryError, match=f"{one.eid}' for which the other criteria hold"):
+    with pytest.raises(QueryError, match=f"{one.eid}' meets the other criteria"):
         source(alyx, tmp_path / "cache").find(Selection(eids=(one.eid,), subject=other))
 
 

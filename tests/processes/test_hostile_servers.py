@@ -288,8 +288,8 @@ FILES = {
         {},
     ),
     "headers without end": (trickle_headers, "failed 3 times: no reply within 0.5 s", {}),
-    "no length": (lambda h: h.tell(endless()), "does not say how long", {}),
-    "a length that is none": (lambda h: h.tell(Content_Length="-5"), "does not say how long", {}),
+    "no length": (lambda h: h.tell(endless()), "does not state the size", {}),
+    "a length that is none": (lambda h: h.tell(Content_Length="-5"), "does not state the size", {}),
 }
 
 

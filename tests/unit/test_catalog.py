@@ -92,9 +92,9 @@ def test_an_unknown_name_is_an_error_that_names_those_of_the_user_too(own):
 def test_modules_are_used_when_there_is_a_connection(tmp_path, monkeypatch):
     connection.disconnect()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ServerError, match=r"nothing is connected. Say `connection.connect\(\)`"):
+    with pytest.raises(ServerError, match=r"nothing is connected. Call `connection.connect\(\)`"):
         catalog.use(["my_tables"])
-    with pytest.raises(ServerError, match=r"schema alice: nothing is connected. Say `connection"):
+    with pytest.raises(ServerError, match=r"schema alice: nothing is connected. Call `connection"):
         connection.schema("alice")
     catalog.use([])  # needs none
 

@@ -125,7 +125,9 @@ def test_hosts_that_cannot_be_are_refused(host):
 )
 @pytest.mark.parametrize("role", ["reader", "analyst", "worker"])
 def test_schemas_that_are_ours_or_the_servers_or_nobodys_are_refused(role, name):
-    with pytest.raises(ServerError, match=r"is (ours or the server's|no name of a schema)"):
+    with pytest.raises(
+        ServerError, match=r"is (ours or the server's|not a valid name of a schema)"
+    ):
         permissions.statements("mysql", "bwm", role, "ann", schemas=[name])
 
 

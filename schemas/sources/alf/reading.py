@@ -36,7 +36,7 @@ Files = Mapping[DatasetRecord, Path]
 
 AGAIN = "Download it again, or remove it and register the folder again."
 GET_IT = "Download it, or register the folder again as it is now."
-REPORT = "Download it again; if it stays so, leave it out and report it to those who released it."
+REPORT = "Download it again; if the error stays, leave the file out and report it to its lab."
 
 
 class Reader:

@@ -27,8 +27,8 @@ from schemas.sources.records import TRACKERS, DatasetRecord
 
 _OF_A_POINT = ("x", "y", "likelihood")
 _TOO_SHORT = (
-    "Which frame each time belongs to cannot be told: download both again; if it stays so, leave "
-    "the camera out and report it to those who released it."
+    "The frame of each time is unknown: download both again. If the error stays, leave the camera "
+    "out and report it to those who released the files."
 )
 
 

@@ -256,7 +256,7 @@ class Client:
             except _Busy as busy:  # noqa: PERF203
                 pauses += 1
                 if pauses > self._retry_policy.pauses or busy.args[0] > LONGEST_PAUSE:
-                    what = f"It wants to be asked again in {busy.args[0]:.0f} s."
+                    what = f"It asks to wait {busy.args[0]:.0f} s."
                     raise SourceError(what, self._url, LATER) from None
                 self._limits.pause(busy.args[0])
             except _Transient as failure:
@@ -305,8 +305,8 @@ class Client:
         if "Location" in reply.headers:
             what = f"It redirects {_short(path)} to {reply.headers['Location']!r:.200}."
             return SourceError(what, self._url, "Use the address to which it redirects.")
-        what = f"It does not understand {_short(path)} (status {status})."
-        return SourceError(what, self._url, "Check what was asked for.")
+        what = f"It refuses the request {_short(path)} (status {status})."
+        return SourceError(what, self._url, "Check the names and ids in the command.")
 
     # --- login --------------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ class Client:
             yield
         except json.JSONDecodeError as error:
             what = f"ONE's parameters for it cannot be read ({error.args[0]})."
-            raise SourceError(what, self._url, "Remove that file; it is made anew.") from None
+            raise SourceError(what, self._url, "Remove that file: it is written again.") from None
 
     def data_login(self, url: str) -> tuple[str, str] | None:
         """Return the login of the data server, if ONE has one for this server."""
@@ -382,7 +382,7 @@ class Client:
     def _not_let_in(self) -> NotLetIn:
         user = self._settings.user
         who = f"user {user!r}" if user else "a request without a user"
-        return NotLetIn(f"The server does not let in {who}.", self._url, LOG_IN)
+        return NotLetIn(f"The server refuses {who}.", self._url, LOG_IN)
 
 
 @contextlib.contextmanager

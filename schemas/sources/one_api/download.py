@@ -44,7 +44,7 @@ SLACK = 1 << 30
 REDIRECTS = 5
 """Most redirects of a download."""
 
-_REPORT = "Try again later; if it stays so, report it to those who keep the data server."
+_REPORT = "Try again later; if the error stays, report it to the administrators of the server."
 _ROOM = "Make room, limit the cache (BWM_ALYX_CACHE_LIMIT), or move it (BWM_ALYX_CACHE)."
 _LOG_IN = "Store HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD for it by ONE.setup()."
 
@@ -186,7 +186,7 @@ class Downloader:
             except _LoginWanted:
                 auth = self._login(url) if auth is None else None
                 if auth is None:
-                    what = "The data server does not let in."
+                    what = "The data server refuses the login."
                     raise SourceError(what, url, _LOG_IN) from None
 
     def _receive(
@@ -251,7 +251,7 @@ class Downloader:
         if status == 429 or (status == 503 and "Retry-After" in reply.headers):
             wait = retry_after(reply)
             if wait > LONGEST_PAUSE:
-                what = f"The data server wants to be asked again in {wait:.0f} s."
+                what = f"The data server asks to wait {wait:.0f} s."
                 raise SourceError(what, url, LATER)
             raise _Again(f"status {status}", wait)
         if status >= 500:
@@ -260,10 +260,10 @@ class Downloader:
             raise SourceError(f"The data server answers with status {status}.", url, _REPORT)
         announced = reply.headers.get("Content-Length", "")
         if not re.fullmatch(r"\d+", announced):
-            raise _Again("the data server does not say how long it is")
+            raise _Again("the data server does not state the size of the file")
         packing = reply.headers.get("Content-Encoding", "identity")
         if packing != "identity":
-            what = f"The data server packs it by {packing!r:.80}, which was not asked for."
+            what = f"The data server packs it by {packing!r:.80}, which was not requested."
             raise SourceError(what, url, _REPORT)
         if int(announced) > most:
             what = f"The data server announces {int(announced):,} bytes; {most:,} are allowed"

@@ -161,7 +161,7 @@ class OneSource(AlfLoader):
             # The tree may have new sessions since another process wrote its tables.
             self._list()
         if eid not in self._places:
-            remedy = "Register the folder again, or open the one that the session came from."
+            remedy = "Register the folder again, or use the folder that the session came from."
             raise MissingDataset(f"Session {eid} is not there any more.", self._folder, remedy)
         return self._places[eid]
 

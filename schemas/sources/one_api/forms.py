@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from schemas.errors import SourceError
 
-REPORT_TO_KEEPERS = "Report it to those who keep the server; the others are not affected."
+REPORT_TO_KEEPERS = "Report it to the administrators of the server; the others are not affected."
 """Remedy of an error in what a server says of one record."""
 
 

@@ -29,7 +29,7 @@ Addresses = Mapping[str, Sequence[str]]
 LOCATED = "brainLocationIds_ccf_2017"
 
 _SESSION = r"/{lab}/Subjects/{subject}/{day}/{number:03d}/"
-_REPOSITORY = "Ask those who keep the server for its address; the other files are not affected."
+_REPOSITORY = "Ask the administrators for its address; the other files are not affected."
 _COMPLETE = "Complete it on the server, and register it again; the others are not affected."
 
 
@@ -92,7 +92,7 @@ def _parsed_session(reply: Reply, where: str) -> dict[str, Any]:
                 raise SourceError(f"The session has no {name}.", where, _COMPLETE)
         return {**session, "day": date.fromisoformat(session["start_time"][:10])}
     except ValueError as error:
-        what = f"What it says of a session cannot be understood: {error}."
+        what = f"Its record of a session cannot be understood: {error}."
         raise SourceError(what, where, REPORT_TO_KEEPERS) from None
 
 
@@ -110,7 +110,7 @@ def _sound(
     if not faults:
         return sound, []
     first, *others = faults
-    what = f"What it says of {thing} {first} cannot be understood: {faults[first]}. It is left out."
+    what = f"Its record of {thing} {first} cannot be understood: {faults[first]}. It is left out."
     if others:
         what += f" So are {', '.join(bounded(others))}."
     return sound, [SourceError(what, where, REPORT_TO_KEEPERS)]
@@ -143,12 +143,14 @@ def _astray(session: Reply, datasets: Sequence[Reply], where: str) -> SourceErro
     named = match.groupdict() if (match := _FOLDER.search(address)) else facts
     differ = [name for name in facts if named[name] != facts[name]]
     if not differ:
-        return SourceError(f"{first}{others}: {address!r} is no address of it.", where, _REPOSITORY)
+        return SourceError(
+            f"{first}{others}: {address!r} is not the address of such a file.", where, _REPOSITORY
+        )
     name = differ[0]
     differ_in = f"the files are of {name} {named[name]}, the session is of {facts[name]}"
     cause = f"the {name} was changed on the server, but its files were not"
     what = f"{first}{others}: {differ_in}: {cause}. They are left out."
-    return SourceError(what, where, "Ask those who keep the server to move the files.")
+    return SourceError(what, where, "Ask the administrators of the server to move the files.")
 
 
 def _dataset_row(session: Reply, reply: Reply) -> dict[str, Any] | None:

@@ -126,8 +126,8 @@ def _check_ids(kind: str, selection: Selection, there: Mapping[str, Any], where:
     if not missing:
         return
     if _filters(selection) or selection.tag or selection.project:
-        what = f"There is no {kind} {missing[0]!r} for which the other criteria hold."
-        raise QueryError(what, where, "Check how it is written, or leave them out.")
+        what = f"No {kind} {missing[0]!r} meets the other criteria."
+        raise QueryError(what, where, "Check the id, or leave the other criteria out.")
     raise unknown(kind, missing[0], (), where)
 
 
