@@ -88,7 +88,7 @@ def fill(
 def _insert_batches(drawn: recordings.Recordings, seed: int, progress: Progress | None) -> None:
     """Insert the rows of all sessions; the next batch is drawn while the server inserts one."""
     eids = drawn.eids
-    alone = drawn.n_large  # a batch of them would not fit into memory
+    alone = drawn.n_large  # several in one batch would not fit into memory
     batches = [[eid] for eid in eids[:alone]]
     batches += [eids[k : k + BATCH_SESSIONS] for k in range(alone, len(eids), BATCH_SESSIONS)]
     done = 0
@@ -142,7 +142,7 @@ def _register(drawn: recordings.Recordings, name: str) -> Report:
 
 
 def _insert_sources() -> None:
-    """Let each imported row be read from all listed files of its key."""
+    """Add to each imported row, as its `Source`, all listed files of its key."""
     names = {"revision": "source_revision", "md5": "source_md5", "file_size": "source_size"}
     for table in catalog.tables():
         if not (hasattr(table, "Source") and table()):
@@ -156,7 +156,7 @@ def _insert_sources() -> None:
 
 
 def _analyze() -> None:
-    """Let the server count its rows, as it does by itself when tables fill slowly."""
+    """Update the server's statistics, which it does by itself when tables fill slowly."""
     command = "ANALYZE TABLE" if sql.is_mysql() else "VACUUM ANALYZE"
     for module in table_modules():
         for table in tables_of(module):

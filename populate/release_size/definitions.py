@@ -1,4 +1,4 @@
-"""Rows of the lookup tables that results are computed by."""
+"""Rows of the lookup tables that define the computed results."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 class Gathered:
-    """Rows by table; a table is inserted where it was first named, its part tables after it."""
+    """Rows by table, in the order in which tables were first added; part tables follow."""
 
     def __init__(self) -> None:
         self._rows: dict[Table, list[Row]] = defaultdict(list)
@@ -33,7 +33,7 @@ class Gathered:
             self.add_part(getattr(table, name), key, frame)
 
     def add_part(self, part: Table, key: Row, frame: pd.DataFrame) -> None:
-        """Add rows of a part table that share a key, or what of it the frame lacks."""
+        """Add rows of a part table; `key` gives the columns that the frame lacks."""
         self._parts[part].append((key, frame))
 
     def insert(self) -> None:

@@ -1,4 +1,4 @@
-"""What a release records: sessions and insertions as a source lists them, and drawn units."""
+"""Sessions and insertions of a release as a source lists them, with drawn units."""
 
 from __future__ import annotations
 

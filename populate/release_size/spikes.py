@@ -1,4 +1,4 @@
-"""Spikes of a sort: drawn one by one, or at a few times, so that their object is small."""
+"""Spikes of a spike sorting: drawn one by one, or at a few times, so that their object is small."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.sources.simulator import ephys
 from schemas.sources.simulator.population import DURATION
 
 N_TIMES = 32
-"""Times of the recording at which all spikes lie that are not drawn one by one."""
+"""Number of times at which all spikes lie that are not drawn one by one."""
 
 GAIN = (0.8, 1.6)
 

@@ -1,4 +1,4 @@
-"""Trials of sessions, and what the tables compute from them."""
+"""Trials of sessions, and the results that tables compute from them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _add_training(
 def _draw_fits(
     trials: dict[str, np.ndarray], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Draw the curve of each block around the planted one: a fit takes a second of a session."""
+    """Draw the curve of each block near the planted one; a fit would take 1 s for each session."""
     signed = maths.compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
     fits = {}
     for block, prior in psychometric.BLOCKS.items():

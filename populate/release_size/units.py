@@ -1,4 +1,4 @@
-"""Sites and units of insertions, and what the tables compute from them."""
+"""Sites and units of insertions, and the results that tables compute from them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from schemas.sources.simulator.population import draw_uuids
 Good = dict[str, np.ndarray]
 
 DIFFERENT, DIFFERENCE = 0.015, 0.05
-"""Fraction of the computed metrics that differ from the released ones, and by how much."""
+"""Fraction of computed metrics that differ from the released ones, and the size of the difference."""
 
 APART = 2**40
-"""More than the id of any region."""
+"""A number above all region ids."""
 
 UNKNOWN_TO = {
     "counts": ("max_confidence", "min_contamination", "sliding_rp_viol_forced", "n_spikes_below2")
 }
-"""Metrics that a method of the sliding refractory test does not tell."""
+"""Metrics that a method of the sliding refractory test does not give."""
 
 
 def add(
@@ -92,7 +92,7 @@ def _add_units(one: Insertion, gathered: Gathered, rng: np.random.Generator) -> 
 
 
 def _add_good_units(one: Insertion, definitions: Definitions, gathered: Gathered) -> Good:
-    """Add the good units of each criterion that tests anything; return which they are."""
+    """Add and return the good units of each criterion that has a test."""
     good = {}
     units = one.released.assign(cluster_id=np.arange(len(one.released)))
     for rule in definitions.criteria:
@@ -183,7 +183,7 @@ def _add_region_rates(
         row["unit_rates"] = maths.list_rates(*of_good)
         key = {**one.key, "window_name": window, "criterion": criterion}
         gathered.add(activity.RegionRate, key, row)
-    # All pairs at once: the regions of each are numbered apart.
+    # All pairs at once: each pair numbers its regions separately.
     number = np.repeat(np.arange(len(pairs)), [good[criterion].sum() for _, criterion in pairs])
     units = np.concatenate([np.flatnonzero(good[criterion]) for _, criterion in pairs])
     rate = np.concatenate([rates[window][good[criterion]] for window, criterion in pairs])

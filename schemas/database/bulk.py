@@ -1,10 +1,9 @@
 """Many rows in one statement, written and read column by column.
 
-DataJoint makes a placeholder and a value of each cell, and the driver then writes each value into
-the statement: for a thousand rows this takes several times as long as the server needs. PostgreSQL
-reads many rows fastest by COPY, MySQL by an INSERT of many rows. Drivers make a Python object of
-each cell that they fetch; rows that come as lines of CSV are read by Arrow into typed columns,
-several times as fast.
+DataJoint makes a placeholder and a value for each cell, and the driver writes each value into the
+statement. For a thousand rows the client takes several times as long as the server. PostgreSQL
+reads many rows fastest by COPY, MySQL by an INSERT of many rows. Drivers make a Python object for
+each fetched cell; Arrow reads rows from lines of CSV into typed columns several times as fast.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COPY_FROM = 100
-"""Rows from which PostgreSQL gets a COPY."""
+"""Smallest number of rows that PostgreSQL gets by COPY instead of INSERT."""
 
 BLOCK = 2**20
 """Bytes of CSV that Arrow reads at a time: a block that fits into the processor's cache."""
 
 
 def has_own_insert(table: Any) -> bool:
-    """Return whether a table checks its rows before DataJoint's insert gets them."""
+    """Return whether a table overrides DataJoint's insert, to check its rows first."""
     return isinstance(table, dj.Table) and table.insert.__func__ is not dj.Table.insert
 
 
 def takes(table: Any, columns: Mapping[str, Sequence[Any]]) -> bool:
-    """Return whether these columns need nothing of DataJoint's: no codec, UUID or blob.
+    """Return whether DataJoint need not encode these columns: no codec, UUID or blob.
 
     A table that refuses direct inserts, and fields that it lacks, are left to DataJoint's errors.
     """
@@ -162,14 +161,14 @@ def _cell(column: str, arrow: pa.DataType) -> str:
 
 
 def _arrow_type(sql_type: str) -> pa.DataType | None:
-    """Return the type that Arrow reads values of a column as; None where it cannot."""
+    """Return the Arrow type of a column, or None if Arrow cannot read its values."""
     import pyarrow as pa
 
     kind = kind_of(sql_type)
     plain = {"bool": pa.bool_(), "int": pa.int64(), "date": pa.date32()}
     if kind in plain:
         return plain[kind]
-    # Single precision is left to the driver.
+    # The driver reads single precision.
     if sql_type.lower().startswith(("float64", "double", "decimal", "numeric")):
         return pa.float64()
     if kind.startswith(("varchar", "char", "enum", "text")):
@@ -178,7 +177,7 @@ def _arrow_type(sql_type: str) -> pa.DataType | None:
 
 
 def kind_of(sql_type: str) -> str:
-    """Say what values a column of either server takes: int, bool, float or another."""
+    """Return the kind of values of a column: bool, int, float, or else its SQL type."""
     kind = sql_type.lower()
     if kind.startswith("bool") or kind == "tinyint(1)":
         return "bool"
@@ -192,7 +191,7 @@ def _as_json(values: Sequence[Any]) -> list[str | None]:
 
 
 def _as_csv(table: dj.Table, columns: Mapping[str, Sequence[Any]]) -> io.BytesIO | None:
-    """Write columns as COPY reads them; None where only an INSERT stores them as DataJoint does."""
+    """Write columns as COPY reads them; None if only an INSERT stores them as DataJoint does."""
     connection, attributes = table.connection, table.heading.attributes
     if connection.adapter.backend == "mysql" or len(next(iter(columns.values()))) < COPY_FROM:
         return None
@@ -207,7 +206,7 @@ def _as_csv(table: dj.Table, columns: Mapping[str, Sequence[Any]]) -> io.BytesIO
     for name, values in columns.items():
         try:
             array = pa.array(values, from_pandas=False)
-        except (ValueError, TypeError, OverflowError):  # values of several types, or of none
+        except (ValueError, TypeError, OverflowError):  # values of mixed or unknown types
             return None
         has_default = attributes[name].default is not None and not attributes[name].nullable
         if (array.null_count and has_default) or not any(test(array.type) for test in known):
@@ -221,7 +220,7 @@ def _as_csv(table: dj.Table, columns: Mapping[str, Sequence[Any]]) -> io.BytesIO
 
 
 def _values(table: dj.Table, columns: Mapping[str, Sequence[Any]]) -> str:
-    """Write the rows of an INSERT, as a format of Python's: a percent sign is written twice."""
+    """Write the rows of an INSERT for the driver, which needs each percent sign twice."""
     literal = upstream.literals(table.connection)
     texts = [_literals(values, literal) for values in columns.values()]
     return f"({'),('.join(map(','.join, zip(*texts, strict=True)))})".replace("%", "%%")

@@ -1,4 +1,4 @@
-"""A whole release as tables: which insertions there are, their sites, and metrics of their units.
+"""A whole release as tables: its insertions, their sites, and the metrics of their units.
 
 Nothing is simulated spike by spike. Regions and metrics are drawn from tables of real sites and
 units where such tables are given, else from the distributions of `ephys`.
@@ -75,12 +75,12 @@ def plan_insertions(freeze: Freeze, seed: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Proportions:
-    """What sites and units are drawn from.
+    """Real or simulated sites and units, from which those of a release are drawn.
 
     Attributes
     ----------
     chains : list of DataFrame
-        The sites of an insertion each: region_id, x, y, z, axial and lateral (um).
+        Sites, one frame for each insertion: region_id, x, y, z, axial and lateral (um).
     by_pid : dict
         Place in `chains` by the pid of a real insertion.
     units : DataFrame
@@ -95,7 +95,7 @@ class Proportions:
     density: pd.Series
 
     def draw_sites(self, rng: np.random.Generator, pid: str) -> pd.DataFrame:
-        """Return the sites of the insertion itself where they are known, else of another."""
+        """Return the known sites of the insertion, or else those of a random other insertion."""
         return self.chains[self.by_pid.get(pid, int(rng.integers(len(self.chains))))]
 
     def draw_units(self, rng: np.random.Generator, sites: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -175,7 +175,7 @@ def _own_proportions(rng: np.random.Generator) -> Proportions:
 
 
 def draw_counts(rng: np.random.Generator, proportions: Proportions, n_units: int) -> np.ndarray:
-    """Draw the numbers of spikes of the units of a recording (n_units,), one at least."""
+    """Draw the number of spikes of each unit of a recording, (n_units,), at least one."""
     rate = proportions.units["rate"].to_numpy()[rng.integers(len(proportions.units), size=n_units)]
     return np.maximum(1, np.round(DURATION * np.minimum(rate, MAX_RATE))).astype(np.int64)
 
@@ -190,7 +190,7 @@ def match_counts(units: pd.DataFrame, counts: np.ndarray) -> pd.DataFrame:
 def complete_metrics(
     rng: np.random.Generator, units: pd.DataFrame, counts: np.ndarray, seconds: float, revision: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Draw the metrics that follow from the drawn ones.
+    """Draw the metrics that depend on those already drawn.
 
     Parameters
     ----------
@@ -254,5 +254,5 @@ def draw_uuids(rng: np.random.Generator, n: int) -> list[str]:
 
 
 def md5_of(*parts: str) -> str:
-    """Hash that stands for a file which was never written."""
+    """Return a hash for a file that is listed but never written."""
     return hashlib.md5("/".join(parts).encode(), usedforsecurity=False).hexdigest()
