@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 Task = Annotated[
-    str | None, typer.Option(help="Task to import of sessions with several tasks, e.g. task_01.")
+    str | None, typer.Option(help="Task to import if a session has several, e.g. task_01.")
 ]
 
 

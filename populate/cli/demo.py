@@ -85,7 +85,7 @@ def simulate(
         typer.Option(help="Folder with tables of real units and sites; default that of --from."),
     ] = None,
     insertions: Annotated[
-        int | None, typer.Option(help="Number of insertions of --release-size; default all.", min=1)
+        int | None, typer.Option(help="Insertions of --release-size; default all.", min=1)
     ] = None,
     spikes: Annotated[
         int, typer.Option(help="Insertions of --release-size with spikes drawn one by one.", min=0)

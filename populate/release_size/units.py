@@ -22,7 +22,7 @@ from schemas.sources.simulator.population import draw_uuids
 Good = dict[str, np.ndarray]
 
 DIFFERENT, DIFFERENCE = 0.015, 0.05
-"""Fraction of computed metrics that differ from the released ones, and the size of the difference."""
+"""Fraction of computed metrics that differ from the released ones, and the relative difference."""
 
 APART = 2**40
 """A number above all region ids."""
