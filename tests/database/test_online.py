@@ -147,7 +147,9 @@ def test_a_selection_that_finds_nothing_is_one_error(asked, alyx, chosen, says):
 
 def test_a_list_and_a_selection_at_once_are_refused(asked, alyx, release):
     asked.connect()
-    with pytest.raises(RegistrationError, match=r"so does lab=eastlab\. Leave out one"):
+    with pytest.raises(
+        RegistrationError, match=r"lab=eastlab both choose recordings\. Leave out one"
+    ):
         asked.register(alyx.url, release.truth.release, Selection(lab="eastlab"))
 
 
