@@ -172,6 +172,11 @@ def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
     pandas.DataFrame
         One row per unit: subject, date, probe, cluster, region, rate (Hz), median amplitude (V),
         depth (um), and the ids `pid`, `eid` and `cluster_uuid`.
+
+    Raises
+    ------
+    QueryError
+        Text is given, e.g. the acronym of a region, instead of an expression.
     """
     regions = atlas.BrainRegion.proj("region_acronym", "region_name")
     where = session.Session.proj("subject", "session_date", "session_number")
@@ -188,6 +193,9 @@ def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
 
 def unit_rows(units: dj.expression.QueryExpression) -> dj.expression.QueryExpression:
     """Return the rows of `ephys.SpikeSorting.Cluster` of any expression with the key of a unit."""
+    if isinstance(units, str):
+        what = f"units are due here as an expression, not as the text {units!r}."
+        raise QueryError(what, None, f"For the units of a region, write views.units({units!r}).")
     cluster = ephys.SpikeSorting.Cluster()
     columns = units.heading.attributes
     is_whole = (

@@ -188,6 +188,11 @@ def test_an_unknown_name_of_a_session_is_an_error(populated, arguments, says):
         views.region_by_behavior("TH", "ibl_2022", **arguments)
 
 
+def test_a_region_in_the_place_of_units_is_an_error_that_says_what_to_write(populated):
+    with pytest.raises(QueryError, match=r"write views\.units\('TH'\)"):
+        views.fetch_units("TH")
+
+
 def test_an_unknown_window_is_an_error(populated):
     with pytest.raises(QueryError, match=r"no window_name 'reward'.+ block, choice"):
         views.region_by_behavior("TH", "ibl_2022", "reward")
