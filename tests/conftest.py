@@ -157,6 +157,21 @@ def demo(backend):
         yield found
 
 
+@pytest.fixture
+def statements(monkeypatch):
+    """Statements that reach the server."""
+    import datajoint as dj
+
+    sent, query = [], dj.Connection.query
+
+    def noted(self, statement, *arguments, **options):
+        sent.append(statement)
+        return query(self, statement, *arguments, **options)
+
+    monkeypatch.setattr(dj.Connection, "query", noted)
+    return sent
+
+
 @pytest.fixture(scope="session")
 def real():
     """Folder of real recordings, where there is one beside the project."""

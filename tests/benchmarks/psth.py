@@ -4,11 +4,10 @@
 """
 # ruff: noqa: T201
 
-import time
-
 import numpy as np
 
 from schemas.maths import activity, psth
+from tests.benchmarks.timing import best
 
 UNITS, SPIKES, DURATION, TRIALS = 540, 8_600_000, 4500.0, 600
 WINDOW, BIN_WIDTH, ROUNDS = (-0.5, 1.0), 0.05, 5
@@ -37,28 +36,18 @@ def loop(trains, events, condition, edges):
     return mean, sem
 
 
-def best(call):
-    """Take the shortest of some rounds: seconds, and what the call returned."""
-    seconds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        value = call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), value
-
-
 def main():
     trains, events, condition = simulate(np.random.default_rng(0))
     edges = psth.compute_bin_edges(*WINDOW, BIN_WIDTH)
     print(f"{SPIKES:,} spikes of {UNITS} units, {TRIALS} trials of 2 sides, {len(edges) - 1} bins")
-    ours, found = best(lambda: psth.compute_psth(*trains, events, condition, 2, edges))
-    theirs, (mean, sem) = best(lambda: loop(trains, events, condition, edges))
+    ours, found = best(lambda: psth.compute_psth(*trains, events, condition, 2, edges), ROUNDS)
+    theirs, (mean, sem) = best(lambda: loop(trains, events, condition, edges), ROUNDS)
     print(f"  mean and sem of all units at once {ours:6.2f} s")
     print(f"  loop over units                   {theirs:6.2f} s")
     apart = max(np.abs(found["mean"] - mean).max(), np.abs(found["sem"] - sem).max())
     print(f"  largest difference                {apart:.0e} Hz")
     before, during = (events, (-0.2, -0.1)), (events, (0.0, 0.1))
-    seconds, _ = best(lambda: activity.compute_responses(*trains, before, during))
+    seconds, _ = best(lambda: activity.compute_responses(*trains, before, during), ROUNDS)
     print(f"  responses, signed-rank test       {seconds:6.2f} s")
 
 

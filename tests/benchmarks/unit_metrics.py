@@ -4,7 +4,6 @@
 """
 # ruff: noqa: T201
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy import ndimage, stats
 
 from schemas.ephys import MetricsDefinition
 from schemas.maths import metrics
+from tests.benchmarks.timing import best
 
 UNITS, SPIKES, DURATION, ROUNDS = 540, 8_600_000, 4500.0, 3
 REFRACTORY, DUPLICATE = 0.0015, 0.0001
@@ -102,16 +102,6 @@ def _sliding(t):
     }
 
 
-def best(call):
-    """Take the shortest of some rounds: seconds, and what the call returned."""
-    seconds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        value = call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), value
-
-
 def peak(call):
     """Most memory that a call holds at a time besides what is there before (MB)."""
     tracemalloc.start()
@@ -132,10 +122,10 @@ def main():
         def call(parameters=parameters):
             return metrics.compute_unit_metrics(*spikes, parameters)
 
-        ours, found = best(call)
+        ours, found = best(call, ROUNDS)
         print(f"  all units at once, {name}   {ours:7.2f} s, {peak(call):5.0f} MB besides", end="")
         print(f" the {sum(a.nbytes for a in spikes) / 2**20:.0f} MB of spikes")
-    theirs, expected = best(lambda: loop(*spikes))
+    theirs, expected = best(lambda: loop(*spikes), ROUNDS)
     print(f"  loop over units, ibl_2024        {theirs:9.2f} s")
     print("  largest differences, as a fraction:")
     for name, values in expected.items():

@@ -1,24 +1,10 @@
 """Headings that are read ahead for all tables."""
 
 import datajoint as dj
-import pytest
 
 from schemas import connection
 from schemas.database import headings
 from tests.support.databases import tables
-
-
-@pytest.fixture
-def statements(monkeypatch):
-    """Statements that reach the server."""
-    sent, query = [], dj.Connection.query
-
-    def noted(self, text, *args, **options):
-        sent.append(text)
-        return query(self, text, *args, **options)
-
-    monkeypatch.setattr(dj.Connection, "query", noted)
-    return sent
 
 
 def read():

@@ -310,28 +310,15 @@ def test_watching_ends_with_ctrl_c_and_without_a_trace(filled):
 # --- in few statements --------------------------------------------------------------------------
 
 
-def test_all_tables_are_asked_in_one_statement(filled, asked):
+def test_all_tables_are_asked_in_one_statement(filled, statements):
     questions = (status.status, status.running, status.failures, stale.find)
     for question in questions:
         question()  # reads the columns of the tables
-    asked.clear()
+    statements.clear()
     for question, n in zip(questions, (2, 1, 1, 1), strict=True):
         question()
-        assert len(asked) == n, question
-        asked.clear()
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """Statements that the server was asked."""
-    statements, query = [], dj.Connection.query
-
-    def counted(self, statement, *arguments, **options):
-        statements.append(statement)
-        return query(self, statement, *arguments, **options)
-
-    monkeypatch.setattr(dj.Connection, "query", counted)
-    return statements
+        assert len(statements) == n, question
+        statements.clear()
 
 
 def by_datajoint(table):
@@ -344,7 +331,7 @@ def by_datajoint(table):
     return table, len(due), len(new)
 
 
-def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
+def test_what_there_is_to_do_is_found_in_one_statement(filled, statements):
     tables = catalog.tables()
     jobs, wheels = behavior.Trials().jobs, wheel.Wheel().jobs
     wheels.errors.delete_quick()
@@ -356,9 +343,9 @@ def test_what_there_is_to_do_is_found_in_one_statement(filled, asked):
     jobs.insert1({**third, "status": "pending", "priority": 5, "scheduled_time": later})
     (wheels & wheels.keys(limit=1)).delete_quick()
     queue.count_runnable(tables)  # reads the columns of the tables
-    asked.clear()
+    statements.clear()
     found = queue.count_runnable(tables)
-    assert len(asked) == 1
+    assert len(statements) == 1
     assert found == [by_datajoint(table) for table in tables]
     states = {catalog.name_of(table): (pending, new) for table, pending, new in found}
     assert (states[TRIALS], states[WHEELS], states[TIMES]) == ((1, 0), (1, 1), (0, 0))
