@@ -66,7 +66,7 @@ def fill(
     Raises
     ------
     SettingsError
-        The size is unknown, or the database has sessions already.
+        The size is unknown, or the database has sessions already, or is being filled.
     """
     _require_empty(size)
     freeze = population.FREEZES[size]
@@ -122,15 +122,21 @@ def _require_empty(size: str) -> None:
         sizes = f"One of {', '.join(population.FREEZES)}."
         raise SettingsError(f"there is no release {size!r}.", remedy=sizes)
     if session.Session():
-        remedy = "Use another database: set BWM_PREFIX to a new name."
-        prefix = connection.active().prefix
-        raise SettingsError("the database has sessions already.", prefix, remedy)
+        raise _is_used("the database has sessions already.")
+
+
+def _is_used(what: str) -> SettingsError:
+    remedy = "Use another database: set BWM_PREFIX to a new name."
+    return SettingsError(what, connection.active().prefix, remedy)
 
 
 def _register(drawn: recordings.Recordings, name: str) -> Report:
     """Register sessions, insertions and files as a source would list them, and the release."""
     report, location = Report(), f"{name}, simulated"
-    rows.insert1(session.DataSource(), {"data_source": location})
+    try:
+        rows.insert1(session.DataSource(), {"data_source": location})
+    except dj.errors.DuplicateError:  # by a process that runs now, or that was ended
+        raise _is_used("another process has begun to fill the database.") from None
     sessions.register_sessions(drawn.records(), location, report)
     row = {"release_name": name, "release_origin": "list", "release_rule": location}
     rows.insert1(release.Release(), row)

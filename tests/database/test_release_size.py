@@ -77,6 +77,14 @@ def test_a_database_with_sessions_is_left_alone(filled):
         release_size.fill("2022")
 
 
+def test_a_database_that_another_process_fills_is_left_alone(database):
+    database.connect()
+    rows.insert1(session.DataSource(), {"data_source": "simulated_2022, simulated"})
+    with pytest.raises(SettingsError, match="another process has begun to fill"):
+        release_size.fill("2022", n_insertions=1)
+    assert not session.Session()
+
+
 def test_an_unknown_size_is_refused():
     with pytest.raises(SettingsError, match="no release '2023'"):
         release_size.fill("2023")
