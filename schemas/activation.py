@@ -22,7 +22,7 @@ from schemas.database.declared import FILLED, tables_of, with_parts
 from schemas.database.driver_errors import AccessDenied
 from schemas.errors import ServerError
 
-VERSION = 7
+VERSION = 8
 """Version of the table definitions in this code: the number of the last step of an upgrade."""
 
 VERSION_TABLE = "~version"

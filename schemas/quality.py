@@ -114,9 +114,9 @@ def _channels(values: np.ndarray) -> dict[str, np.ndarray]:
 
 @schema
 class GoodUnitSummary(dj.Computed):
-    """The labels of all units of a sort by a criterion, and the good units counted by region.
+    """The labels of all units of a sort by a criterion, its good units, and their number by region.
 
-    What asks for units of many sorts reads these few rows instead of one for each unit.
+    Questions about many sorts read these rows instead of one row for each unit.
     """
 
     definition = """
@@ -125,8 +125,8 @@ class GoodUnitSummary(dj.Computed):
     ---
     n_unlocated      : int32  # units that no region is known for
     n_unlocated_good : int32  # good units that no region is known for
-    unit_labels      : json   # (fraction) unit_label of each unit; cluster_id is the place
-    units_good       : json   # is_good of each unit; cluster_id is the place
+    unit_labels      : json   # (fraction) unit_label of each unit, by cluster_id from 0
+    units_good       : json   # is_good of each unit, by cluster_id from 0
     """
 
     class Region(dj.Part):
@@ -141,29 +141,45 @@ class GoodUnitSummary(dj.Computed):
         n_good_in_region : int32  # units that pass all tests
         """
 
+    class GoodUnit(dj.Part):
+        """A unit that passes all tests, with its region, by which `views.units` finds it."""
+
+        definition = """
+        # one row per unit of a sort that passes all tests of a criterion
+        -> master
+        -> ephys.SpikeSorting.Cluster
+        ---
+        -> [nullable] atlas.BrainRegion
+        index (region_id, criterion)
+        """
+
     def make(self, key: dict[str, Any]) -> None:
-        """List the labels, and count the units and the good units."""
+        """List the labels and the good units, and count both by region."""
         units = rows.frame(ephys.SpikeSorting.Cluster & key, columns=["cluster_id", "region_id"])
         columns = ["cluster_id", "unit_label", "is_good"]
         units = units.merge(rows.frame(ephys.GoodUnits.Unit & key, columns=columns))
-        row, regions = self.as_rows(units.region_id, units.unit_label, units.is_good)
+        row, parts = self.as_rows(units)
         rows.insert1(self, {**key, **row})
-        rows.insert(self.Region(), regions, key)
+        for name, part in parts.items():
+            rows.insert(getattr(self, name)(), part, key)
 
     @staticmethod
-    def as_rows(
-        region_id: pd.Series, unit_label: pd.Series, is_good: pd.Series
-    ) -> tuple[dict[str, Any], pd.DataFrame]:
-        """Make the row of a sort and those of its regions, from its units in their order."""
-        passes = is_good.astype("boolean")
-        counted = passes.fillna(False).groupby(region_id, dropna=False).agg(["size", "sum"])
+    def as_rows(units: pd.DataFrame) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+        """Make the row of a sort, and the rows of its part tables, from its units.
+
+        `units` has `cluster_id` (from 0, without a gap), `region_id`, `unit_label`, `is_good`.
+        """
+        passes = units.is_good.astype("boolean")
+        is_good = passes.fillna(False).astype(bool)
+        counted = is_good.groupby(units.region_id, dropna=False).agg(["size", "sum"])
         counted.columns = ["n_in_region", "n_good_in_region"]
         outside = counted[counted.index.isna()].sum()
         row: dict[str, Any] = {"n_unlocated": int(outside.n_in_region)}
-        row["unit_labels"] = unit_label.tolist()
+        row["unit_labels"] = units.unit_label.tolist()
         row["units_good"] = passes.to_numpy(object, na_value=None).tolist()
         row["n_unlocated_good"] = int(outside.n_good_in_region)
-        return row, counted[counted.index.notna()].rename_axis("region_id").reset_index()
+        regions = counted[counted.index.notna()].rename_axis("region_id").reset_index()
+        return row, {"Region": regions, "GoodUnit": units.loc[is_good, ["cluster_id", "region_id"]]}
 
 
 RELEASED = {name: name for name in metrics.METRICS} | {

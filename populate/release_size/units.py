@@ -103,9 +103,8 @@ def _add_good_units(one: Insertion, definitions: Definitions, gathered: Gathered
         key = {**one.key, "criterion": rule["criterion"]}
         gathered.add(ephys.GoodUnits, key, row, {"Unit": table})
         is_good = table["is_good"].fillna(False).astype(bool)
-        judged = one.units["region_id"], table["unit_label"], table["is_good"]
-        row, regions = quality.GoodUnitSummary.as_rows(*judged)
-        gathered.add(quality.GoodUnitSummary, key, row, {"Region": regions})
+        located = table.assign(region_id=one.units["region_id"].to_numpy())
+        gathered.add(quality.GoodUnitSummary, key, *quality.GoodUnitSummary.as_rows(located))
         good[rule["criterion"]] = is_good.to_numpy()
     return good
 

@@ -20,6 +20,7 @@ from populate.upgrade.changes import (
     Database,
     Index,
     Insert,
+    Rebuild,
     Reference,
     Update,
 )
@@ -257,4 +258,5 @@ STEPS = (
             Compute("activity.__region_rate: unit_rates is computed", _list_unit_rates),
         ),
     ),
+    Step(8, "list the good units with their regions", (Rebuild("quality.__good_unit_summary"),)),
 )

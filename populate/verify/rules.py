@@ -171,6 +171,7 @@ def _units() -> list[Rule]:
             _rows_of("units", table, table.Unit, chosen, *sources, units=units, good=good)
             for table in (activity.Psth, activity.UnitResponse)
         ),
+        _rows_of("units", regions, regions.GoodUnit, "{good}", *sources, good=good),
         counted(good_units, "n_good", good_units.Unit, "p.is_good"),
         counted(good_units, "n_undecided", good_units.Unit, "p.is_good IS NULL"),
         *(

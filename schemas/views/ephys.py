@@ -97,13 +97,20 @@ def units(
         lacks the sort.
     """
     chosen = _of_sorts(ephys.SpikeSorting.Cluster(), sorting, release_name, recording)
-    if region is not None:
-        chosen = chosen & below(region).proj()
-    if criterion is not None:
-        require(ephys.UnitCriterion, "criterion", criterion)
+    inside = True if region is None else below(region).proj()
+    if criterion is None:
+        return chosen & inside
+    return chosen & _good_units(criterion, inside).proj()
+
+
+def _good_units(criterion: str, inside: Any) -> dj.expression.QueryExpression:
+    """Return the good units in regions, from the table that has no others if it is complete."""
+    require(ephys.UnitCriterion, "criterion", criterion)
+    judged = ephys.GoodUnits & {"criterion": criterion}
+    if judged.proj() - quality.GoodUnitSummary.proj():
         good = ephys.GoodUnits.Unit & {"criterion": criterion, "is_good": True}
-        chosen = chosen & good.proj()
-    return chosen
+        return good & (ephys.SpikeSorting.Cluster & inside).proj()
+    return quality.GoodUnitSummary.GoodUnit & {"criterion": criterion} & inside
 
 
 def region_by_behavior(
