@@ -98,6 +98,31 @@ def attach(connection: dj.Connection, prefix: str, create: bool = False) -> None
                 # Reading `jobs` creates the job table. Otherwise several workers would create it
                 # at once, at its first use.
                 getattr(table(), "jobs")  # noqa: B009  (mypy does not know this attribute)
+        if create and connection.adapter.backend == "mysql":
+            parts = [part for table in tables_of(module) for part in with_parts(table)[1:]]
+            _sample_more(connection, name, {part.table_name for part in parts})
+
+
+def _sample_more(connection: dj.Connection, schema: str, parts: set[str]) -> None:
+    """Let MySQL read more pages when it estimates how many rows a key of the master has.
+
+    With the default of 20 pages it takes the 8,800 rates of units of a session for 130, and joins
+    begin at the wrong table.
+    """
+    there = connection.query(
+        "SELECT table_name, table_rows FROM information_schema.tables WHERE table_schema = %s "
+        "AND create_options NOT LIKE '%%stats_sample_pages%%'",
+        (schema,),
+    ).fetchall()
+    for table, n_rows in there:
+        if table in parts:
+            connection.query(f"ALTER TABLE `{schema}`.`{table}` STATS_SAMPLE_PAGES = {SAMPLE_PAGES}")
+            if n_rows:
+                connection.query(f"ANALYZE TABLE `{schema}`.`{table}`")
+
+
+SAMPLE_PAGES = 1000
+"""Pages of an index that MySQL reads for its estimates: enough for some ten million rows."""
 
 
 def _create_schema(connection: dj.Connection, name: str) -> None:

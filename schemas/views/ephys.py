@@ -96,11 +96,16 @@ def units(
         A name is not known (the error lists those that are), or an insertion of the recording
         lacks the sort.
     """
-    chosen = _of_sorts(ephys.SpikeSorting.Cluster(), sorting, release_name, recording)
     inside = True if region is None else below(region).proj()
+    units = ephys.SpikeSorting.Cluster()
     if criterion is None:
-        return chosen & inside
-    return chosen & _good_units(criterion, inside).proj()
+        return _of_sorts(units & inside, sorting, release_name, recording)
+    good = _good_units(criterion, inside)
+    # Both servers are to begin with the good units, a tenth of all. PostgreSQL does so if these are
+    # restricted by the sort, MySQL if all units are.
+    if dj.conn().adapter.backend == "mysql":
+        return _of_sorts(units, sorting, release_name, recording) & good.proj()
+    return units & _of_sorts(good, sorting, release_name, recording).proj()
 
 
 def _good_units(criterion: str, inside: Any) -> dj.expression.QueryExpression:
