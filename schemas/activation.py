@@ -116,9 +116,10 @@ def _sample_more(connection: dj.Connection, schema: str, parts: set[str]) -> Non
     ).fetchall()
     for table, n_rows in there:
         if table in parts:
-            connection.query(f"ALTER TABLE `{schema}`.`{table}` STATS_SAMPLE_PAGES = {SAMPLE_PAGES}")
+            part = f"`{schema}`.`{table}`"
+            connection.query(f"ALTER TABLE {part} STATS_SAMPLE_PAGES = {SAMPLE_PAGES}")
             if n_rows:
-                connection.query(f"ANALYZE TABLE `{schema}`.`{table}`")
+                connection.query(f"ANALYZE TABLE {part}")
 
 
 SAMPLE_PAGES = 1000

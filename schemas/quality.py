@@ -125,8 +125,8 @@ class GoodUnitSummary(dj.Computed):
     ---
     n_unlocated      : int32  # units that no region is known for
     n_unlocated_good : int32  # good units that no region is known for
-    unit_labels      : json   # (fraction) unit_label of each unit, by cluster_id from 0
-    units_good       : json   # is_good of each unit, by cluster_id from 0
+    unit_labels      : <blob> # (fraction) unit_label of each unit, by cluster_id; NaN is null
+    units_good       : <blob> # is_good of each unit, by cluster_id: 1, 0, or -1 for null
     """
 
     class Region(dj.Part):
@@ -175,8 +175,8 @@ class GoodUnitSummary(dj.Computed):
         counted.columns = ["n_in_region", "n_good_in_region"]
         outside = counted[counted.index.isna()].sum()
         row: dict[str, Any] = {"n_unlocated": int(outside.n_in_region)}
-        row["unit_labels"] = units.unit_label.tolist()
-        row["units_good"] = passes.to_numpy(object, na_value=None).tolist()
+        row["unit_labels"] = units.unit_label.to_numpy(float, na_value=np.nan)
+        row["units_good"] = passes.to_numpy(np.int8, na_value=-1)
         row["n_unlocated_good"] = int(outside.n_good_in_region)
         regions = counted[counted.index.notna()].rename_axis("region_id").reset_index()
         return row, {"Region": regions, "GoodUnit": units.loc[is_good, ["cluster_id", "region_id"]]}

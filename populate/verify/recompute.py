@@ -22,8 +22,10 @@ from typing import Any
 from uuid import UUID
 
 import datajoint as dj
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datajoint import blob
 from datajoint.autopopulate import AutoPopulate
 
 from populate import catalog, sql, stale
@@ -329,6 +331,8 @@ def _compare(
             continue
         store = attributes[name].codec and attributes[name].store
         equal = partial(_equal_object, store) if store else _equal
+        if attributes[name].codec and not store:
+            equal = _equal_array
         made = columns.get(name)
         wrong = [
             key
@@ -370,6 +374,15 @@ def _refers_to(stored: Mapping[str, Any], packed: storage.Packed) -> bool:
         return False
     computed = pq.read_table(pa.BufferReader(packed.buffer)).to_pandas()
     return storage.reference(stored).to_pandas().equals(computed)
+
+
+def _equal_array(computed: np.ndarray, stored: Any) -> bool:
+    """Whether a `<blob>` holds the array that was computed."""
+    try:
+        held = blob.unpack(bytes(stored))
+    except Exception:  # bytes that are no blob can end in any error
+        return False
+    return np.array_equal(computed, held, equal_nan=True)
 
 
 def _equal(computed: Any, stored: Any) -> bool:

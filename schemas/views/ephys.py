@@ -101,9 +101,9 @@ def units(
     if criterion is None:
         return _of_sorts(units & inside, sorting, release_name, recording)
     good = _good_units(criterion, inside)
-    # Both servers are to begin with the good units, a tenth of all. PostgreSQL does so if these are
-    # restricted by the sort, MySQL if all units are.
-    if dj.conn().adapter.backend == "mysql":
+    # The servers are to begin with the good units of a region, which are few. PostgreSQL does so if
+    # these are restricted by the sort, MySQL if all units are.
+    if region is None or dj.conn().adapter.backend == "mysql":
         return _of_sorts(units, sorting, release_name, recording) & good.proj()
     return units & _of_sorts(good, sorting, release_name, recording).proj()
 

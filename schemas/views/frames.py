@@ -158,8 +158,9 @@ def _fetch_labels(units: pd.DataFrame, criterion: str) -> np.ndarray:
     cluster_id = units.cluster_id.to_numpy()
     for row in summaries(judged).to_dicts():
         at = of_sort.get(tuple(row[name] for name in sort), [])
-        lists = np.array([row["unit_labels"], row["units_good"]], dtype=float)
-        found[:, at] = lists[:, cluster_id[at]]
+        is_good = row["units_good"][cluster_id[at]]
+        found[0, at] = row["unit_labels"][cluster_id[at]]
+        found[1, at] = np.where(is_good < 0, np.nan, is_good)
     return found
 
 

@@ -62,7 +62,8 @@ def test_an_upgrade_keeps_every_row_and_makes_the_tables_of_a_new_database(old, 
     assert more <= {
         *("ephys.__good_units", "ephys.__good_units__unit"),
         *("activity.__region_rate", "activity.__region_rate__region"),
-        *("quality.__good_unit_summary", "quality.__good_unit_summary__region"),
+        "quality.__good_unit_summary",
+        *(f"quality.__good_unit_summary__{part}" for part in ("region", "good_unit")),
         *("quality.__metric_differences", "quality.__metric_differences__unit"),
         "quality.recomputed",
     }

@@ -15,7 +15,7 @@ ATTRIBUTE = re.compile(
 )
 CORE_TYPE = re.compile(
     r"int(8|16|32|64)|float64|bool|json|date|datetime\(6\)|char\((32|36)\)|varchar\(\d+\)|"
-    r"decimal\(\d+,\d+\)|<parquet@bulk>"
+    r"decimal\(\d+,\d+\)|<blob>|<parquet@bulk>"
 )
 RESERVED = {
     "order",
