@@ -1,16 +1,18 @@
 """Registration from a server in trouble: what was read is kept, and then all is as it should be."""
 
 import json
+import shutil
 
 import pytest
 
 from populate.registration import sessions
-from schemas import probe, rows, session, subject
+from populate.workers import worker
+from schemas import behavior, probe, rows, session, subject, wheel
 from schemas.errors import SourceError
 from schemas.sources import base
 from schemas.sources.one_api.client import RetryPolicy
 from schemas.sources.records import Selection
-from tests.database.test_online import online
+from tests.database.test_online import PROJECT, online
 from tests.support.alyx import AlyxServer
 from tests.support.databases import differences, snapshot
 
@@ -34,7 +36,7 @@ def requested(alyx):
 
 
 def test_what_was_read_before_an_outage_is_kept_and_the_rest_is_requested_alone(database, alyx):
-    eids = base.open_source(alyx.url).find(Selection(project="ibl_neuropixel_brainwide_01")).eids
+    eids = base.open_source(alyx.url).find(Selection(project=PROJECT)).eids
     n_read = len(eids) - 3
     read = []
 
@@ -180,7 +182,7 @@ def test_json_as_a_list_tells_nothing_and_as_text_is_read(database, alyx, shape)
     facts = {"extended_qc": {"tracing_exists": True}}
     for insertion in alyx.rest.records.insertions:
         insertion["json"] = [facts] if shape is list else json.dumps(facts)
-    found = Selection(project="ibl_neuropixel_brainwide_01")
+    found = Selection(project=PROJECT)
     report, _ = sessions.register_source(base.open_source(alyx.url), found)
     assert not report.problems
     levels = set(probe.ProbeInsertion.to_arrays("insertion_level"))
@@ -208,3 +210,78 @@ def test_an_impossible_probe_is_left_out_alone_and_registers_once_it_is_named(da
     session.Session().delete()
     assert not register().problems
     assert differences(snapshot(), corrected) == {}
+
+
+def assert_a_clean_run_gives_the_same(alyx, selection):
+    """Register again into no rows: what the trouble left is no different."""
+    base_run, _ = sessions.register_source(base.open_source(alyx.url), selection)
+    assert not base_run.problems
+    after_trouble = snapshot()
+    session.Session().delete()
+    assert not sessions.register_source(base.open_source(alyx.url), selection)[0].problems
+    assert differences(snapshot(), after_trouble) == {}
+
+
+def test_a_session_of_two_projects_that_match_is_registered_once(database, alyx):
+    """A project is chosen by its exact name; the server's own filter finds parts of names."""
+    records, chosen = alyx.rest.records, Selection(project=PROJECT)
+    more = {"name": f"{PROJECT}_more"}
+    records.projects.append(more)
+    *both, other = records.sessions
+    before = [one["projects"] for one in records.sessions]
+    for one in both:
+        one["projects"] = [*one["projects"], more]
+    other["projects"] = [more]
+    report, _ = sessions.register_source(base.open_source(alyx.url), chosen)
+    assert not report.problems
+    assert set(session.Session.to_arrays("eid")) == {one["id"] for one in both}
+    records.projects.remove(more)
+    for one, projects in zip(records.sessions, before, strict=True):
+        one["projects"] = projects
+    assert_a_clean_run_gives_the_same(alyx, chosen)
+    assert len(session.Session()) == len(records.sessions)
+
+
+@pytest.fixture
+def without_data_server(lend, alyx, tmp_path, monkeypatch):
+    """A database whose files come from the repositories that the metadata name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(RetryPolicy, "wait", lambda *_: 0.01)
+    settings = online(tmp_path, alyx)
+    del settings["alyx.data_server"]
+    with lend(tmp_path / "home", settings) as database:
+        yield database
+
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("trouble", ["without an address", "offline", "lacks the file"])
+def test_files_come_from_the_next_repository(
+    without_data_server, alyx, release, tmp_path, trouble
+):
+    eids = [one["id"] for one in alyx.rest.records.sessions[:1]]
+    tables = [behavior.Trials, wheel.Wheel]
+
+    def bring():
+        report, _ = sessions.register_source(base.open_source(alyx.url), None, eids=eids)
+        assert not report.problems
+        assert not [outcome for outcome in worker.run(tables) if outcome.failed]
+        assert len(behavior.Trials()) == len(wheel.Wheel()) == 1
+        return snapshot()
+
+    with AlyxServer(release.folder) as mirror:
+        alyx.edge_cases.mirrors = [NOWHERE if trouble == "offline" else None, mirror.url]
+        if trouble == "without an address":
+            alyx.edge_cases.unaddressed = {one["id"] for one in alyx.rest.records.datasets}
+        else:
+            alyx.fault("status", "/public/", status=404)
+        in_trouble = bring()
+        assert mirror.downloads()
+        assert not alyx.downloads()
+    alyx.edge_cases.mirrors, alyx.edge_cases.unaddressed = [], set()
+    alyx.clear_faults()
+    session.Session().delete()
+    shutil.rmtree(tmp_path / "cache")
+    assert differences(bring(), in_trouble) == {}
+    assert alyx.downloads()
