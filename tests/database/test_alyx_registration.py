@@ -257,9 +257,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("trouble", ["without an address", "offline", "lacks the file"])
-def test_files_come_from_the_next_repository(
-    without_data_server, alyx, release, tmp_path, trouble
-):
+def test_files_come_from_the_next_repository(without_data_server, alyx, release, tmp_path, trouble):
     eids = [one["id"] for one in alyx.rest.records.sessions[:1]]
     tables = [behavior.Trials, wheel.Wheel]
 

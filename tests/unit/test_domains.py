@@ -131,7 +131,10 @@ def listed():
             yield mutations.strip(), pattern
 
 
-LISTED = list(listed())
+OF_INSERTIONS = "insertions."
+LISTED = [one for one in listed() if not one[1].startswith(OF_INSERTIONS)]
+LISTED_INSERTIONS = [one for one in listed() if one[1].startswith(OF_INSERTIONS)]
+"""What `test_domains_of_insertions` holds."""
 
 
 def is_listed(mutation, kind, name):

@@ -109,8 +109,8 @@ def _released_trials(
         first, rows = next(iter(lengths.items()), (path, size))
         if not array.ndim or size != rows:
             # `itiDuration` of some sessions lacks a trial: nothing tells which one.
-            what = "%s is left out: an array of %s, and %d trials in %s."
-            logging.getLogger(__name__).warning(what, path, array.shape, rows, first)
+            what = "%s is left out: it has %d values, and %s has %d trials."
+            logging.getLogger(__name__).warning(what, path, size, first, rows)
             continue
         extra = _unknown_columns(name.split(".")[1], array)
         columns, origin = extra | columns, dict.fromkeys(extra, path) | origin
