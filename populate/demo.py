@@ -115,9 +115,7 @@ def simulate(settings: Settings, progress: registration.Progress | None = None) 
     target = folder(settings)
     if target.exists():
         return False
-    unfinished = target.with_name(target.name + ".unfinished")
-    simulator.simulate(unfinished, "small", seed=SEED, progress=progress)
-    unfinished.rename(target)
+    simulator.simulate_whole(target, "small", seed=SEED, progress=progress)
     return True
 
 

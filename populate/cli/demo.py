@@ -108,7 +108,7 @@ def simulate(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not empty: give a new folder")
     with display.bars() as bars:
-        truth = simulator.simulate(
+        truth = simulator.simulate_whole(
             folder, size, seed=seed, faults=faults, progress=display.bar(bars, "simulate")
         )
     counts = ", ".join(f"{n:,} {kind}" for kind, n in truth.counts.items())

@@ -30,6 +30,7 @@ from schemas.sources.simulator import (
     ephys,
     metrics,
     simulate,
+    simulate_whole,
 )
 
 EDGE_CASES = {
@@ -644,3 +645,33 @@ def test_presets_write(name, insertions, tmp_path):
     if name == "full":
         assert truth.sortings["revision"].tolist() == [RESORT]
     assert all(s.stat().st_size > 0 for s in tmp_path.rglob("*.npy"))
+
+
+def tree(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("n_sessions", [0, 1, 3])
+def test_a_simulation_that_was_ended_leaves_no_folder_and_is_replaced(tmp_path, n_sessions):
+    def end(done, of):
+        if done > n_sessions:
+            raise KeyboardInterrupt
+
+    target = tmp_path / "release"
+    with pytest.raises(KeyboardInterrupt):
+        simulate_whole(target, "tiny", seed=1, faults=True, progress=end)
+    assert not target.exists()
+    truth = simulate_whole(target, "tiny", seed=2)
+    assert truth.release.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
+    simulate(tmp_path / "clean", "tiny", seed=2)
+    assert tree(target) == tree(tmp_path / "clean")
+
+
+def test_a_folder_of_another_beside_the_release_is_left_alone(tmp_path):
+    mine = tmp_path / "release.unfinished" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(SettingsError, match="in the way"):
+        simulate_whole(tmp_path / "release", "tiny")
+    assert mine.read_text() == "mine"

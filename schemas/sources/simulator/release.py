@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,49 @@ def simulate(
     datasets = writing.write_tables(folder, plans, listed, texts)
     writing.write_release(folder / RELEASE_NAME, plans)
     return _truth(folder, made, said, tuple(filter(None, found)), datasets)
+
+
+UNFINISHED = ".unfinished"
+"""End of the name of the folder that a release is written to before it is whole."""
+
+
+def simulate_whole(folder: Path, size: str | Size, **options: Any) -> Truth:
+    """Write a simulated release into a new folder, which appears when the release is whole.
+
+    If this is ended, the rest is in a folder beside it, and the next call replaces that folder.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty folder of the cache.
+    size, **options
+        As of `simulate`.
+
+    Returns
+    -------
+    Truth
+
+    Raises
+    ------
+    SettingsError
+        As `simulate`, or the folder beside it is not one that this function wrote.
+    """
+    folder = folder.absolute()
+    beside = folder.with_name(folder.name + UNFINISHED)
+    marker = beside / UNFINISHED
+    if marker.exists():
+        shutil.rmtree(beside)
+    elif beside.exists() and any(beside.iterdir()):
+        raise SettingsError("it is in the way of the simulation.", beside, "Move it elsewhere.")
+    _size(size, {})  # an unknown size makes no folder
+    beside.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    truth = simulate(beside, size, **options)
+    marker.unlink()
+    if folder.exists():
+        folder.rmdir()  # empty; Windows does not rename to a folder that is there
+    beside.rename(folder)
+    return replace(truth, folder=folder, release=folder / RELEASE_NAME)
 
 
 def _size(size: str | Size, changes: dict[str, Any]) -> Size:
