@@ -21,7 +21,7 @@ from schemas.sources.records import Selection
 from tests.support.online import impatient, source
 
 TOKEN = {"token": "0" * 40}
-QUICK = impatient(attempts=3, attempts_in_time=2, reply=0.5, silence=0.5)
+QUICK = impatient(attempts=3, attempts_in_time=2, reply=1.0, silence=1.0)
 MOST_MEMORY = 800 << 20
 """Bytes by which the memory may grow: 32 MB of JSON as objects of Python, and the server's own."""
 
@@ -133,8 +133,8 @@ METADATA = {
     ),
     "a page": (lambda h: h.tell(b"<html>", "text/html; charset=utf-8"), "is 'text/html'"),
     "a text": (lambda h: h.tell(b"Hello", "text/plain"), "is 'text/plain' instead of JSON"),
-    "a byte now and then": (lambda h: h.tell(endless(b" ", 0.05)), r"only \d+ bytes within 0.5 s"),
-    "headers without end": (trickle_headers, r"no reply within 0.5 s"),
+    "a byte now and then": (lambda h: h.tell(endless(b" ", 0.05)), r"only \d+ bytes within 1 s"),
+    "headers without end": (trickle_headers, r"no reply within 1 s"),
     "a status of an endless text": (lambda h: h.tell(endless(), status=418), "status 418"),
 }
 
@@ -284,10 +284,10 @@ FILES = {
     "a page": (fixed(b"<html>"), "downloaded twice with md5", {"md5": "0" * 32}),
     "a byte now and then": (
         lambda h: h.tell(endless(b"x", 0.05), Content_Length=str(SIZE)),
-        r"failed 3 times: only \d+ bytes within 0.5 s",
+        r"failed 3 times: only \d+ bytes within 1 s",
         {},
     ),
-    "headers without end": (trickle_headers, "failed 3 times: no reply within 0.5 s", {}),
+    "headers without end": (trickle_headers, "failed 3 times: no reply within 1 s", {}),
     "no length": (lambda h: h.tell(endless()), "does not state the size", {}),
     "a length that is none": (lambda h: h.tell(Content_Length="-5"), "does not state the size", {}),
 }
