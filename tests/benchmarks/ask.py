@@ -13,14 +13,20 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 
+from populate import release_size
 from schemas import connection
 from tests.benchmarks import questions
 from tests.benchmarks.from_files import peak, reset_peak
+from tests.benchmarks.table import Row
+from tests.support import servers
+from tests.support.databases import Database
 
 
 def timed(call):
@@ -75,6 +81,37 @@ def _ask(
                 added, n_rows = peak() - before, len(answer)
     medians = {name: statistics.median(values) for name, values in taken.items()}
     return {"question": question.name, **medians, "MB": added, "rows": n_rows}
+
+
+N_INSERTIONS, N_QUICK = 100, 20
+
+
+def table_rows(quick: bool = False, size: str = "2024", n_insertions: int = 0) -> list[Row]:
+    """Ask in databases of their own: of 100 insertions, or as many as are given."""
+    n_insertions = n_insertions or (N_QUICK if quick else N_INSERTIONS)
+    found = []
+    for column, name in (("ours, PostgreSQL", "postgresql"), ("ours, MySQL", "mysql")):
+        with filled(name, size, n_insertions) as folder:
+            answers = ask(folder, 3 if quick else 5)
+        for question, taken in answers.iterrows():
+            seconds = {column: taken["ours"] / 1e3}
+            seconds |= {way: taken[way] / 1e3 for way in ("pandas cold", "pandas warm", "DuckDB")}
+            found.append(Row(str(question), seconds))
+    return found
+
+
+@contextmanager
+def filled(name: str, size: str, n_insertions: int) -> Iterator[Path]:
+    """Connect to a new database with so many insertions; give the folder of its Parquet files."""
+    with tempfile.TemporaryDirectory() as place, servers.START[name]() as backend:
+        database = Database(backend, Path(place) / "home")
+        database.connect()
+        release_size.fill(size, n_insertions=n_insertions)
+        folder = Path(place) / "files"
+        folder.mkdir()
+        questions.export(folder)
+        yield folder
+        database.drop()
 
 
 def main() -> None:

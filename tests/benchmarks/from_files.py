@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
+
+from tests.benchmarks.table import Row
 
 FILES = ("times", "clusters", "amps", "depths")
 UNITS, ROUNDS = 500, 101
@@ -47,7 +50,7 @@ def measure(settings_text, folder):
     from populate import catalog
     from populate.registration import sessions
     from populate.workers import worker
-    from schemas import connection, ephys, probe, rows, views
+    from schemas import connection, ephys, probe, rows, storage, views
     from schemas.settings import Settings
     from schemas.sources import base
 
@@ -72,6 +75,12 @@ def measure(settings_text, folder):
     ]
     many, trains = timed(lambda: ephys.spike_times(ephys.SpikeSorting.Cluster & keys[:UNITS]))
     (row,) = ephys.Spikes.to_dicts()
+    stored = storage.place(row["spikes"].path)
+    unit = [("cluster", "==", int(keys[0]["cluster_id"]))]
+    read_unit = np.median(
+        [timed(lambda: pq.read_table(stored, filters=unit))[0] for _ in range(11)]
+    )
+    read = min(timed(lambda: pq.read_table(stored, partitioning=None))[0] for _ in range(3))
     n_trains = len(trains)
     pid = probe.ProbeInsertion.fetch1("pid")
     del trains
@@ -88,13 +97,16 @@ def measure(settings_text, folder):
         "many": many,
         "n_many": n_trains,
         "frame": frame,
+        "read": read,
+        "read_unit": float(read_unit),
         "frame_peak": float(added),
         "n_spikes": row["n_spikes"],
         "n_bytes": row["spikes"].stored["n_bytes"],
     }
 
 
-def main():
+def on_servers():
+    """Give for each server its name, what was measured, numpy's seconds and the files' MB."""
     from schemas.sources import simulator
     from tests.support import servers
     from tests.support.databases import Database
@@ -105,12 +117,30 @@ def main():
         size = sum((folder / f"spikes.{name}.npy").stat().st_size for name in FILES) / 2**20
         print(f"{truth.counts['spikes']:,} spikes of {truth.counts['clusters']} clusters; ", end="")
         print(f"the four files hold {size:.0f} MB")
-        for name, start in (("postgresql", servers.embedded_postgresql), ("mysql", servers.mysql)):
+        for name, start in servers.START.items():
             with start() as backend:
                 database = Database(backend, Path(place) / name)
                 numpy_seconds = min(timed(lambda: load_and_sort(folder))[0] for _ in range(3))
-                found = in_own_process(database, truth.folder)
-                report(name, found, numpy_seconds, size)
+                yield name, in_own_process(database, truth.folder), numpy_seconds, size
+
+
+def table_rows(quick=False):
+    """Time files to an object of spikes, and spikes back to a train and a frame."""
+    found = []
+    for name, taken, numpy_seconds, _ in on_servers():
+        ours = {"postgresql": "ours, PostgreSQL", "mysql": "ours, MySQL"}[name]
+        spikes = taken["seconds"]["ephys.Spikes"]
+        found += [
+            Row("import of 8.6 M spikes", {ours: spikes, "limit": numpy_seconds}),
+            Row("train of one unit", {ours: taken["one"], "limit": taken["read_unit"]}),
+            Row("frame of 8.6 M spikes", {ours: taken["frame"], "limit": taken["read"]}),
+        ]
+    return found
+
+
+def main():
+    for name, found, numpy_seconds, size in on_servers():
+        report(name, found, numpy_seconds, size)
 
 
 def in_own_process(database, folder):

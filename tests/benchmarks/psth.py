@@ -7,6 +7,7 @@
 import numpy as np
 
 from schemas.maths import activity, psth
+from tests.benchmarks.table import Row
 from tests.benchmarks.timing import best
 
 UNITS, SPIKES, DURATION, TRIALS = 540, 8_600_000, 4500.0, 600
@@ -34,6 +35,18 @@ def loop(trains, events, condition, edges):
             mean[unit, side] = of_side.mean(axis=0)
             sem[unit, side] = of_side.std(axis=0, ddof=1) / np.sqrt(len(of_side))
     return mean, sem
+
+
+def table_rows(quick=False):
+    """Time rates around events, beside the loop."""
+    trains, events, condition = simulate(np.random.default_rng(0))
+    edges = psth.compute_bin_edges(*WINDOW, BIN_WIDTH)
+    n = 2 if quick else ROUNDS
+    ours, _ = best(lambda: psth.compute_psth(*trains, events, condition, 2, edges), n)
+    theirs, _ = best(lambda: loop(trains, events, condition, edges), n)
+    return [
+        Row(f"rates of {UNITS} units, {TRIALS} trials", {"ours, no server": ours, "loop": theirs})
+    ]
 
 
 def main():

@@ -11,6 +11,7 @@ from scipy import ndimage, stats
 
 from schemas.ephys import MetricsDefinition
 from schemas.maths import metrics
+from tests.benchmarks.table import Row
 from tests.benchmarks.timing import best
 
 UNITS, SPIKES, DURATION, ROUNDS = 540, 8_600_000, 4500.0, 3
@@ -109,6 +110,19 @@ def peak(call):
     most = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     return most
+
+
+def table_rows(quick=False):
+    """Time the metrics of `ibl_2024`, beside the loop."""
+    spikes = simulate(np.random.default_rng(0))
+    (row,) = (r for r in MetricsDefinition.contents if r["metrics_definition"] == "ibl_2024")
+    chosen = {k: row[k] for k in metrics.MetricParameters.__dataclass_fields__}
+    parameters = metrics.MetricParameters(**chosen)
+    n = 1 if quick else ROUNDS
+    ours, _ = best(lambda: metrics.compute_unit_metrics(*spikes, parameters), n)
+    theirs, _ = best(lambda: loop(*spikes), 1)
+    what = f"metrics of {UNITS} units, {SPIKES / 1e6:.1f} M spikes"
+    return [Row(what, {"ours, no server": ours, "loop": theirs})]
 
 
 def main():

@@ -1,0 +1,74 @@
+"""Run all benchmarks, print one table, and draw it: `make bench`.
+
+    python -m tests.benchmarks [--only NAME] [--quick] [--insertions N] [--write FOLDER]
+
+Each benchmark runs in a process of its own. `--insertions 699` asks the questions at 2024 size.
+"""
+# ruff: noqa: T201
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.benchmarks import table
+
+HERE = Path(__file__).parent
+PARTS = ("unit_metrics", "psth", "from_files", "inserts", "ask")
+ABSENT = "brainbox is not installed: its loaders are not in the table."
+PRESENT = "brainbox is installed, but no benchmark calls its loaders yet."
+
+
+def run_part(name, arguments):
+    """Run a benchmark in a process of its own; return its rows of the table."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "rows.json"
+        command = [sys.executable, "-m", "tests.benchmarks", "--part", name, "--write", str(path)]
+        command += ["--insertions", str(arguments.insertions)]
+        command += ["--quick"] if arguments.quick else []
+        subprocess.run(command, check=True)
+        return [table.Row(*row) for row in json.loads(path.read_text())]
+
+
+def write_part(name, arguments):
+    """Run a benchmark in this process, and write its rows as JSON."""
+    options = {"n_insertions": arguments.insertions} if name == "ask" else {}
+    module = importlib.import_module(f"tests.benchmarks.{name}")
+    rows = module.table_rows(arguments.quick, **options)
+    arguments.write.write_text(json.dumps([[row.what, row.seconds] for row in rows]))
+
+
+def measure(names, arguments):
+    """Run benchmarks one after the other; return the rows of all."""
+    return table.merged([row for name in names for row in run_part(name, arguments)])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", choices=PARTS, action="append", help="may be repeated")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, 20 insertions")
+    parser.add_argument("--insertions", type=int, default=0, help="of the questions; default 100")
+    parser.add_argument("--write", type=Path, default=HERE, help="folder of table.md and table.png")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        write_part(arguments.part, arguments)
+        return
+    rows = measure(arguments.only or PARTS, arguments)
+    notes = [PRESENT if find_spec("brainbox") else ABSENT]
+    if "ask" in (arguments.only or PARTS):
+        n_insertions = arguments.insertions or (20 if arguments.quick else 100)
+        notes.append(f"Questions: {n_insertions} simulated insertions.")
+    text = table.markdown(rows, notes)
+    print(text)
+    arguments.write.mkdir(exist_ok=True)
+    (arguments.write / "table.md").write_text(text)
+    table.draw(rows, arguments.write / "table.png")
+
+
+if __name__ == "__main__":
+    main()
