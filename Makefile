@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit bench notebooks diagram domains constraints clean
+.PHONY: demo test lint unit bench bench-check notebooks diagram domains constraints clean
 
 demo: $(VENV)/installed
 	$(BIN)/bwm demo
@@ -23,10 +23,11 @@ lint: $(VENV)/installed-dev
 # At full size: unit metrics and histograms beside a loop over units, then from files to rows; and
 # four workers beside one.
 bench: $(VENV)/installed-dev
-	$(BIN)/python -m tests.benchmarks.unit_metrics
-	$(BIN)/python -m tests.benchmarks.psth
-	$(BIN)/python -m tests.benchmarks.from_files
-	$(BIN)/python -m tests.benchmarks.workers
+	$(BIN)/python -m tests.benchmarks
+
+# Ratios of times, against those in tests/benchmarks/ratios.json.
+bench-check: $(VENV)/installed-dev
+	$(BIN)/python -m tests.benchmarks.check
 
 # What the notebooks and the cookbook show, stored anew from the demo.
 notebooks: $(VENV)/installed-dev
