@@ -14,7 +14,8 @@ OURS = ("ours, no server", "ours, PostgreSQL", "ours, MySQL")
 LIMIT = "limit"
 FIRST = ("pandas cold", "loop")
 COLORS = dict(zip(OURS, ("navy", "tab:blue", "tab:cyan"), strict=True))
-COLORS |= {LIMIT: "black", "loop": "tab:gray"}
+COLORS |= {LIMIT: "black", "loop": "tab:gray", "pandas cold": "tab:orange"}
+COLORS |= {"pandas warm": "tab:red", "DuckDB": "tab:green"}
 LIBRARIES = ("datajoint", "numpy", "pandas", "pyarrow", "duckdb")
 
 

@@ -38,7 +38,7 @@ def test_dask_counts_the_spikes_of_all_units_with_two_processes(populated):
     )
     import dask.dataframe as dd
 
-    files = [str(storage.place(one.path)) for one in ephys.Spikes.to_arrays("spikes")]
+    files = [[str(storage.place(one.path))] for one in ephys.Spikes.to_arrays("spikes")]
     key = pa.schema([(name, pa.string()) for name in OBJECT])
     spikes = dd.from_map(
         pd.read_parquet,
