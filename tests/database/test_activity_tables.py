@@ -11,7 +11,7 @@ from scipy import stats
 
 from populate import catalog, stale, status
 from populate.workers import worker
-from schemas import activity, atlas, behavior, ephys, probe, rows, views
+from schemas import activity, atlas, behavior, ephys, probe, quality, rows, views
 from schemas.errors import DefinitionError, QueryError
 from schemas.sources import simulator
 from tests.support.databases import Release
@@ -296,6 +296,12 @@ def test_replaced_trials_take_the_rows_along_that_are_computed_from_them(
     # Good units that are not counted yet would be missing without a word.
     with pytest.raises(QueryError, match="GoodUnitSummary"):
         views.fetch_inclusion_chain("ibl_2022")
+    found = {region: keys(views.units(region, "ibl_2022")) for region in (None, "grey", "TH")}
+    assert found[None] > found["grey"] > found["TH"] > set()
+    worker.run([quality.GoodUnitSummary])
+    # The good units are the same from the table that has no others.
+    assert found == {region: keys(views.units(region, "ibl_2022")) for region in found}
+    quality.GoodUnitSummary.delete()
     of_trials = {
         activity.UnitRate: "trials_eid IS NOT NULL",
         activity.RegionRate: "window_name <> 'recording'",

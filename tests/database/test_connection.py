@@ -14,6 +14,7 @@ import pytest
 import schemas
 from schemas import activation, activity, atlas, behavior, connection, session, subject
 from schemas.database import locks
+from schemas.database.declared import tables_of, with_parts
 from schemas.errors import ServerError
 from tests.support.databases import tables
 
@@ -177,3 +178,22 @@ def test_new_tables_have_one_row_with_their_version(database):
     activation.write_version(dj.conn(), prefix, activation.VERSION)
     table = activation._version_table(dj.conn(), prefix)
     assert len(dj.conn().query(f"SELECT * FROM {table}").fetchall()) == 1
+
+
+def test_mysql_estimates_part_tables_from_many_pages(populated):
+    if dj.conn().adapter.backend != "mysql":
+        pytest.skip("PostgreSQL reads 30,000 rows for its estimates")
+    parts = {part for module in activation.table_modules() for part in parts_of(module)}
+    tables = dj.conn().query(
+        "SELECT table_name, create_options FROM information_schema.tables "
+        "WHERE table_schema LIKE %s",
+        (f"{populated.settings.prefix}%",),
+    )
+    options = {name: text for name, text in tables.fetchall() if name in parts}
+    assert options.keys() == parts
+    wanted = f"stats_sample_pages={activation.SAMPLE_PAGES}"
+    assert {name for name, text in options.items() if wanted not in text} == set()
+
+
+def parts_of(module):
+    return (part.table_name for table in tables_of(module) for part in with_parts(table)[1:])
