@@ -14,6 +14,7 @@ from schemas.views.activity import (
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
 from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
+from schemas.views.events import fetch_events
 from schemas.views.frames import fetch_clusters, fetch_spikes, fetch_trials, fetch_wheel
 from schemas.views.metrics import fetch_metric_differences, uncompared_units
 from schemas.views.performance import (
@@ -23,12 +24,16 @@ from schemas.views.performance import (
 )
 from schemas.views.quality import bwm_candidates
 from schemas.views.session import find_recording, session_measures, sessions
+from schemas.views.tensor import SpikeCounts, each_session, pseudo_population, spike_counts
 
 __all__ = [
+    "SpikeCounts",
     "below",
     "bwm_candidates",
+    "each_session",
     "fetch_chronometric_curve",
     "fetch_clusters",
+    "fetch_events",
     "fetch_included_units",
     "fetch_inclusion_chain",
     "fetch_metric_differences",
@@ -43,11 +48,13 @@ __all__ = [
     "fetch_wheel",
     "find_recording",
     "find_region",
+    "pseudo_population",
     "region_by_behavior",
     "responses",
     "session_measures",
     "sessions",
     "sorts",
+    "spike_counts",
     "uncompared_units",
     "units",
 ]

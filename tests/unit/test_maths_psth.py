@@ -110,6 +110,15 @@ def test_counts_are_those_of_a_loop(trains, events, edges):
     found = maths.count_spikes(*packed(trains), np.array(events, float), edges)
     assert found.shape == (len(trains), len(events), len(edges) - 1)
     assert found.tolist() == [[count(train, e, edges) for e in events] for train in trains]
+    by_trial = maths.count_by_trial(*packed(trains), np.array(events, float), edges)
+    assert by_trial.tolist() == found.transpose(1, 0, 2).tolist()
+    assert by_trial.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("n", "dtype"), [(255, np.uint8), (256, np.uint16), (65_536, np.uint32)])
+def test_counts_by_trial_are_of_the_smallest_type_that_holds_them(n, dtype):
+    found = maths.count_by_trial(*packed([[0.5] * n]), np.array([0.0]), np.array([0.0, 1.0]))
+    assert (found.dtype, found.tolist()) == (dtype, [[[n]]])
 
 
 # --- conditions ---------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ TABLE_ROOM = {
     "schemas.sources.records",
 }
 
+VIEWS = TABLES | {"datajoint", "numpy", "pandas"}
+VIEWS |= {"schemas.errors", "schemas.rows", "schemas.maths", "schemas.views"}
 MAY_IMPORT = {
     "schemas": {"schemas.errors"},
     "schemas.errors": set(),
@@ -119,16 +121,8 @@ MAY_IMPORT = {
     "schemas.sources.one_api": BASICS
     | {"numpy", "pandas", "pyarrow", "iblutil", "one", "pydantic", "requests"}
     | {"schemas.disk", "schemas.maths", "schemas.sources"},
-    "schemas.views": TABLES
-    | {
-        "datajoint",
-        "numpy",
-        "pandas",
-        "schemas.errors",
-        "schemas.rows",
-        "schemas.maths",
-        "schemas.views",
-    },
+    "schemas.views": VIEWS,
+    "schemas.views.tensor": VIEWS | {"rich", "xarray"},
     "schemas.views.pynapple": {"datajoint", "numpy", "pandas", "pynapple"}
     | {"schemas.ephys", "schemas.errors", "schemas.rows", "schemas.views"},
     "schemas.figures": {"numpy", "pandas", "matplotlib", "schemas.figures"},

@@ -1,0 +1,123 @@
+"""Events of a session that activity and behaviour are aligned to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+from schemas import behavior, passive, rows, video, wheel
+from schemas.errors import QueryError
+from schemas.views.frames import POPULATE, fetch_trials
+from schemas.views.session import find_recording, require
+
+WHEEL_MOVEMENT, LICK, GABOR = "wheel_movement", "lick", "gabor"
+"""Events that are not of the trials, besides the kinds of `passive.StimulusKind`."""
+
+MOVES_DEFINITION = "ibl"
+"""Which movements of the wheel are events: a row of `wheel.MovesDefinition`."""
+
+Times: TypeAlias = Sequence[float] | np.ndarray | pd.Series
+Trials: TypeAlias = str | pd.DataFrame | dj.expression.QueryExpression | None
+
+
+def fetch_events(
+    recording: str,
+    event: str | Times,
+    trials: Trials = None,
+) -> pd.DataFrame:
+    """Fetch the events of a session, each with its time.
+
+    Parameters
+    ----------
+    recording : str
+        eid of the session, or pid of one of its insertions.
+    event : str or array of float
+        A row of `behavior.TrialEvent`, e.g. `stim_on_time`; `wheel_movement` (onsets of movements);
+        `lick`; `valve`, `tone` or `noise` (replayed in the passive protocol); `gabor`; or times (s)
+        on the clock of the session.
+    trials : str, DataFrame or expression, optional
+        For an event of the trials: only the trials that a row of `behavior.TrialMaskDefinition`
+        leaves in use, or the trials of a frame or expression with the column `trial`. Default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per event, ordered by number: `time` (s; NaN where the event is missing) and, for
+        events of trials, the columns of `fetch_trials`; for others the columns of their table.
+
+    Raises
+    ------
+    QueryError
+        No such recording or event, its data are not imported, or trials are chosen for an event
+        that is not of the trials.
+    """
+    if not isinstance(event, str):
+        _refuse_trials("times", trials)
+        return pd.DataFrame({"time": np.asarray(event, dtype=float)})
+    known = behavior.TrialEvent.to_arrays("trial_event")
+    if event in known:
+        table = _of_trials(fetch_trials(recording), trials)
+        return table.assign(time=table[event].to_numpy(float, na_value=np.nan))
+    _refuse_trials(event, trials)
+    key = {"eid": find_recording(recording)["eid"]}
+    kinds = passive.StimulusKind.to_arrays("stimulus_kind")
+    if event in (WHEEL_MOVEMENT, LICK, GABOR):
+        return {WHEEL_MOVEMENT: _moves, LICK: _licks, GABOR: _gabors}[event](key)
+    if event in kinds:
+        _require_imported(passive.PassiveStimuli & key, "replayed stimuli", key)
+        found = rows.frame(passive.PassiveStimuli.Stimulus & key & {"stimulus_kind": event})
+        return found.assign(time=found.stimulus_start)
+    listed = ", ".join([*known, WHEEL_MOVEMENT, LICK, *kinds, GABOR])
+    raise QueryError(f"no event {event!r}.", None, f"There are: {listed}; or give times (s).")
+
+
+def _of_trials(table: pd.DataFrame, trials: Trials) -> pd.DataFrame:
+    """Keep the chosen trials of the table of one session."""
+    if trials is None:
+        return table
+    chosen: Any = trials
+    if isinstance(chosen, str):
+        require(behavior.TrialMaskDefinition, "trial_mask", chosen)
+        chosen = behavior.TrialMask.Trial & {"trial_mask": chosen, "is_used": True}
+    known = chosen.columns if isinstance(chosen, pd.DataFrame) else chosen.heading.names
+    if "trial" not in known:
+        remedy = "Use for instance behavior.Trials.Trial & 'choice = 1', or fetch_trials(...)."
+        raise QueryError("the chosen trials have no column trial.", None, remedy)
+    if not isinstance(chosen, pd.DataFrame):
+        of_session = [{"eid": eid} for eid in table.eid.unique()]
+        chosen = rows.frame((chosen & of_session).proj(), columns=["eid", "trial"])
+    if "eid" in chosen:
+        chosen = chosen[chosen.eid.isin(table.eid)]
+    return table[table.trial.isin(chosen.trial)].reset_index(drop=True)
+
+
+def _refuse_trials(event: str, trials: object) -> None:
+    if trials is not None:
+        what = f"trials are chosen, but {event} are no events of trials."
+        raise QueryError(what, None, "Leave out `trials`, and choose among the events.")
+
+
+def _moves(key: dict[str, Any]) -> pd.DataFrame:
+    _require_imported(wheel.WheelMoves & key, "movements of the wheel", key)
+    moves = rows.frame(wheel.WheelMoves.Move & key & {"moves_definition": MOVES_DEFINITION})
+    return moves.assign(time=moves.move_onset)
+
+
+def _licks(key: dict[str, Any]) -> pd.DataFrame:
+    _require_imported(video.Licks & key, "licks", key)
+    return pd.DataFrame({"time": (video.Licks & key).fetch1("licks").read()["time"]})
+
+
+def _gabors(key: dict[str, Any]) -> pd.DataFrame:
+    _require_imported(passive.PassiveGabors & key, "replayed Gabor patches", key)
+    gabors = rows.frame(passive.PassiveGabors.Gabor & key)
+    return gabors.assign(time=gabors.gabor_start)
+
+
+def _require_imported(found: dj.expression.QueryExpression, what: str, key: dict[str, Any]) -> None:
+    if not found:
+        raise QueryError(f"no {what} are stored.", f"session {key['eid']}", POPULATE)
