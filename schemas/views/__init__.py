@@ -25,6 +25,14 @@ from schemas.views.performance import (
 from schemas.views.quality import bwm_candidates
 from schemas.views.session import find_recording, session_measures, sessions
 from schemas.views.tensor import SpikeCounts, each_session, pseudo_population, spike_counts
+from schemas.views.video import (
+    fetch_licks,
+    fetch_motion_energy,
+    fetch_passive,
+    fetch_pose,
+    fetch_pupil,
+    fetch_sparse_noise,
+)
 
 __all__ = [
     "SpikeCounts",
@@ -36,11 +44,17 @@ __all__ = [
     "fetch_events",
     "fetch_included_units",
     "fetch_inclusion_chain",
+    "fetch_licks",
     "fetch_metric_differences",
+    "fetch_motion_energy",
+    "fetch_passive",
+    "fetch_pose",
     "fetch_psth",
     "fetch_psychometric_curve",
+    "fetch_pupil",
     "fetch_reaction_times",
     "fetch_region_summary",
+    "fetch_sparse_noise",
     "fetch_spikes",
     "fetch_training_status",
     "fetch_trials",

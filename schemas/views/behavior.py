@@ -6,11 +6,18 @@ import pandas as pd
 
 from schemas import behavior, rows
 from schemas.maths.behavior import SIDES, compute_stimulus
-from schemas.views.session import require
+from schemas.views.session import find_recording, require
 
 
-def fetch_reaction_times(definition: str) -> pd.DataFrame:
+def fetch_reaction_times(definition: str, recording: str | None = None) -> pd.DataFrame:
     """Fetch the reaction time of every trial with its stimulus.
+
+    Parameters
+    ----------
+    definition : str
+        A row of `behavior.ReactionTimeDefinition`.
+    recording : str, optional
+        Only the session of that eid, or of the insertion of that pid.
 
     Returns
     -------
@@ -21,10 +28,12 @@ def fetch_reaction_times(definition: str) -> pd.DataFrame:
     Raises
     ------
     QueryError
-        No definition has that name; the error lists those that exist.
+        No definition has that name (the error lists those that exist), or no such recording.
     """
     require(behavior.ReactionTimeDefinition, "rt_definition", definition)
     measured = behavior.ReactionTime.Trial & {"rt_definition": definition}
+    if recording is not None:
+        measured = measured & {"eid": find_recording(recording)["eid"]}
     shown = behavior.Trials.Trial.proj("contrast_left", "contrast_right", "choice", "feedback_type")
     trials = rows.frame((measured & "reaction_time IS NOT NULL") * shown)
     side, contrast = compute_stimulus(

@@ -34,7 +34,8 @@ def fetch_trials(recording: str) -> pd.DataFrame:
         further released columns under their released names; and `side` (left or right, also for
         zero contrast; missing where neither or both sides have a contrast), `contrast`
         (fraction), `signed_contrast` (percent, left negative; zero on the left is -0.0) and
-        `block` (number of the block, from 0; missing where the prior is missing).
+        `block` (number of the block, from 0) and `trial_in_block` (from 0), both missing where the
+        prior is missing.
 
     Raises
     ------
@@ -53,6 +54,9 @@ def fetch_trials(recording: str) -> pd.DataFrame:
     table["signed_contrast"] = maths.compute_signed_contrast(left, right)
     table["block"] = pd.array(block, dtype="Int64")
     table.loc[block < 0, "block"] = pd.NA
+    in_block = table.groupby(block).cumcount().to_numpy()
+    table["trial_in_block"] = pd.array(in_block, dtype="Int64")
+    table.loc[block < 0, "trial_in_block"] = pd.NA
     extra = _extra_columns(key)
     return table.merge(
         extra, left_on="trial", right_index=True, how="left", suffixes=("", "_released")

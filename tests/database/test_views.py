@@ -323,7 +323,7 @@ def test_trials_of_a_session_or_of_its_insertion(populated, release, case):
 def test_trials_have_every_column_of_their_table(populated):
     table = views.fetch_trials(session.Session.to_arrays("eid")[0])
     columns = set(behavior.Trials.Trial().heading.names) - {"extra_columns"}
-    added = {"side", "contrast", "signed_contrast", "block"}
+    added = {"side", "contrast", "signed_contrast", "block", "trial_in_block"}
     assert columns | added == set(table)
 
 
@@ -496,6 +496,7 @@ def test_trials_show_columns_that_only_their_release_has(database):
     assert found.signed_contrast.isna().tolist() == [False, True, True]
     assert np.signbit(found.signed_contrast[0])
     assert found.block.fillna(-1).tolist() == [0, -1, 0]
+    assert found.trial_in_block.fillna(-1).tolist() == [0, -1, 1]
 
 
 def test_no_trial_gives_a_frame_of_no_rows(database):
@@ -594,3 +595,14 @@ def test_without_pynapple_one_is_told_how_to_have_it(populated, monkeypatch):
     for view in (naps.fetch_trials, naps.fetch_wheel, naps.fetch_spikes):
         with pytest.raises(BwmError, match="pip install pynapple"):
             view(eid)
+
+
+def test_reaction_times_of_one_recording(populated):
+    every = views.fetch_reaction_times("first_movement")
+    eid = every.eid.iloc[-1]
+    found = views.fetch_reaction_times("first_movement", eid.upper())
+    expected = every[every.eid == eid].reset_index(drop=True)
+    assert 0 < len(expected) < len(every)
+    pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(QueryError, match="is not a UUID"):
+        views.fetch_reaction_times("first_movement", "first")
