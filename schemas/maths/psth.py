@@ -252,3 +252,34 @@ def count_by_trial(
     event, time_bin = np.divmod(rest, max(n_bins, 1))
     found[event, unit, time_bin] = n_spikes
     return found
+
+
+def average_samples(
+    time: np.ndarray, values: np.ndarray, events: np.ndarray, edges: np.ndarray
+) -> np.ndarray:
+    """Average the samples of a signal in [event + edge, event + next edge) for every event and bin.
+
+    Parameters
+    ----------
+    time, values : (N,) float arrays
+        Times of the samples (s, ascending) and their values; NaN values are left out.
+    events : (E,) float array
+        Event times (s), without NaN.
+    edges : (B + 1,) float array
+        As `compute_bin_edges` gives them.
+
+    Returns
+    -------
+    (E, B) float array
+        NaN where a bin has no sample.
+    """
+    known = ~np.isnan(values)
+    time, values = time[known], np.append(values[known], 0.0)
+    limits = np.searchsorted(time, np.asarray(events, float)[:, None] + edges)
+    first, last = limits[:, :-1].ravel(), limits[:, 1:].ravel()
+    # Sums from each first to its last sample; those in between belong to no bin.
+    pairs = np.column_stack([first, last]).ravel()
+    total = np.add.reduceat(values, pairs)[::2] if len(pairs) else np.empty(0)
+    n_samples = last - first
+    mean = np.divide(total, n_samples, out=np.full(len(total), np.nan), where=n_samples > 0)
+    return mean.reshape(len(limits), len(edges) - 1)

@@ -11,6 +11,7 @@ from schemas.views.activity import (
     fetch_region_summary,
     responses,
 )
+from schemas.views.aligned import AlignedSignal, BinnedSession, aligned, binned
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
 from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
@@ -35,8 +36,12 @@ from schemas.views.video import (
 )
 
 __all__ = [
+    "AlignedSignal",
+    "BinnedSession",
     "SpikeCounts",
+    "aligned",
     "below",
+    "binned",
     "bwm_candidates",
     "each_session",
     "fetch_chronometric_curve",

@@ -122,7 +122,7 @@ def spike_counts(
         The units are of several sessions or of none, their spikes are not imported, the window or
         the bin is not positive, or an error of `views.fetch_events`.
     """
-    edges = _edges(window, bin)
+    edges = bin_edges(window, bin)
     table = _fetch_units(units)
     eids = table.eid.unique()
     if len(eids) != 1:
@@ -180,7 +180,7 @@ def each_session(
     QueryError
         As `spike_counts`; while iterating also where a session lacks the event.
     """
-    return EachSession(_fetch_units(units), event, _edges(window, bin), trials, progress)
+    return EachSession(_fetch_units(units), event, bin_edges(window, bin), trials, progress)
 
 
 def pseudo_population(
@@ -222,7 +222,7 @@ def pseudo_population(
     QueryError
         As `each_session`; `by` names no column; or no session has enough trials.
     """
-    edges, by = _edges(window, bin), list(by)
+    edges, by = bin_edges(window, bin), list(by)
     tables = [table for _, table in _fetch_units(units).groupby("eid", sort=False)]
     events = [fetch_events(table.eid.iloc[0], event, trials) for table in tables]
     for one in events:
@@ -293,7 +293,14 @@ def _draw(
     return np.concatenate([rng.choice(of_one, n_trials, replace=False) for of_one in times])
 
 
-def _edges(window: tuple[float, float], width: float) -> np.ndarray:
+def bin_edges(window: tuple[float, float], width: float) -> np.ndarray:
+    """Return the edges (s) of the bins of a window.
+
+    Raises
+    ------
+    QueryError
+        The window does not end after it starts, or the bin is not positive.
+    """
     start, end = window
     if not (np.isfinite([start, end, width]).all() and start < end and width > 0):
         what = f"the window is {window} and the bin {width} s."
@@ -301,6 +308,15 @@ def _edges(window: tuple[float, float], width: float) -> np.ndarray:
             what, None, "The window has to end after it starts, the bin to be positive."
         )
     return psth.compute_bin_edges(start, end, width)
+
+
+def recorded(sorts: Any) -> tuple[float, float]:
+    """Return the first and last time (s) that all sorts cover; NaN without spikes.
+
+    `sorts` restricts `ephys.Spikes`.
+    """
+    spans = rows.frame((ephys.Spikes & sorts).proj("first_spike", "last_spike"))
+    return float(spans.first_spike.max()), float(spans.last_spike.min())
 
 
 def _fetch_units(units: dj.expression.QueryExpression | str) -> pd.DataFrame:
@@ -332,11 +348,9 @@ def _choose_events(
     table: pd.DataFrame, events: pd.DataFrame, edges: np.ndarray
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the events whose window lies within every recording, and the others with a reason."""
-    spans = rows.frame((ephys.Spikes & _sorts(table)).proj("first_spike", "last_spike"))
+    first, last = recorded(_sorts(table))
     time = events.time.to_numpy(float)
-    begins = time + edges[0] >= spans.first_spike.max()
-    ends = time + edges[-1] <= spans.last_spike.min()
-    kept = begins & ends
+    kept = (time + edges[0] >= first) & (time + edges[-1] <= last)
     reason = np.where(np.isnan(time), "it has no time", "its window is not within the recording")
     number = np.arange(len(events))
     found = {"what": "event", "eid": table.eid.iloc[0], "probe_name": None, "number": number}

@@ -172,3 +172,53 @@ def test_units_of_several_sessions_or_of_none_are_one_error(populated):
         views.pseudo_population(views.units(), "stim_on_time", ["sides"], 5, **ask)
     with pytest.raises(QueryError, match="no session has 100000 trials"):
         views.pseudo_population(views.units(), "stim_on_time", ["side"], 100_000, **ask)
+
+
+def test_a_signal_is_averaged_in_the_bins_of_the_spikes(populated):
+    chosen = session.Session & ephys.Spikes.proj() & wheel.Wheel.proj() & video.Pupil.proj()
+    chosen = chosen & video.Pose.proj()
+    eid = chosen.keys()[0]["eid"]
+    camera = (video.Pupil & {"eid": eid}).to_arrays("camera")[0]
+    pupil = views.fetch_pupil(eid, camera)
+    trace = views.fetch_wheel(eid)
+    signals = {
+        "wheel_velocity": (trace.time, trace.velocity, "rad/s"),
+        "wheel_speed": (trace.time, trace.velocity.abs(), "rad/s"),
+        "pupil": (pupil.time, pupil.diameter_smooth, "px"),
+    }
+    for signal, (time, values, unit) in signals.items():
+        found = views.aligned(eid, signal, "stim_on_time", WINDOW, BIN, camera=camera)
+        assert found.unit == unit
+        assert len(found.events) + len(found.left_out) == len(views.fetch_trials(eid))
+        for k in range(0, len(found.events), 13):
+            for b in range(len(found.edges) - 1):
+                low, high = found.events.time[k] + found.edges[b : b + 2]
+                expected = values[(time >= low) & (time < high)].mean()
+                assert found.means[k, b] == pytest.approx(expected, nan_ok=True)
+    with pytest.raises(QueryError, match="no signal 'whisker'.*wheel_velocity"):
+        views.aligned(eid, "whisker", "stim_on_time")
+
+
+def test_a_session_on_one_grid_has_every_spike_and_its_trials(eid):
+    units = views.units(criterion="ibl_2022") & {"eid": eid}
+    found = views.binned(units, 0.1, signals=())
+    start = found.bins.start.to_numpy()
+    assert found.counts.shape == (len(start), len(found.units))
+    trains = ephys.spike_times(units)
+    for k in range(0, len(found.units), 7):
+        train = trains.loc[tuple(found.units.loc[k, ephys.Cluster.primary_key])]
+        inside = (train >= start[0]) & (train < start[-1] + 0.1)
+        assert found.counts[:, k].sum() == pytest.approx(inside.sum(), abs=1)
+    trials = views.fetch_trials(eid).set_index("trial")
+    middle = found.bins.start + 0.05
+    for trial, bins in found.bins.groupby("trial"):
+        assert (middle[bins.index] >= trials.trial_start_time[trial]).all()
+        assert (middle[bins.index] < trials.trial_end_time[trial]).all()
+    assert found.bins.trial.notna().mean() > 0.3
+    moves = views.fetch_events(eid, "wheel_movement")
+    one = moves.iloc[len(moves) // 2]
+    during = (middle >= one.move_onset) & (middle < one.move_offset)
+    assert found.bins.is_moving[during].all()
+    assert not found.bins.is_moving.all()
+    with pytest.raises(QueryError, match="the bin 0"):
+        views.binned(units, 0)

@@ -259,3 +259,20 @@ def test_counts_of_many_spikes_in_narrow_bins_are_those_of_numpy():
     for train, counts in zip(trains, found, strict=True):
         before = np.searchsorted(train, events[:, None] + edges)
         np.testing.assert_array_equal(counts, np.diff(before, axis=1))
+
+
+@given(
+    st.lists(st.tuples(ticks, st.one_of(st.integers(-9, 9), st.just(NAN))), max_size=30),
+    st.lists(ticks, max_size=6),
+    bins,
+)
+def test_averages_of_samples_are_those_of_a_loop(samples, events, edges):
+    time, values = np.array(sorted(samples), float).reshape(-1, 2).T
+    found = maths.average_samples(time, values, np.array(events, float), edges)
+    assert found.shape == (len(events), len(edges) - 1)
+    for k, event in enumerate(events):
+        for b in range(len(edges) - 1):
+            inside = (time >= event + edges[b]) & (time < event + edges[b + 1])
+            held = values[inside & ~np.isnan(values)]
+            expected = held.mean() if len(held) else NAN
+            assert found[k, b] == pytest.approx(expected, nan_ok=True)
