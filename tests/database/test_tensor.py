@@ -195,7 +195,7 @@ def test_a_signal_is_averaged_in_the_bins_of_the_spikes(populated):
                 low, high = found.events.time[k] + found.edges[b : b + 2]
                 expected = values[(time >= low) & (time < high)].mean()
                 assert found.means[k, b] == pytest.approx(expected, nan_ok=True)
-    with pytest.raises(QueryError, match="no signal 'whisker'.*wheel_velocity"):
+    with pytest.raises(QueryError, match=r"no signal 'whisker'.*wheel_velocity"):
         views.aligned(eid, "whisker", "stim_on_time")
 
 
