@@ -11,7 +11,7 @@ from schemas.views.activity import (
     fetch_region_summary,
     responses,
 )
-from schemas.views.aligned import AlignedSignal, BinnedSession, aligned, binned
+from schemas.views.aligned import aligned, binned
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
 from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
@@ -25,7 +25,7 @@ from schemas.views.performance import (
 )
 from schemas.views.quality import bwm_candidates
 from schemas.views.session import find_recording, session_measures, sessions
-from schemas.views.tensor import SpikeCounts, each_session, pseudo_population, spike_counts
+from schemas.views.tensor import each_session, pseudo_population, spike_counts
 from schemas.views.video import (
     fetch_licks,
     fetch_motion_energy,
@@ -36,9 +36,6 @@ from schemas.views.video import (
 )
 
 __all__ = [
-    "AlignedSignal",
-    "BinnedSession",
-    "SpikeCounts",
     "aligned",
     "below",
     "binned",

@@ -8,11 +8,12 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import behavior, passive, rows, wheel
+from schemas import behavior, passive, rows, video, wheel
 from schemas.errors import QueryError
 from schemas.maths import psth
 from schemas.views.events import MOVES_DEFINITION, Times, Trials, fetch_events
 from schemas.views.frames import fetch_wheel
+from schemas.views.session import require
 from schemas.views.tensor import (
     SpikeCounts,
     bin_edges,
@@ -176,6 +177,8 @@ def binned(
     QueryError
         As `spike_counts` and `aligned`.
     """
+    if camera is not None:
+        require(video.Camera, "camera", camera)
     found = _count_all(units, bin)
     if not len(found.events):
         raise QueryError("the units have no spikes, or their probes no time in common.", None)

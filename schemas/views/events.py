@@ -55,24 +55,43 @@ def fetch_events(
         No such recording or event, its data are not imported, or trials are chosen for an event
         that is not of the trials.
     """
+    require_event(event, trials)
     if not isinstance(event, str):
-        _refuse_trials("times", trials)
         return pd.DataFrame({"time": np.asarray(event, dtype=float)})
-    known = behavior.TrialEvent.to_arrays("trial_event")
-    if event in known:
-        table = _of_trials(fetch_trials(recording), trials)
-        return table.assign(time=table[event].to_numpy(float, na_value=np.nan))
-    _refuse_trials(event, trials)
     key = {"eid": find_recording(recording)["eid"]}
-    kinds = passive.StimulusKind.to_arrays("stimulus_kind")
     if event in (WHEEL_MOVEMENT, LICK, GABOR):
         return {WHEEL_MOVEMENT: _moves, LICK: _licks, GABOR: _gabors}[event](key)
-    if event in kinds:
-        _require_imported(passive.PassiveStimuli & key, "replayed stimuli", key)
-        found = rows.frame(passive.PassiveStimuli.Stimulus & key & {"stimulus_kind": event})
-        return found.assign(time=found.stimulus_start)
-    listed = ", ".join([*known, WHEEL_MOVEMENT, LICK, *kinds, GABOR])
-    raise QueryError(f"no event {event!r}.", None, f"There are: {listed}; or give times (s).")
+    if event in OF_TRIALS:
+        table = _of_trials(fetch_trials(recording), trials)
+        return table.assign(time=table[event].to_numpy(float, na_value=np.nan))
+    _require_imported(passive.PassiveStimuli & key, "replayed stimuli", key)
+    found = rows.frame(passive.PassiveStimuli.Stimulus & key & {"stimulus_kind": event})
+    return found.assign(time=found.stimulus_start)
+
+
+OF_TRIALS = [row["trial_event"] for row in behavior.TrialEvent.contents]
+REPLAYED = [row["stimulus_kind"] for row in passive.StimulusKind.contents]
+
+
+def require_event(event: str | Times, trials: Trials) -> None:
+    """Check the name of an event, and that trials are chosen only for an event of trials.
+
+    Raises
+    ------
+    QueryError
+        No such event or mask of trials, or trials are chosen for an event that is not of trials.
+    """
+    known = [*OF_TRIALS, WHEEL_MOVEMENT, LICK, *REPLAYED, GABOR]
+    if isinstance(event, str) and event not in known:
+        listed = ", ".join(known)
+        raise QueryError(f"no event {event!r}.", None, f"There are: {listed}; or give times (s).")
+    if isinstance(event, str) and event in OF_TRIALS:
+        if isinstance(trials, str):
+            require(behavior.TrialMaskDefinition, "trial_mask", trials)
+    elif trials is not None:
+        named = event if isinstance(event, str) else "times"
+        what = f"trials are chosen, but {named} are no events of trials."
+        raise QueryError(what, None, "Leave out `trials`, and choose among the events.")
 
 
 def _of_trials(table: pd.DataFrame, trials: Trials) -> pd.DataFrame:
@@ -81,7 +100,6 @@ def _of_trials(table: pd.DataFrame, trials: Trials) -> pd.DataFrame:
         return table
     chosen: Any = trials
     if isinstance(chosen, str):
-        require(behavior.TrialMaskDefinition, "trial_mask", chosen)
         chosen = behavior.TrialMask.Trial & {"trial_mask": chosen, "is_used": True}
     known = chosen.columns if isinstance(chosen, pd.DataFrame) else chosen.heading.names
     if "trial" not in known:
@@ -93,12 +111,6 @@ def _of_trials(table: pd.DataFrame, trials: Trials) -> pd.DataFrame:
     if "eid" in chosen:
         chosen = chosen[chosen.eid.isin(table.eid)]
     return table[table.trial.isin(chosen.trial)].reset_index(drop=True)
-
-
-def _refuse_trials(event: str, trials: object) -> None:
-    if trials is not None:
-        what = f"trials are chosen, but {event} are no events of trials."
-        raise QueryError(what, None, "Leave out `trials`, and choose among the events.")
 
 
 def _moves(key: dict[str, Any]) -> pd.DataFrame:

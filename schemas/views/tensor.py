@@ -15,7 +15,8 @@ from schemas import atlas, ephys, rows
 from schemas.errors import BwmError, QueryError
 from schemas.maths import psth
 from schemas.views.ephys import unit_rows
-from schemas.views.events import Times, Trials, fetch_events
+from schemas.views.ephys import units as units_of
+from schemas.views.events import Times, Trials, fetch_events, require_event
 from schemas.views.frames import choose_units, require_spikes
 
 if TYPE_CHECKING:
@@ -178,8 +179,9 @@ def each_session(
     Raises
     ------
     QueryError
-        As `spike_counts`; while iterating also where a session lacks the event.
+        As `spike_counts`; while iterating, where the data of a session's event are not imported.
     """
+    require_event(event, trials)
     return EachSession(_fetch_units(units), event, bin_edges(window, bin), trials, progress)
 
 
@@ -222,7 +224,12 @@ def pseudo_population(
     QueryError
         As `each_session`; `by` names no column; or no session has enough trials.
     """
+    require_event(event, trials)
     edges, by = bin_edges(window, bin), list(by)
+    if n_trials < 1:
+        raise QueryError(
+            f"{n_trials} trials of a condition were asked for.", None, "Ask for 1 or more."
+        )
     tables = [table for _, table in _fetch_units(units).groupby("eid", sort=False)]
     events = [fetch_events(table.eid.iloc[0], event, trials) for table in tables]
     for one in events:
@@ -259,6 +266,9 @@ def _conditions(parts: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
     if not parts:
         raise QueryError("there are no units.", None, "Restrict less.")
     every = pd.concat(parts).dropna().drop_duplicates()
+    if every.empty:
+        what = f"no event has a value of {' and '.join(by)}."
+        raise QueryError(what, None, "Choose other columns, or a shorter window.")
     return every.sort_values(by, ignore_index=True)
 
 
@@ -337,8 +347,6 @@ def choose_recording(
     units: dj.expression.QueryExpression | str,
 ) -> dj.expression.QueryExpression:
     """Return units of an expression; of a session or insertion, those of its default sorts."""
-    from schemas.views.ephys import units as units_of
-
     if isinstance(units, str):
         return units_of(recording=units)
     return ephys.SpikeSorting.Cluster & choose_units(units)

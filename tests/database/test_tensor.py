@@ -170,6 +170,11 @@ def test_units_of_several_sessions_or_of_none_are_one_error(populated):
     ask = {"window": WINDOW, "bin": BIN, "progress": False}
     with pytest.raises(QueryError, match="no column 'sides'"):
         views.pseudo_population(views.units(), "stim_on_time", ["sides"], 5, **ask)
+    with pytest.raises(QueryError, match="-1 trials of a condition"):
+        views.pseudo_population(views.units(), "stim_on_time", ["side"], -1, **ask)
+    late = behavior.Trials.Trial & "trial_start_time < 0"
+    with pytest.raises(QueryError, match="no event has a value of side"):
+        views.pseudo_population(views.units(), "stim_on_time", ["side"], 1, trials=late, **ask)
     with pytest.raises(QueryError, match="no session has 100000 trials"):
         views.pseudo_population(views.units(), "stim_on_time", ["side"], 100_000, **ask)
 
