@@ -20,8 +20,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# At full size: unit metrics and histograms beside a loop over units, then from files to rows; and
-# four workers beside one.
+# At full size: unit metrics and histograms, from files to rows, inserts, and twelve questions, each
+# beside its alternatives; as a table and a plot in tests/benchmarks/.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks
 

@@ -329,10 +329,7 @@ def _compare(
     for k, name in enumerate(stored.names):
         if name in primary:
             continue
-        store = attributes[name].codec and attributes[name].store
-        equal = partial(_equal_object, store) if store else _equal
-        if attributes[name].codec and not store:
-            equal = _equal_array
+        equal = _equality(attributes[name])
         made = columns.get(name)
         wrong = [
             key
@@ -344,6 +341,13 @@ def _compare(
             expected = _shown(made[computed[wrong[0]]] if made else None)
             shown = f"{name} of {len(wrong):,} rows" if len(wrong) > 1 else name
             yield shown, expected, _shown(stored.rows[wrong[0]][k]), which
+
+
+def _equality(attribute: Any) -> Callable[[Any, Any], bool]:
+    """Return how a computed value of an attribute is compared with the stored one."""
+    if not attribute.codec:
+        return _equal
+    return partial(_equal_object, attribute.store) if attribute.store else _equal_array
 
 
 def _shown(value: Any) -> str:

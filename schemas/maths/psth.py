@@ -83,11 +83,36 @@ def count_spikes(
         Counts, not rates: divide by the width of a bin for Hz. Those of `bin_spikes` of the IBL
         exactly.
     """
-    shape = len(offsets), len(events), len(edges) - 1
-    found = np.zeros(np.prod(shape, dtype=int), dtype=np.int64)
+    return count_by_trial(times, offsets, counts, events, edges).transpose(1, 0, 2).astype(np.int64)
+
+
+def count_by_trial(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    events: np.ndarray,
+    edges: np.ndarray,
+) -> np.ndarray:
+    """Count spikes as `count_spikes` does, trial first, in the smallest type that holds them.
+
+    Parameters
+    ----------
+    times, offsets, counts, events, edges
+        As in `count_spikes`.
+
+    Returns
+    -------
+    (E, U, B) array of uint8, uint16 or uint32
+        Counts, not rates. Unsigned: change the type before you subtract.
+    """
+    n_events, n_units, n_bins = len(events), len(offsets), len(edges) - 1
     cell, n_spikes = _count_cells(times, offsets, counts, events, edges)
-    found[cell] = n_spikes
-    return found.reshape(shape)
+    smallest = np.min_scalar_type(n_spikes.max(initial=0))
+    found = np.zeros((n_events, n_units, n_bins), smallest)
+    unit, rest = np.divmod(cell, max(n_events * n_bins, 1))
+    event, time_bin = np.divmod(rest, max(n_bins, 1))
+    found[event, unit, time_bin] = n_spikes
+    return found
 
 
 def compute_psth(
@@ -223,35 +248,6 @@ def name_levels(name: str, values: np.ndarray) -> list[Any]:
 def name_level(level: Any) -> str:
     """Name a level of a split in the name of a condition."""
     return level if isinstance(level, str) else f"{level:g}"
-
-
-def count_by_trial(
-    times: np.ndarray,
-    offsets: np.ndarray,
-    counts: np.ndarray,
-    events: np.ndarray,
-    edges: np.ndarray,
-) -> np.ndarray:
-    """Count spikes as `count_spikes` does, trial first, in the smallest type that holds them.
-
-    Parameters
-    ----------
-    times, offsets, counts, events, edges
-        As in `count_spikes`.
-
-    Returns
-    -------
-    (E, U, B) array of uint8, uint16 or uint32
-        Counts, not rates. Unsigned: change the type before you subtract.
-    """
-    n_events, n_units, n_bins = len(events), len(offsets), len(edges) - 1
-    cell, n_spikes = _count_cells(times, offsets, counts, events, edges)
-    smallest = np.min_scalar_type(n_spikes.max(initial=0))
-    found = np.zeros((n_events, n_units, n_bins), smallest)
-    unit, rest = np.divmod(cell, max(n_events * n_bins, 1))
-    event, time_bin = np.divmod(rest, max(n_bins, 1))
-    found[event, unit, time_bin] = n_spikes
-    return found
 
 
 def average_samples(

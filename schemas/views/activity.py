@@ -9,9 +9,8 @@ import pandas as pd
 from schemas import activity, atlas, behavior, ephys, quality, rows
 from schemas.maths import inclusion as maths
 from schemas.views import ephys as unit_views
+from schemas.views.frames import KEY as UNIT
 from schemas.views.session import require
-
-UNIT = ["eid", "probe_name", "sorting_name", "cluster_id"]
 
 
 def fetch_psth(units: dj.expression.QueryExpression | str, psth_definition: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from schemas import behavior, rows
 from schemas.maths.behavior import SIDES, compute_stimulus
-from schemas.views.session import find_recording, require
+from schemas.views.session import require, session_key
 
 
 def fetch_reaction_times(definition: str, recording: str | None = None) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def fetch_reaction_times(definition: str, recording: str | None = None) -> pd.Da
     require(behavior.ReactionTimeDefinition, "rt_definition", definition)
     measured = behavior.ReactionTime.Trial & {"rt_definition": definition}
     if recording is not None:
-        measured = measured & {"eid": find_recording(recording)["eid"]}
+        measured = measured & session_key(recording)
     shown = behavior.Trials.Trial.proj("contrast_left", "contrast_right", "choice", "feedback_type")
     trials = rows.frame((measured & "reaction_time IS NOT NULL") * shown)
     side, contrast = compute_stimulus(

@@ -9,10 +9,11 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import behavior, passive, rows, video, wheel
+from schemas import behavior, passive, rows, wheel
 from schemas.errors import QueryError
 from schemas.views.frames import POPULATE, fetch_trials
-from schemas.views.session import find_recording, require
+from schemas.views.session import require, session_key
+from schemas.views.video import fetch_licks
 
 WHEEL_MOVEMENT, LICK, GABOR = "wheel_movement", "lick", "gabor"
 """Events that are not of the trials, besides the kinds of `passive.StimulusKind`."""
@@ -58,9 +59,11 @@ def fetch_events(
     require_event(event, trials)
     if not isinstance(event, str):
         return pd.DataFrame({"time": np.asarray(event, dtype=float)})
-    key = {"eid": find_recording(recording)["eid"]}
-    if event in (WHEEL_MOVEMENT, LICK, GABOR):
-        return {WHEEL_MOVEMENT: _moves, LICK: _licks, GABOR: _gabors}[event](key)
+    key = session_key(recording)
+    if event == LICK:
+        return pd.DataFrame({"time": fetch_licks(recording)})
+    if event in (WHEEL_MOVEMENT, GABOR):
+        return {WHEEL_MOVEMENT: _moves, GABOR: _gabors}[event](key)
     if event in OF_TRIALS:
         table = _of_trials(fetch_trials(recording), trials)
         return table.assign(time=table[event].to_numpy(float, na_value=np.nan))
@@ -117,11 +120,6 @@ def _moves(key: dict[str, Any]) -> pd.DataFrame:
     _require_imported(wheel.WheelMoves & key, "movements of the wheel", key)
     moves = rows.frame(wheel.WheelMoves.Move & key & {"moves_definition": MOVES_DEFINITION})
     return moves.assign(time=moves.move_onset)
-
-
-def _licks(key: dict[str, Any]) -> pd.DataFrame:
-    _require_imported(video.Licks & key, "licks", key)
-    return pd.DataFrame({"time": (video.Licks & key).fetch1("licks").read()["time"]})
 
 
 def _gabors(key: dict[str, Any]) -> pd.DataFrame:

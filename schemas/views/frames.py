@@ -14,7 +14,7 @@ from schemas.errors import QueryError
 from schemas.maths import behavior as maths
 from schemas.maths.wheel import preprocess
 from schemas.views.ephys import sorts_of, summaries, unit_rows
-from schemas.views.session import find_recording
+from schemas.views.session import find_recording, session_key
 
 POPULATE = "Import it with `bwm populate`; `bwm status` says what failed and what is not released."
 
@@ -42,7 +42,7 @@ def fetch_trials(recording: str) -> pd.DataFrame:
     QueryError
         No such recording, or its trials are not imported.
     """
-    key = {"eid": find_recording(recording)["eid"]}
+    key = session_key(recording)
     if not behavior.Trials & key:
         raise QueryError("no trials are imported.", f"session {key['eid']}", POPULATE)
     table = rows.frame(behavior.Trials.Trial & key)
@@ -95,7 +95,7 @@ def fetch_wheel(recording: str, rate: float = 1000.0) -> pd.DataFrame:
     if not rate > 2 * CORNER:
         what = f"a rate of {rate:g} Hz is too low: the wheel is low-passed at {CORNER:g} Hz."
         raise QueryError(what, None, f"Ask for more than {2 * CORNER:g} Hz.")
-    key = {"eid": find_recording(recording)["eid"]}
+    key = session_key(recording)
     traces = (wheel_tables.Wheel & key).to_arrays("wheel_trace")
     if not len(traces):
         raise QueryError("no wheel is imported.", f"session {key['eid']}", POPULATE)
@@ -283,3 +283,10 @@ def _find_sort(pid: str, sorting: str | None) -> dict[str, Any]:
 
 def _where(key: dict[str, Any]) -> str:
     return f"{key['probe_name']} of session {key['eid']}"
+
+
+def plain_array(column: pd.Series) -> np.ndarray:
+    """Turn a column into an array for a library that cannot hold the missing values of pandas."""
+    if column.hasnans and pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(float, na_value=np.nan)
+    return column.to_numpy()

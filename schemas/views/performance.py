@@ -17,7 +17,7 @@ from schemas.maths.behavior import (
     compute_signed_contrast,
     round_levels,
 )
-from schemas.views.session import find_recording, require
+from schemas.views.session import require, session_key
 
 POOLED = 3
 """Number of last sessions whose trials IBL judges together."""
@@ -57,7 +57,7 @@ def fetch_psychometric_curve(
     QueryError
         No such recording or definition.
     """
-    key = _session_key(recording)
+    key = session_key(recording)
     require(behavior.PsychometricDefinition, "psychometric_definition", psychometric_definition)
     trials = behavior.trial_columns(key)
     signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
@@ -105,7 +105,7 @@ def fetch_chronometric_curve(
     QueryError
         No such recording or definition.
     """
-    key = _session_key(recording)
+    key = session_key(recording)
     rule = require(behavior.ReactionTimeDefinition, "rt_definition", rt_definition)
     trials = behavior.trial_columns(key)
     signed = compute_signed_contrast(trials["contrast_left"], trials["contrast_right"])
@@ -200,10 +200,6 @@ def _judge(
         "largest_lapse": max(lapses, default=np.nan),
         "bias_shift": np.nan if shift is None else shift,
     }
-
-
-def _session_key(recording: str) -> dict[str, str]:
-    return {"eid": find_recording(recording)["eid"]}
 
 
 def _by_block(tables: dict[str, Any], needed: str) -> pd.DataFrame:

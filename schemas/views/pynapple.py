@@ -126,13 +126,7 @@ def fetch_spikes(
 
 def _metadata(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """Turn columns into plain arrays: pynapple cannot hold the missing values of pandas."""
-    return {name: _plain(table[name]) for name in table.columns}
-
-
-def _plain(column: pd.Series) -> np.ndarray:
-    if column.hasnans and pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy(float, na_value=np.nan)
-    return column.to_numpy()
+    return {name: frames.plain_array(table[name]) for name in table.columns}
 
 
 def _import() -> Any:

@@ -46,6 +46,17 @@ def find_recording(name: str) -> dict[str, str]:
     return insertions[0]
 
 
+def session_key(recording: str) -> dict[str, str]:
+    """Return the key of the session of an eid, or of the pid of one of its insertions.
+
+    Raises
+    ------
+    QueryError
+        As `find_recording`.
+    """
+    return {"eid": find_recording(recording)["eid"]}
+
+
 def sessions(
     release_name: str | None = None,
     lab: str | None = None,

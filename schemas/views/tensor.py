@@ -17,12 +17,11 @@ from schemas.maths import psth
 from schemas.views.ephys import unit_rows
 from schemas.views.ephys import units as units_of
 from schemas.views.events import Times, Trials, fetch_events, require_event
-from schemas.views.frames import choose_units, require_spikes
+from schemas.views.frames import KEY, choose_units, plain_array, require_spikes
 
 if TYPE_CHECKING:
     import xarray
 
-KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
 SHOWN = ["region_id", "firing_rate", "cluster_depth", "cluster_uuid"]
 UNIT_COLUMNS = [*KEY, "region_id", "region_acronym", *SHOWN[1:]]
 
@@ -82,7 +81,7 @@ class SpikeCounts:
         for dimension, frame in (("event", self.events), ("unit", self.units)):
             for name in frame.columns:
                 own = f"event_{name}" if dimension == "event" and name in ("time", "eid") else name
-                coordinates[own] = (dimension, _plain(frame[name]))
+                coordinates[own] = (dimension, plain_array(frame[name]))
         attributes = {
             "units": "spikes per bin",
             "bin_width_s": round(float(np.diff(self.edges)[0]), 12),
@@ -393,10 +392,3 @@ def _count_sort(
     trains = {"time": np.empty(counts.sum())}
     row["spikes"].copy_slices(trains, own.spike_offset.to_numpy(np.int64), counts)
     return psth.count_by_trial(trains["time"], np.cumsum(counts) - counts, counts, time, edges)
-
-
-def _plain(column: pd.Series) -> np.ndarray:
-    """Turn a column into an array without the missing values of pandas."""
-    if pd.api.types.is_numeric_dtype(column) and column.hasnans:
-        return column.to_numpy(float, na_value=np.nan)
-    return column.to_numpy() if column.dtype.kind in "biufM" else column.to_numpy(object)

@@ -11,7 +11,7 @@ import pandas as pd
 from schemas import passive, rows, video
 from schemas.errors import QueryError
 from schemas.views.frames import POPULATE
-from schemas.views.session import find_recording, require
+from schemas.views.session import require, session_key
 
 
 def fetch_pupil(recording: str, camera: str | None = None) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def fetch_licks(recording: str) -> np.ndarray:
     QueryError
         No such recording, or its licks are not imported.
     """
-    row = _only(video.Licks & _session(recording), "licks", recording)
+    row = _only(video.Licks & session_key(recording), "licks", recording)
     return row["licks"].read()["time"]
 
 
@@ -140,7 +140,7 @@ def fetch_passive(recording: str) -> pd.DataFrame:
     QueryError
         No such recording, or nothing of its passive protocol is imported.
     """
-    key = _session(recording)
+    key = session_key(recording)
     parts = {
         "period": rows.frame(passive.PassivePeriods.Period & key),
         "stimulus": rows.frame(passive.PassiveStimuli.Stimulus & key),
@@ -181,7 +181,7 @@ def fetch_sparse_noise(recording: str) -> tuple[np.ndarray, np.ndarray]:
     QueryError
         No such recording, its noise is not imported, or the raw stimulus was not released.
     """
-    row = _only(passive.ReceptiveField & _session(recording), "sparse noise", recording)
+    row = _only(passive.ReceptiveField & session_key(recording), "sparse noise", recording)
     if not row["has_pattern"]:
         where = f"session {row['eid']}"
         raise QueryError("the raw stimulus of the sparse noise was not released.", where)
@@ -189,10 +189,6 @@ def fetch_sparse_noise(recording: str) -> tuple[np.ndarray, np.ndarray]:
     time = columns.pop("time")
     side = passive.SIDE
     return time, np.stack(list(columns.values()), axis=1).reshape(len(time), side, side)
-
-
-def _session(recording: str) -> dict[str, str]:
-    return {"eid": find_recording(recording)["eid"]}
 
 
 def _read(
@@ -204,7 +200,7 @@ def _read(
     more: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """Read the stored object of the only row of a recording."""
-    key = _session(recording) | (more or {})
+    key = session_key(recording) | (more or {})
     if camera is not None:
         require(video.Camera, "camera", camera)
         key["camera"] = camera

@@ -12,15 +12,12 @@ import json
 import subprocess
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 from tests.benchmarks import table
 
 HERE = Path(__file__).parent
 PARTS = ("unit_metrics", "psth", "from_files", "inserts", "ask")
-ABSENT = "brainbox is not installed: its loaders are not in the table."
-PRESENT = "brainbox is installed, but no benchmark calls its loaders yet."
 
 
 def run_part(name, arguments):
@@ -59,7 +56,7 @@ def main():
         write_part(arguments.part, arguments)
         return
     rows = measure(arguments.only or PARTS, arguments)
-    notes = [PRESENT if find_spec("brainbox") else ABSENT]
+    notes = []
     if "ask" in (arguments.only or PARTS):
         n_insertions = arguments.insertions or (20 if arguments.quick else 100)
         notes.append(f"Questions: {n_insertions} simulated insertions.")
