@@ -39,7 +39,9 @@ def all_with_parts() -> list[Table]:
 def name_of(table: Table) -> str:
     """Name of a table or part table as users write it, e.g. `ephys.Spikes.Unit`."""
     name = table.__qualname__.rpartition("<locals>.")[2]
-    return f"{table.__module__.rpartition('.')[2]}.{name}"
+    module = table.__module__.removeprefix("schemas.").split(".")
+    is_ours = module[0] in MODULES
+    return f"{module[0] if is_ours else module[-1]}.{name}"
 
 
 def find(names: Sequence[str] | None) -> list[Table]:

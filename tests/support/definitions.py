@@ -24,7 +24,7 @@ def lines():
                 if issubclass(table, dj.Lookup):
                     text += repr(list(getattr(table, "contents", [])))
                 digest = hashlib.md5(text.encode()).hexdigest()[:12]
-                found.append(f"{table.__module__}.{table.__qualname__} {digest}")
+                found.append(f"{module.__name__}.{table.__qualname__} {digest}")
     return found
 
 

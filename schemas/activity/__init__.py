@@ -1,0 +1,24 @@
+"""Activity of units and regions: rates, histograms, responses."""
+
+# The tables stand in the order of their foreign keys, parents first.
+# isort: off
+from schemas.activity.base import schema
+from schemas.activity.rates import Window, UnitRate, RegionRate, summarise_region_rates
+from schemas.activity.psth import TrialSplit, PsthDefinition, Psth
+from schemas.activity.responses import ResponseDefinition, UnitResponse
+from schemas.activity.inclusion import InclusionRule
+# isort: on
+
+__all__ = [
+    "InclusionRule",
+    "Psth",
+    "PsthDefinition",
+    "RegionRate",
+    "ResponseDefinition",
+    "TrialSplit",
+    "UnitRate",
+    "UnitResponse",
+    "Window",
+    "schema",
+    "summarise_region_rates",
+]

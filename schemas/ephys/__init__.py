@@ -1,0 +1,39 @@
+"""Spike sorts: their units, spikes, good-unit labels and metrics."""
+
+# The tables stand in the order of their foreign keys, parents first.
+# isort: off
+from schemas.ephys.base import schema
+from schemas.ephys.sorting import (
+    Sorting,
+    name_sorting,
+    OfferedSorting,
+    FromSortFiles,
+    SpikeSorting,
+    Cluster,
+    fetch_listed_sorts,
+    Spikes,
+    spike_times,
+)
+from schemas.ephys.criteria import METRICS, NUMBERS, RULE, UnitCriterion, GoodUnits
+from schemas.ephys.metrics import MetricsDefinition, UnitMetrics
+# isort: on
+
+__all__ = [
+    "METRICS",
+    "NUMBERS",
+    "RULE",
+    "Cluster",
+    "FromSortFiles",
+    "GoodUnits",
+    "MetricsDefinition",
+    "OfferedSorting",
+    "Sorting",
+    "SpikeSorting",
+    "Spikes",
+    "UnitCriterion",
+    "UnitMetrics",
+    "fetch_listed_sorts",
+    "name_sorting",
+    "schema",
+    "spike_times",
+]

@@ -1,0 +1,5 @@
+"""The schema of all tables of spike sorts."""
+
+import datajoint as dj
+
+schema = dj.Schema()
