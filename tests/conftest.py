@@ -151,6 +151,26 @@ def populated(_populated):
 
 
 @pytest.fixture(scope="session")
+def _tuned(lend, tmp_path_factory):
+    from schemas.sources import simulator
+
+    folder = tmp_path_factory.mktemp("tuned")
+    truth = simulator.simulate(folder, "tiny", seed=3, n_sessions=1, n_units=64, n_tuned=1)
+    with lend() as database:
+        database.register(folder, truth.release)
+        assert not database.populate()
+        yield database, Release(folder, truth)
+
+
+@pytest.fixture
+def tuned(_tuned):
+    """A populated database with a session of tuned units, and its truth: tests only read it."""
+    database, found = _tuned
+    database.connect()
+    return found
+
+
+@pytest.fixture(scope="session")
 def demo(backend):
     """What `bwm demo` printed and left behind: tests only read it."""
     with demos.shown(backend) as found:

@@ -6,15 +6,22 @@ from schemas.activity.base import schema
 from schemas.activity.rates import Window, UnitRate, RegionRate, summarise_region_rates
 from schemas.activity.psth import TrialSplit, PsthDefinition, Psth
 from schemas.activity.responses import ResponseDefinition, UnitResponse
+from schemas.activity.modulation import TaskFactor, ModulationDefinition, Modulation
+from schemas.activity.latency import LatencyDefinition, Latency
 from schemas.activity.inclusion import InclusionRule
 # isort: on
 
 __all__ = [
     "InclusionRule",
+    "Latency",
+    "LatencyDefinition",
+    "Modulation",
+    "ModulationDefinition",
     "Psth",
     "PsthDefinition",
     "RegionRate",
     "ResponseDefinition",
+    "TaskFactor",
     "TrialSplit",
     "UnitRate",
     "UnitResponse",

@@ -18,14 +18,26 @@ from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
 from schemas.views.events import fetch_events
 from schemas.views.frames import fetch_clusters, fetch_spikes, fetch_trials, fetch_wheel
 from schemas.views.metrics import fetch_metric_differences, uncompared_units
+from schemas.views.modulation import (
+    fetch_latencies,
+    fetch_modulated_fractions,
+    fetch_modulation,
+    fetch_region_latencies,
+)
 from schemas.views.performance import (
     fetch_chronometric_curve,
     fetch_psychometric_curve,
     fetch_training_status,
 )
+from schemas.views.places import fetch_cortical_depth, fetch_location
 from schemas.views.quality import bwm_candidates
 from schemas.views.session import find_recording, session_measures, sessions
-from schemas.views.tensor import each_session, pseudo_population, spike_counts
+from schemas.views.tensor import (
+    each_session,
+    fetch_trial_rates,
+    pseudo_population,
+    spike_counts,
+)
 from schemas.views.video import (
     fetch_licks,
     fetch_motion_energy,
@@ -43,11 +55,16 @@ __all__ = [
     "each_session",
     "fetch_chronometric_curve",
     "fetch_clusters",
+    "fetch_cortical_depth",
     "fetch_events",
     "fetch_included_units",
     "fetch_inclusion_chain",
+    "fetch_latencies",
     "fetch_licks",
+    "fetch_location",
     "fetch_metric_differences",
+    "fetch_modulated_fractions",
+    "fetch_modulation",
     "fetch_motion_energy",
     "fetch_passive",
     "fetch_pose",
@@ -55,10 +72,12 @@ __all__ = [
     "fetch_psychometric_curve",
     "fetch_pupil",
     "fetch_reaction_times",
+    "fetch_region_latencies",
     "fetch_region_summary",
     "fetch_sparse_noise",
     "fetch_spikes",
     "fetch_training_status",
+    "fetch_trial_rates",
     "fetch_trials",
     "fetch_units",
     "fetch_wheel",

@@ -9,11 +9,14 @@ import pandas as pd
 from schemas import activity, atlas, behavior, ephys, quality, rows
 from schemas.maths import inclusion as maths
 from schemas.views import ephys as unit_views
-from schemas.views.frames import KEY as UNIT
+from schemas.views.located import KEY as UNIT
+from schemas.views.located import add_location
 from schemas.views.session import require
 
 
-def fetch_psth(units: dj.expression.QueryExpression | str, psth_definition: str) -> pd.DataFrame:
+def fetch_psth(
+    units: dj.expression.QueryExpression | str, psth_definition: str, lateral: bool = False
+) -> pd.DataFrame:
     """Fetch the rates of units around an event.
 
     Parameters
@@ -23,6 +26,9 @@ def fetch_psth(units: dj.expression.QueryExpression | str, psth_definition: str)
         or the eid of a session, for all units of its default sort.
     psth_definition : str
         A row of `activity.PsthDefinition`.
+    lateral : bool
+        Name sides by the hemisphere of the unit, e.g. `contralateral 0.25` instead of `left 0.25`.
+        Units whose hemisphere is not known are left out.
 
     Returns
     -------
@@ -54,7 +60,23 @@ def fetch_psth(units: dj.expression.QueryExpression | str, psth_definition: str)
     conditions = rows.frame(conditions.proj(*names[1:]))
     table = table.merge(conditions[[*UNIT[:-1], *names]], "left", [*UNIT[:-1], names[0]])
     table = table.rename(columns={"psth_condition": "condition", "n_psth_events": "n_events"})
-    return table[[*UNIT, "condition", "time", "mean", "sem", "n_events"]]
+    table = table[[*UNIT, "condition", "time", "mean", "sem", "n_events"]]
+    return _name_sides(table, chosen) if lateral else table
+
+
+def _name_sides(table: pd.DataFrame, chosen: dj.expression.QueryExpression) -> pd.DataFrame:
+    """Replace left and right in the names of conditions by contralateral and ipsilateral."""
+    places = rows.frame((ephys.SpikeSorting.Cluster & chosen).proj("region_id", "unit_x"))
+    sides = add_location(places).dropna(subset=["hemisphere"])
+    table = table.merge(sides[[*UNIT, "hemisphere"]], on=UNIT)
+    for hemisphere, other in (("left", "right"), ("right", "left")):
+        of_side = table.hemisphere == hemisphere
+        named = {hemisphere: "ipsilateral", other: "contralateral"}
+        renamed = table.condition[of_side].str.replace(
+            r"^(left|right)\b", lambda found, named=named: named[found[1]], regex=True
+        )
+        table.loc[of_side, "condition"] = renamed
+    return table.drop(columns="hemisphere")
 
 
 PSTH_COLUMNS = {

@@ -10,6 +10,7 @@ import pandas as pd
 from schemas import activity, atlas, ephys, probe, quality, release, rows, session
 from schemas.errors import QueryError
 from schemas.views.atlas import below
+from schemas.views.located import LOCATION, add_location
 from schemas.views.session import find_recording, join_measures, require, sessions
 
 
@@ -182,21 +183,19 @@ def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per unit: subject, date, probe, cluster, region, rate (Hz), median amplitude (V),
-        depth (um), and the ids `pid`, `eid` and `cluster_uuid`.
+        One row per unit: subject, date, probe, cluster, region (acronym and name in the Allen
+        ontology, acronyms in the mappings Beryl and Cosmos), hemisphere, rate (Hz), median
+        amplitude (V), depth (um), and the ids `pid`, `eid` and `cluster_uuid`.
 
     Raises
     ------
     QueryError
         Text is given, e.g. the acronym of a region, instead of an expression.
     """
-    regions = atlas.BrainRegion.proj("region_acronym", "region_name")
     where = session.Session.proj("subject", "session_date", "session_number")
-    plain = unit_rows(units).proj(
-        "region_id", "firing_rate", "spike_count", "amp_median", "cluster_depth", "cluster_uuid"
-    )
-    table = rows.frame(plain * where * probe.ProbeInsertion.proj("pid"))
-    table = table.merge(rows.frame(regions), on="region_id", how="left")
+    measures = ("firing_rate", "spike_count", "amp_median", "cluster_depth", "cluster_uuid")
+    plain = unit_rows(units).proj("region_id", "unit_x", *measures)
+    table = add_location(rows.frame(plain * where * probe.ProbeInsertion.proj("pid")))
     return table.sort_values(
         ["subject", "session_date", "session_number", "probe_name", "sorting_name", "cluster_id"],
         ignore_index=True,
@@ -241,7 +240,7 @@ UNIT_COLUMNS = [
     "session_number",
     "probe_name",
     "cluster_id",
-    "region_acronym",
+    *LOCATION,
     "firing_rate",
     "amp_median",
     "cluster_depth",

@@ -8,12 +8,13 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, behavior, ephys, probe, rows
+from schemas import behavior, ephys, probe, rows
 from schemas import wheel as wheel_tables
 from schemas.errors import QueryError
 from schemas.maths import behavior as maths
 from schemas.maths.wheel import preprocess
 from schemas.views.ephys import sorts_of, summaries, unit_rows
+from schemas.views.located import add_location
 from schemas.views.session import find_recording, session_key
 
 POPULATE = "Import it with `bwm populate`; `bwm status` says what failed and what is not released."
@@ -121,8 +122,9 @@ def fetch_clusters(
     -------
     pandas.DataFrame
         One row per unit, ordered by key: every column of `ephys.SpikeSorting.Cluster`; the
-        acronym of the region in each mapping (`region_allen`, `region_beryl`, `region_cosmos`;
-        missing where the unit is not located); and for each criterion the label (fraction of the
+        acronym of the region in each mapping (`region_allen`, `region_beryl`, `region_cosmos`),
+        `region_name` and `hemisphere` (left or right), missing where the unit is not located; and
+        for each criterion the label (fraction of the
         tests passed) and whether the unit is good (`label_ibl_2022`, `good_ibl_2022`; missing
         where the sort lacks a metric).
 
@@ -134,20 +136,12 @@ def fetch_clusters(
     """
     chosen = choose_units(units, sorting)
     table = rows.frame(unit_rows(chosen if isinstance(units, str) else units))
-    regions = rows.frame(atlas.BrainRegion.proj("region_acronym", "beryl_id", "cosmos_id"))
-    acronym = regions.set_index("region_id").region_acronym
-    of_unit = table[["region_id"]].merge(regions, on="region_id", how="left")
-    for mapping, column in atlas.REGION_COLUMN.items():
-        table[f"region_{mapping.lower()}"] = of_unit[column].map(acronym).astype(rows.TEXT)
+    table = add_location(table).rename(columns={"region_acronym": "region_allen"})
     for criterion in ephys.UnitCriterion.to_arrays("criterion"):
         label, is_good = _fetch_labels(table, criterion)
         table[f"label_{criterion}"], table[f"good_{criterion}"] = label, is_good
         table[f"good_{criterion}"] = table[f"good_{criterion}"].astype("boolean")
     return table
-
-
-KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
-"""Primary key of a unit."""
 
 
 def _fetch_labels(units: pd.DataFrame, criterion: str) -> np.ndarray:

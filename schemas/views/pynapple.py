@@ -11,7 +11,7 @@ import pandas as pd
 
 from schemas import ephys, rows
 from schemas.errors import BwmError, QueryError
-from schemas.views import frames
+from schemas.views import frames, located
 
 if TYPE_CHECKING:
     import pynapple as nap
@@ -117,7 +117,7 @@ def fetch_spikes(
         raise QueryError(what, None, "Choose units of one session.")
     spans = rows.frame((ephys.Spikes & chosen).proj("first_spike", "last_spike"))
     support = pynapple.IntervalSet(spans.first_spike.min(), spans.last_spike.max())
-    trains = ephys.spike_times(chosen).reindex(pd.MultiIndex.from_frame(table[frames.KEY]))
+    trains = ephys.spike_times(chosen).reindex(pd.MultiIndex.from_frame(table[located.KEY]))
     times = {
         number: pynapple.Ts(train, time_support=support) for number, train in enumerate(trains)
     }

@@ -11,19 +11,20 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from schemas import atlas, ephys, rows
+from schemas import ephys, rows
 from schemas.errors import BwmError, QueryError
 from schemas.maths import psth
 from schemas.views.ephys import unit_rows
 from schemas.views.ephys import units as units_of
 from schemas.views.events import Times, Trials, fetch_events, require_event
-from schemas.views.frames import KEY, choose_units, plain_array, require_spikes
+from schemas.views.frames import choose_units, plain_array, require_spikes
+from schemas.views.located import KEY, LOCATION, add_location
 
 if TYPE_CHECKING:
     import xarray
 
-SHOWN = ["region_id", "firing_rate", "cluster_depth", "cluster_uuid"]
-UNIT_COLUMNS = [*KEY, "region_id", "region_acronym", *SHOWN[1:]]
+SHOWN = ["region_id", "unit_x", "firing_rate", "cluster_depth", "cluster_uuid"]
+UNIT_COLUMNS = [*KEY, "region_id", *LOCATION, *SHOWN[2:]]
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class SpikeCounts:
     events : DataFrame
         The E events, in the order of `counts`, as `views.fetch_events` gives them.
     units : DataFrame
-        The U units, in the order of `counts`: key, `region_id`, `region_acronym`, `firing_rate`
-        (Hz), `cluster_depth` (um), `cluster_uuid`.
+        The U units, in the order of `counts`: key, `region_id`, the columns of
+        `views.fetch_location` except the coordinates, `firing_rate` (Hz), `cluster_depth` (um),
+        `cluster_uuid`.
     edges : (B + 1,) float array
         Edges of the bins (s from the event); a bin holds its left edge, not its right one.
     left_out : DataFrame
@@ -122,7 +124,16 @@ def spike_counts(
         The units are of several sessions or of none, their spikes are not imported, the window or
         the bin is not positive, or an error of `views.fetch_events`.
     """
-    edges = bin_edges(window, bin)
+    return _count_session(units, event, trials, bin_edges(window, bin))
+
+
+def _count_session(
+    units: dj.expression.QueryExpression | str,
+    event: str | Times,
+    trials: Trials,
+    edges: np.ndarray,
+) -> SpikeCounts:
+    """Count the spikes of units of one session between edges (s from the event)."""
     table = _fetch_units(units)
     eids = table.eid.unique()
     if len(eids) != 1:
@@ -130,6 +141,51 @@ def spike_counts(
         remedy = "Use views.each_session(...), views.pseudo_population(...), or restrict by eid."
         raise QueryError(what, None, remedy if len(eids) else "Restrict less.")
     return _counted(table, fetch_events(eids[0], event, trials), edges)
+
+
+def fetch_trial_rates(
+    units: dj.expression.QueryExpression | str,
+    event: str | Times,
+    window: tuple[float, float] = (0.0, 0.1),
+    trials: Trials = None,
+) -> pd.DataFrame:
+    """Fetch the rate of each unit in a window around each event, with every column of the events.
+
+    Parameters
+    ----------
+    units, event, trials
+        As in `spike_counts`.
+    window : (float, float)
+        Start and end (s from the event).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per event and unit, in that order: the columns of `views.fetch_events` (for an event
+        of trials those of `views.fetch_trials`); `probe_name`, `sorting_name`, `cluster_id`,
+        `region_acronym`, `hemisphere`; `rate` (Hz); and for an event of trials `laterality`,
+        whether the stimulus is ipsilateral or contralateral to the unit.
+
+    Raises
+    ------
+    QueryError
+        As `spike_counts`.
+    """
+    start, end = window
+    bin_edges(window, end - start)  # refuses a wrong window
+    found = _count_session(units, event, trials, np.array([start, end], float))
+    n_events, n_units, _ = found.counts.shape
+    of_event = np.repeat(np.arange(n_events), n_units)
+    of_unit = np.tile(np.arange(n_units), n_events)
+    shown = ["probe_name", "sorting_name", "cluster_id", "region_acronym", "hemisphere"]
+    left = found.events.iloc[of_event].reset_index(drop=True)
+    right = found.units[shown].iloc[of_unit].reset_index(drop=True)
+    table = pd.concat([left, right], axis=1)
+    table["rate"] = found.counts.sum(axis=2, dtype=float).ravel() / (end - start)
+    if "side" in table:
+        same = (table.side == table.hemisphere).map({True: "ipsilateral", False: "contralateral"})
+        table["laterality"] = same.where(table.side.notna() & table.hemisphere.notna())
+    return table
 
 
 @dataclass(frozen=True)
@@ -336,10 +392,8 @@ def _fetch_units(units: dj.expression.QueryExpression | str) -> pd.DataFrame:
         "spike_offset", "n_unit_spikes"
     )
     table = rows.frame(columns)
-    acronym = rows.frame(atlas.BrainRegion.proj("region_acronym")).set_index("region_id")
     table["region_id"] = table.region_id.astype("Int64")  # whether a unit has none or not
-    table["region_acronym"] = table.region_id.map(acronym.region_acronym)
-    return table
+    return add_location(table)
 
 
 def choose_recording(

@@ -122,6 +122,7 @@ MAY_IMPORT = {
     | {"numpy", "pandas", "pyarrow", "iblutil", "one", "pydantic", "requests"}
     | {"schemas.disk", "schemas.maths", "schemas.sources"},
     "schemas.views": VIEWS,
+    "schemas.views.places": VIEWS | {"iblatlas"},
     "schemas.views.tensor": VIEWS | {"rich", "xarray"},
     "schemas.views.pynapple": {"datajoint", "numpy", "pandas", "pynapple"}
     | {"schemas.ephys", "schemas.errors", "schemas.rows", "schemas.views"},

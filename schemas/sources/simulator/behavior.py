@@ -15,6 +15,7 @@ PSYCHOMETRIC = {
     for p, bias in ((0.5, 0.0), (0.2, -5.0), (0.8, 5.0))
 }
 RT_MEDIAN, RT_SIGMA = 0.2, 0.8
+CONTRAST_FACTORS = {0.0: 1.6, 0.0625: 1.35, 0.125: 1.15, 0.25: 0.9, 1.0: 0.7}
 EARLY, EARLY_FRACTION = (-0.15, 0.08), 0.12
 SLOW_FROM, SLOW_MEAN, SLOW_FRACTION = 2.0, 3.0, 0.1
 NAN_FRACTION = 0.015
@@ -66,7 +67,11 @@ def reaction_time_truth() -> dict[str, float]:
 
 
 def simulate_trials(
-    rng: np.random.Generator, n_trials: int, last: float, no_go: int | None = None
+    rng: np.random.Generator,
+    n_trials: int,
+    last: float,
+    no_go: int | None = None,
+    by_contrast: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the task.
 
@@ -80,6 +85,8 @@ def simulate_trials(
         Trials that end after this time (s) are dropped.
     no_go : int, optional
         A trial that surely gets no answer.
+    by_contrast : bool
+        Whether reaction times fall with contrast, by `CONTRAST_FACTORS`.
 
     Returns
     -------
@@ -91,7 +98,9 @@ def simulate_trials(
     """
     task = _design(rng, n_trials)
     task["choice"] = _choices(rng, task, no_go)
-    events, movements = _events(rng, task)
+    contrast = task["contrastLeft"].fillna(task["contrastRight"])
+    factor = contrast.map(CONTRAST_FACTORS).to_numpy() if by_contrast else np.ones(len(task))
+    events, movements = _events(rng, task, factor)
     trials = pd.concat([task.drop(columns="side"), events], axis=1)
     trials = trials.iloc[: np.searchsorted(trials["intervals_1"], last, side="right")]
     movements = movements[movements["trial"] < len(trials)].sort_values("onset", ignore_index=True)
@@ -138,10 +147,11 @@ def _choices(rng: np.random.Generator, task: pd.DataFrame, no_go: int | None) ->
     return choice
 
 
-def _reaction_times(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Draw firstMovement - stimOn (n,), s."""
+def _reaction_times(rng: np.random.Generator, factor: np.ndarray) -> np.ndarray:
+    """Draw firstMovement - stimOn (n,), s, with medians of `RT_MEDIAN` times the factor."""
+    n = len(factor)
     part = rng.random(n)
-    time = RT_MEDIAN * np.exp(RT_SIGMA * rng.standard_normal(n))
+    time = RT_MEDIAN * factor * np.exp(RT_SIGMA * rng.standard_normal(n))
     time = np.where(part < EARLY_FRACTION, rng.uniform(*EARLY, n), time)
     return np.where(part > 1 - SLOW_FRACTION, SLOW_FROM + rng.exponential(SLOW_MEAN, n), time)
 
@@ -170,14 +180,16 @@ def _movement_plan(rng: np.random.Generator, choice: np.ndarray) -> tuple[np.nda
     return np.where(made, gap, 0), np.where(made, duration, 0), np.where(made, amplitude, 0)
 
 
-def _events(rng: np.random.Generator, task: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _events(
+    rng: np.random.Generator, task: pd.DataFrame, factor: np.ndarray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Time the events of each trial, and the movements that make them (s of the session)."""
     n, choice = len(task), task["choice"].to_numpy()
     go = choice != 0
     quiescence = 0.2 + _truncated_exponential(rng, n, 0.35, 0.2, 0.5)
     on = quiescence + rng.uniform(0.05, 0.1, n)
     cue = on + rng.uniform(0.0005, 0.012, n)
-    move = on + _reaction_times(rng, n)
+    move = on + _reaction_times(rng, factor)
     gap, duration, amplitude = _movement_plan(rng, choice)
     late = np.maximum(0, cue + 0.08 - (move + (gap + duration).sum(axis=1)))
     duration[np.arange(n), np.maximum((amplitude != 0).sum(axis=1) - 1, 0)] += late

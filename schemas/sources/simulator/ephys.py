@@ -7,7 +7,9 @@ the noise cut-off by cutting the low end of its amplitudes, the amplitude by the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ import scipy
 from iblatlas.regions import BrainRegions
 
 from schemas.sources.simulator.metrics import UnitSpikes, noise_cutoff
+from schemas.sources.simulator.tuning import STEP
 
 N_SITES = 384
 STIMULUS_WINDOW = (0.0, 0.1)
@@ -203,7 +206,11 @@ def _least_rates(kind: pd.DataFrame, duration: float) -> np.ndarray:
 
 
 def simulate_spikes(
-    rng: np.random.Generator, units: pd.DataFrame, stimuli: np.ndarray, duration: float
+    rng: np.random.Generator,
+    units: pd.DataFrame,
+    stimuli: np.ndarray,
+    duration: float,
+    gains: Mapping[int, np.ndarray] = MappingProxyType({}),
 ) -> UnitSpikes:
     """Draw the spikes of the units.
 
@@ -218,8 +225,11 @@ def simulate_spikes(
         Onsets, s, further apart than the window.
     duration : float
         Of the recording, s.
+    gains : mapping of int to ndarray
+        For tuned units, by their row: the gain over `rate` in each bin of `tuning.STEP`, in place
+        of that in the windows after stimuli.
     """
-    counts, times = _spike_times(rng, units, stimuli, duration)
+    counts, times = _spike_times(rng, units, stimuli, duration, gains)
     start = np.r_[0, np.cumsum(counts)]
     amps = _amplitudes(rng, units, start)
     depths = np.repeat(units["depth"].to_numpy(), counts)
@@ -228,17 +238,27 @@ def simulate_spikes(
 
 
 def _spike_times(
-    rng: np.random.Generator, units: pd.DataFrame, stimuli: np.ndarray, duration: float
+    rng: np.random.Generator,
+    units: pd.DataFrame,
+    stimuli: np.ndarray,
+    duration: float,
+    gains: Mapping[int, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw counts (U,) and times (S,), unit after unit.
 
     Spikes are drawn at a constant rate on a clock that runs faster, by the gain of the unit, in
     the windows after stimuli. The dead time is stretched by the gain, so that it holds there too.
     """
-    rate, gain = units["rate"].to_numpy(), (units["evoked_rate"] / units["rate"]).to_numpy()
+    rate, gain = (
+        units["rate"].to_numpy(),
+        (units["evoked_rate"] / units["rate"]).to_numpy(copy=True),
+    )
     width = STIMULUS_WINDOW[1] - STIMULUS_WINDOW[0]
     length = duration + (gain - 1) * width * len(stimuli)
     dead = units["dead_time"].to_numpy() * np.maximum(gain, 1)
+    for row, of_bin in gains.items():
+        gain[row], length[row] = 1, of_bin.sum() * STEP
+        dead[row] *= max(of_bin.max(), 1)
     counts = rng.poisson(rate * length)
     if "n_spikes" in units:
         counts = np.where(units["n_spikes"] >= 0, units["n_spikes"], counts)
@@ -251,6 +271,9 @@ def _spike_times(
     for u in np.flatnonzero(gain != 1):
         part = slice(start[u], start[u + 1])
         times[part] = np.interp(times[part], knots + (gain[u] - 1) * inside, knots)
+    for row, of_bin in gains.items():
+        part, grid = slice(start[row], start[row + 1]), np.arange(len(of_bin) + 1) * STEP
+        times[part] = np.interp(times[part], np.r_[0, np.cumsum(of_bin)] * STEP, grid)
     return counts, times
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from types import MappingProxyType
 
@@ -30,8 +30,8 @@ POINTS = (
 )
 FEW_POINTS = ("nose_tip", "paw_r", "pupil_top_r", "pupil_bottom_r", "tongue_end_l")
 
-# Fault sessions are counted from here, so that asking for them changes no other session.
-FIRST_FAULT = 1000
+# Fault and tuned sessions are counted from here, so that asking for them changes no other session.
+FIRST_FAULT, FIRST_TUNED = 1000, 2000
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ class Size:
         Points tracked on the frames of the left and the right camera.
     n_frequencies : int
         Of the power spectra; 513 in real ones.
+    n_tuned : int
+        Sessions that are added with tuned units, 520 trials, reaction times that fall with
+        contrast, a left camera of 60 Hz and sparse noise as in real sessions.
     """
 
     n_subjects: int
@@ -78,6 +81,7 @@ class Size:
     frame_rate_factor: float = 0.02
     points: tuple[str, ...] = FEW_POINTS
     n_frequencies: int = 17
+    n_tuned: int = 0
 
 
 SIZES: Mapping[str, Size] = MappingProxyType(
@@ -94,6 +98,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             frame_rate_factor=0.03,
             points=POINTS,
             n_frequencies=65,
+            n_tuned=1,
         ),
         "full": Size(
             1,
@@ -143,6 +148,7 @@ class Role:
     gabors: bool = True
     # Raw files are `there`, listed but `absent`, or `unlisted`.
     raw: str = "there"
+    tuned: bool = False
     number: int = 1
     project: str = PROJECT
     qc: str = "PASS"
@@ -247,6 +253,15 @@ def identifier(*parts: object) -> str:
     return str(uuid.UUID(bytes=digest, version=4))
 
 
+TUNED_ROLE = Role(cameras=("left",), tuned=True, raw="unlisted")
+
+
+def enlarge(size: Size) -> Size:
+    """Return the size of a session with tuned units."""
+    tuned = {"duration": 3000.0, "n_trials": 520, "good_fraction": 0.5, "frame_rate_factor": 1.0}
+    return replace(size, **tuned)  # type: ignore[arg-type]
+
+
 def plan_release(size: Size, seed: int, edge_cases: bool, faults: bool) -> list[Session]:
     """List the sessions of a release in order of their index.
 
@@ -262,6 +277,10 @@ def plan_release(size: Size, seed: int, edge_cases: bool, faults: bool) -> list[
     plans = [
         _session(size, seed, i, _role(i, edge_cases), size.revisions)
         for i in range(size.n_sessions)
+    ]
+    plans += [
+        _session(size, seed, FIRST_TUNED + i, TUNED_ROLE, size.revisions[-1:])
+        for i in range(size.n_tuned)
     ]
     if faults:
         plans += [
@@ -297,7 +316,7 @@ def _session(
         eid=identifier(seed, "session", index),
         lab=lab,
         subject=f"{lab[0].upper()}L_{10 * (seed % 90) + mouse + 1:03d}",
-        date=FIRST_DATE + timedelta(days=3 * (index % FIRST_FAULT) + (365 if fault else 0)),
+        date=FIRST_DATE + timedelta(days=3 * (index % FIRST_FAULT) + 365 * (index // FIRST_FAULT)),
         number=role.number,
         role=role,
         probes=probes,

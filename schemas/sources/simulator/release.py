@@ -14,8 +14,13 @@ from schemas.errors import SettingsError
 from schemas.sources.simulator import behavior, ephys, writing
 from schemas.sources.simulator.faults import damage
 from schemas.sources.simulator.metadata import Metadata, gather_metadata, level
-from schemas.sources.simulator.plan import SIZES, Session, Size, plan_release
-from schemas.sources.simulator.session import CAMERA_COLUMNS, SimulatedSession, make_session
+from schemas.sources.simulator.plan import SIZES, Session, Size, enlarge, plan_release
+from schemas.sources.simulator.session import (
+    CAMERA_COLUMNS,
+    TUNED_COLUMNS,
+    SimulatedSession,
+    make_session,
+)
 from schemas.sources.simulator.truth import Fault, Truth
 
 RELEASE_NAME = "simulated_bwm_release.csv"
@@ -151,6 +156,8 @@ def _write(
     """Simulate and write a session, and release its arrays."""
     if plan.fault:
         size = replace(size, n_units=FAULT_UNITS, n_trials=FAULT_TRIALS, duration=FAULT_DURATION)
+    if plan.role.tuned:
+        size = enlarge(size)
     made = make_session(plan, size, seed)
     fault = damage(plan, made.files, made.cut) if plan.fault else None
     datasets = writing.write_session(folder, plan, made.files, made.cut, made.pointers)
@@ -175,6 +182,9 @@ def _truth(
         insertions=_insertion_truth([m.plan for m in made], said),
         sortings=pd.DataFrame([s for m in made for s in m.sortings]),
         units=units,
+        tuned=pd.concat([t for m in made for t in m.tuned], ignore_index=True)
+        if any(m.tuned for m in made)
+        else pd.DataFrame(columns=list(TUNED_COLUMNS)),
         regions=_region_truth(units),
         trials={m.plan.eid: m.trials for m in made},
         cameras=pd.DataFrame([c for m in made for c in m.cameras], columns=list(CAMERA_COLUMNS)),

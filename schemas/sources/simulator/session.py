@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.sources.records import CAMERAS, TRACKERS
-from schemas.sources.simulator import behavior, ephys, metrics, passive, raw, video
+from schemas.sources.simulator import behavior, ephys, metrics, passive, raw, tuning, video
 from schemas.sources.simulator.plan import TRIALS_REVISION, Probe, Session, Size
 from schemas.sources.simulator.truth import EdgeCase
 from schemas.sources.simulator.writing import Content
@@ -17,6 +17,10 @@ from schemas.sources.simulator.writing import Content
 # A session ends well before its recording, as passive stimuli follow.
 TASK_SHARE = 0.93
 CAMERA_COLUMNS = ("eid", "camera", "n_times", "n_frames", *TRACKERS, "pupil", "motion_energy")
+TUNED_COLUMNS = (
+    *("eid", "probe_name", "revision", "cluster_id"),
+    *("tuned_to", "number", "latency", "timescale", "field_row", "field_column"),
+)
 # Planted in the first session, where edge cases are wanted: cluster ids.
 SILENT_CLUSTER, ONE_SPIKE_CLUSTER = 3, 7
 
@@ -41,6 +45,9 @@ class SimulatedSession:
     # Sites of each probe, by its name.
     channels: dict[str, pd.DataFrame] = field(default_factory=dict)
     units: list[pd.DataFrame] = field(default_factory=list)
+    tuned: list[pd.DataFrame] = field(default_factory=list)
+    noise: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty((0, 0, 0)))
+    replayed: dict[str, np.ndarray] = field(default_factory=dict)
     sortings: list[dict[str, object]] = field(default_factory=list)
 
     def rng(self, *stream: int) -> np.random.Generator:
@@ -86,7 +93,7 @@ def _behave(made: SimulatedSession) -> None:
     role, size, rng = made.plan.role, made.size, made.rng(0)
     no_go = size.n_trials // 3 if role.odd_events else None
     trials, movements = behavior.simulate_trials(
-        rng, size.n_trials, TASK_SHARE * size.duration, no_go
+        rng, size.n_trials, TASK_SHARE * size.duration, no_go, by_contrast=role.tuned
     )
     made.trials, made.movements = trials[list(behavior.COLUMNS)], movements
     if role.odd_events:
@@ -195,6 +202,8 @@ def _show_passive_stimuli(made: SimulatedSession) -> None:
     times, pattern = passive.simulate_sparse_noise(rng, size.duration, size.frame_rate_factor)
     gabors, stimuli = passive.simulate_replay(rng, size.duration)
     periods = passive.simulate_periods(size.duration)
+    made.noise = times, pattern
+    made.replayed = {name: stimuli[f"{name}On"].to_numpy() for name in passive.STIMULI}
     made.files["alf/_ibl_passivePeriods.intervalsTable.csv"] = periods
     made.files["alf/_ibl_passiveRFM.times.npy"] = times
     made.files["raw_passive_data/_iblrig_RFMapStim.raw.bin"] = pattern.tobytes(order="F")
@@ -306,7 +315,8 @@ def _make_sort(
     if odd:
         _plant_counts(made, probe, revision, units)
     stimuli = made.trials["stimOn_times"].to_numpy()
-    spikes = ephys.simulate_spikes(rng, units, stimuli, size.duration)
+    gains = _tune(made, probe, revision, units) if made.plan.role.tuned else {}
+    spikes = ephys.simulate_spikes(rng, units, stimuli, size.duration, gains)
     order = np.argsort(spikes.times, kind="stable")
     if odd:
         # A spike in the middle, of whichever unit.
@@ -324,6 +334,22 @@ def _make_sort(
     released = metrics.released_metrics(frame, revision).drop(index=missing)
     made.files[base + "clusters.metrics.pqt"] = released.reset_index(drop=True)
     _sort_truth(made, probe, revision, units, frame, missing)
+
+
+def _tune(
+    made: SimulatedSession, probe: Probe, revision: str, units: pd.DataFrame
+) -> dict[int, np.ndarray]:
+    """Tune good units, and return the gain of each in time."""
+    chosen = tuning.plan_tuning(units["clean"].to_numpy() & (units["noise"] == "low").to_numpy())
+    units.loc[chosen["cluster_id"], ["rate", "evoked_rate"]] = tuning.RATE
+    units.loc[chosen["cluster_id"], "dead_time"] = 0.004
+    shown = tuning.Shown(made.size.duration, made.trials, made.movements, made.noise, made.replayed)
+    where = {"eid": made.plan.eid, "probe_name": probe.name, "revision": revision}
+    made.tuned.append(chosen.assign(**where)[list(TUNED_COLUMNS)])
+    return {
+        int(unit["cluster_id"]): tuning.compute_gain(made.rng(8, probe.tag, row), unit, shown)
+        for row, unit in chosen.iterrows()
+    }
 
 
 def _plant_counts(made: SimulatedSession, probe: Probe, revision: str, units: pd.DataFrame) -> None:

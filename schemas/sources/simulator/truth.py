@@ -89,6 +89,9 @@ class Truth:
         planted_amplitude (each null where too few spikes leave it to chance);
         passes_refractory, passes_noise_2022 (< 20), passes_noise_2024 (< 5), passes_amplitude,
         is_good_2022, is_good_2024 (by the values that were written); in_metrics.
+    tuned : DataFrame
+        One row a tuned unit: eid, probe_name, revision, cluster_id, tuned_to (of
+        `tuning.KINDS`), number, latency and timescale (s), field_row and field_column.
     regions : DataFrame
         Indexed by region_id: acronym, mean_rate (planted mean of good units, Hz, before those
         too low to be judged are raised), n_units and unit_rate (units of all sorts: number
@@ -126,6 +129,7 @@ class Truth:
     insertions: pd.DataFrame
     sortings: pd.DataFrame
     units: pd.DataFrame
+    tuned: pd.DataFrame
     regions: pd.DataFrame
     trials: Mapping[str, pd.DataFrame]
     cameras: pd.DataFrame

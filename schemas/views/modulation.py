@@ -1,0 +1,217 @@
+"""Modulation and latency of units and regions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+import pandas as pd
+
+from schemas import activity, ephys, rows
+from schemas.errors import QueryError
+from schemas.maths.modulation import compute_fdr
+from schemas.views.ephys import sorts
+from schemas.views.located import KEY, LOCATION, add_location
+from schemas.views.session import require
+
+MAPPINGS = {"Allen": "region_acronym", "Beryl": "region_beryl", "Cosmos": "region_cosmos"}
+"""Column of a frame of units with the region of each mapping."""
+
+
+def fetch_modulation(
+    modulation_definition: str,
+    release_name: str | None = None,
+    sorting: str | None = None,
+    recording: str | None = None,
+) -> pd.DataFrame:
+    """Fetch whether units tell two levels of a factor apart, with the false discovery rate.
+
+    Parameters
+    ----------
+    modulation_definition : str
+        A row of `activity.ModulationDefinition`, e.g. `side`, `choice`, `outcome` or `block`.
+    release_name, sorting, recording : str, optional
+        As in `sorts`. The false discovery rate is of the units that these choose, so that
+        `release_name` gives that of a release.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per unit, ordered by key: the key, `region_id` and the columns of
+        `views.fetch_location`; `rate_first`, `rate_second` (Hz); `modulation_effect` (fraction of
+        pairs of trials in which the first level has more spikes; 0.5 without effect);
+        `modulation_p`; `modulation_q`, the least false discovery rate at which the unit counts as
+        modulated (Benjamini and Hochberg); `contralateral_effect`, the effect of the
+        contralateral against the ipsilateral side for the factors side and choice, else NaN.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; the error lists those that are.
+    """
+    row = require(activity.ModulationDefinition, "modulation_definition", modulation_definition)
+    tested = activity.Modulation.Unit & {"modulation_definition": modulation_definition}
+    table = _fetch_located(tested, sorts(sorting, release_name, recording))
+    table["modulation_q"] = compute_fdr(table.modulation_p.to_numpy(float, na_value=np.nan))
+    table["contralateral_effect"] = np.nan
+    if row["task_factor"] in ("side", "choice"):
+        # The first level is the left side, which is contralateral to the right hemisphere.
+        effect = table.modulation_effect.to_numpy(float, na_value=np.nan)
+        of_side = {"right": effect, "left": 1 - effect}
+        for hemisphere, values in of_side.items():
+            is_there = (table.hemisphere == hemisphere).fillna(False).to_numpy(bool)
+            table.loc[is_there, "contralateral_effect"] = values[is_there]
+    return table.drop(columns=["modulation_definition", "unit_x"])
+
+
+def fetch_modulated_fractions(
+    modulation_definition: str,
+    mapping: str = "Beryl",
+    release_name: str | None = None,
+    sorting: str | None = None,
+    level: float = 0.05,
+    min_units: int = 1,
+) -> pd.DataFrame:
+    """Fetch which part of the units of each region is modulated.
+
+    Parameters
+    ----------
+    modulation_definition, release_name, sorting
+        As in `fetch_modulation`.
+    mapping : str
+        `Allen`, `Beryl` or `Cosmos`.
+    level : float
+        Greatest false discovery rate, over all units of the release.
+    min_units : int
+        Regions with fewer tested units are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per region, most modulated first: `region` (acronym), `n_units` (tested),
+        `n_modulated` (q at most `level`), `fraction`, and `n_nominal` (p at most `level`).
+
+    Raises
+    ------
+    QueryError
+        A name is not known (the error lists those that are), or the level is no fraction.
+    """
+    column = _column_of(mapping)
+    if not 0 < level < 1:
+        raise QueryError(f"the level is {level}.", None, "Give a fraction, e.g. 0.05.")
+    table = fetch_modulation(modulation_definition, release_name, sorting)
+    table = table.dropna(subset=["modulation_p", column])
+    flags = pd.DataFrame(
+        {
+            "region": table[column],
+            "n_modulated": table.modulation_q <= level,
+            "n_nominal": table.modulation_p <= level,
+        }
+    )
+    found = flags.groupby("region").agg(
+        n_units=("n_modulated", "size"),
+        n_modulated=("n_modulated", "sum"),
+        n_nominal=("n_nominal", "sum"),
+    )
+    found["fraction"] = found.n_modulated / found.n_units
+    found = found[found.n_units >= min_units].reset_index()
+    order = ["region", "n_units", "n_modulated", "fraction", "n_nominal"]
+    return found.sort_values(["fraction", "region"], ascending=[False, True])[order].reset_index(
+        drop=True
+    )
+
+
+def fetch_latencies(
+    latency_definition: str,
+    release_name: str | None = None,
+    sorting: str | None = None,
+    recording: str | None = None,
+) -> pd.DataFrame:
+    """Fetch when the responses of units leave their baseline.
+
+    Parameters
+    ----------
+    latency_definition : str
+        A row of `activity.LatencyDefinition`, e.g. `stimulus`.
+    release_name, sorting, recording : str, optional
+        As in `sorts`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per unit, ordered by key: the key, `region_id` and the columns of
+        `views.fetch_location`; `latency`, `latency_low` and `latency_high` (s from the event,
+        missing where the unit does not respond), `latency_log_ratio`, `rate_baseline` and
+        `rate_after` (Hz).
+
+    Raises
+    ------
+    QueryError
+        A name is not known; the error lists those that are.
+    """
+    require(activity.LatencyDefinition, "latency_definition", latency_definition)
+    measured = activity.Latency.Unit & {"latency_definition": latency_definition}
+    table = _fetch_located(measured, sorts(sorting, release_name, recording))
+    return table.drop(columns=["latency_definition", "unit_x"])
+
+
+def fetch_region_latencies(
+    latency_definition: str,
+    mapping: str = "Beryl",
+    release_name: str | None = None,
+    sorting: str | None = None,
+    min_units: int = 5,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Fetch the latency of each region: the median over its responding units.
+
+    Parameters
+    ----------
+    latency_definition, release_name, sorting
+        As in `fetch_latencies`.
+    mapping : str
+        `Allen`, `Beryl` or `Cosmos`.
+    min_units : int
+        Regions with fewer responding units are left out.
+    seed : int
+        Seed of the resampled units, from which the interval follows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per region, shortest latency first: `region` (acronym), `n_units` (searched),
+        `n_responding`, `latency` (s, median), `latency_low` and `latency_high` (s; percentiles 2.5
+        and 97.5 of the median over 1,000 resamples of the responding units).
+
+    Raises
+    ------
+    QueryError
+        A name is not known; the error lists those that are.
+    """
+    column = _column_of(mapping)
+    table = fetch_latencies(latency_definition, release_name, sorting).dropna(subset=[column])
+    rng = np.random.default_rng(seed)
+    found = []
+    for region, units in table.groupby(column):
+        known = units.latency.dropna().to_numpy(float)
+        if len(known) >= max(min_units, 1):
+            medians = np.median(rng.choice(known, (1000, len(known))), axis=1)
+            low, high = np.percentile(medians, [2.5, 97.5])
+            found.append((region, len(units), len(known), np.median(known), low, high))
+    names = ["region", "n_units", "n_responding", "latency", "latency_low", "latency_high"]
+    return pd.DataFrame(found, columns=names).sort_values(["latency", "region"], ignore_index=True)
+
+
+def _column_of(mapping: str) -> str:
+    if mapping not in MAPPINGS:
+        raise QueryError(f"no mapping {mapping!r}.", None, f"There are: {', '.join(MAPPINGS)}.")
+    return MAPPINGS[mapping]
+
+
+def _fetch_located(units: dj.expression.QueryExpression, chosen: Any) -> pd.DataFrame:
+    """Fetch rows of a part table of units, with where each unit is; columns of both."""
+    where = ephys.SpikeSorting.Cluster.proj("region_id", "unit_x")
+    table = add_location(rows.frame((units & chosen.proj()) * where))
+    others = [name for name in table.columns if name not in {*KEY, "region_id", *LOCATION}]
+    return table[[*KEY, "region_id", *LOCATION, *others]]
