@@ -31,6 +31,7 @@ from schemas.views.performance import (
 )
 from schemas.views.places import fetch_cortical_depth, fetch_location
 from schemas.views.quality import bwm_candidates
+from schemas.views.recorded import fetch_band_power, fetch_trial_frames
 from schemas.views.session import find_recording, session_measures, sessions
 from schemas.views.tensor import (
     each_session,
@@ -53,6 +54,7 @@ __all__ = [
     "binned",
     "bwm_candidates",
     "each_session",
+    "fetch_band_power",
     "fetch_chronometric_curve",
     "fetch_clusters",
     "fetch_cortical_depth",
@@ -77,6 +79,7 @@ __all__ = [
     "fetch_sparse_noise",
     "fetch_spikes",
     "fetch_training_status",
+    "fetch_trial_frames",
     "fetch_trial_rates",
     "fetch_trials",
     "fetch_units",

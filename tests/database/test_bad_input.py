@@ -252,6 +252,8 @@ def test_every_other_key_is_there(faulty, failed):
         "ephys.UnitMetrics": probed - no_spikes,
         "activity.Psth": (probed - no_spikes) & with_trials,
         "activity.UnitResponse": (probed - no_spikes) & with_trials,
+        "activity.Modulation": (probed - no_spikes) & with_trials,
+        "activity.Latency": (probed - no_spikes) & with_trials,
     }
     assert expected.keys() | planted.keys() == TABLES.keys()
     assert {name: failed.eids(name) for name in expected} == expected

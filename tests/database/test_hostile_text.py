@@ -74,6 +74,9 @@ FINE = {
     "criterion": "ibl_2022",
     "definition": "first_movement",
     "metrics_definition": "ibl_2024",
+    "low": 1.0,
+    "high": 100.0,
+    "trial": 0,
 }
 
 
@@ -83,10 +86,9 @@ def fill(function, name, text, eid):
     for one in inspect.signature(function).parameters.values():
         needed = one.default is one.empty and one.kind is not one.VAR_KEYWORD
         if needed and one.name != name:
-            first = {"psth_definition": first_of, "response_definition": first_of}
             given[one.name] = FINE.get(one.name) or (
-                first[one.name](one.name)
-                if one.name in first
+                first_of(one.name)
+                if one.name.endswith("_definition")
                 else None
                 if one.name == "region"
                 else eid
@@ -125,7 +127,8 @@ def test_a_view_finds_nothing_or_says_so(asked, k, function, name):
 
 def test_every_view_that_takes_text_is_tried():
     named = {function.__name__ for function, _ in PAIRS}
-    assert {f.__name__ for f in VIEWS} - named == {"bwm_candidates", "fetch_units"}
+    of_expressions = {"fetch_units", "fetch_location", "fetch_cortical_depth"}
+    assert {f.__name__ for f in VIEWS} - named == {"bwm_candidates", *of_expressions}
 
 
 @pytest.mark.parametrize("text", HOSTILE[:-1], ids=lambda text: ascii(text)[:24])

@@ -631,7 +631,7 @@ def test_another_cache_is_left_alone(tmp_path):
         simulate(tmp_path, "tiny")
 
 
-@pytest.mark.parametrize(("name", "insertions"), [("small", 12), ("full", 1)])
+@pytest.mark.parametrize(("name", "insertions"), [("small", 13), ("full", 1)])
 def test_presets_write(name, insertions, tmp_path):
     """Presets as they are, but short."""
     size = replace(SIZES[name], duration=300.0, n_trials=40)
@@ -639,7 +639,7 @@ def test_presets_write(name, insertions, tmp_path):
         size = replace(size, n_units=20)
     truth = simulate(tmp_path, size)
     assert truth.counts["insertions"] == insertions
-    assert truth.counts["sessions"] == size.n_sessions
+    assert truth.counts["sessions"] == size.n_sessions + size.n_tuned
     assert truth.counts["subjects"] == size.n_subjects
     assert truth.sortings["n_clusters"].max() == size.n_units
     if name == "full":
