@@ -15,7 +15,7 @@ LIMIT = "limit"
 FIRST = ("pandas cold", "loop")
 COLORS = dict(zip(OURS, ("navy", "tab:blue", "tab:cyan"), strict=True))
 COLORS |= {LIMIT: "black", "loop": "tab:gray", "pandas cold": "tab:orange"}
-COLORS |= {"pandas warm": "tab:red", "DuckDB": "tab:green"}
+COLORS |= {"pandas warm": "tab:red", "DuckDB": "tab:green", "pynapple": "tab:pink"}
 LIBRARIES = ("datajoint", "numpy", "pandas", "pyarrow", "duckdb")
 
 
