@@ -27,6 +27,7 @@ from schemas.views.modulation import (
 from schemas.views.performance import (
     fetch_chronometric_curve,
     fetch_psychometric_curve,
+    fetch_reversal_curve,
     fetch_training_status,
 )
 from schemas.views.places import fetch_cortical_depth, fetch_location
@@ -76,6 +77,7 @@ __all__ = [
     "fetch_reaction_times",
     "fetch_region_latencies",
     "fetch_region_summary",
+    "fetch_reversal_curve",
     "fetch_sparse_noise",
     "fetch_spikes",
     "fetch_training_status",

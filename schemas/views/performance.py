@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import datajoint as dj
 import numpy as np
 import pandas as pd
 
@@ -17,6 +18,7 @@ from schemas.maths.behavior import (
     compute_signed_contrast,
     round_levels,
 )
+from schemas.maths.reversal import number_from_reversal
 from schemas.views.session import require, session_key
 
 POOLED = 3
@@ -117,6 +119,62 @@ def fetch_chronometric_curve(
             of = slice(None) if prior is None else round_levels(trials["probability_left"]) == prior
             curves[block] = compute_chronometric_curve(signed[of], seconds[of])
     return _by_block(curves, "median")
+
+
+def fetch_reversal_curve(
+    sessions: dj.expression.QueryExpression | str, before: int = 10, after: int = 30
+) -> pd.DataFrame:
+    """Fetch how often mice chose the likelier side of the new block, by trial from a switch.
+
+    Parameters
+    ----------
+    sessions : expression or str
+        Any expression with the key of a session, e.g. `views.sessions(lab="northlab")`; or the eid
+        of a session or pid of one of its insertions.
+    before, after : int
+        Trials before and after a switch between blocks of the priors 0.2 and 0.8.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per trial number and kind of trial: `from_switch` (-1 is the last trial before it,
+        0 the first after it), `is_zero_contrast`, `n_trials` with a choice and `p_new_side`, the
+        fraction of choices of the side that the block after the switch makes likelier.
+
+    Raises
+    ------
+    QueryError
+        No such recording, or the expression has no key of a session.
+    """
+    if before < 0 or after < 1:
+        what = f"{before} trials before and {after} after a switch were asked for."
+        raise QueryError(what, None, "Ask for 0 or more before, and 1 or more after.")
+    chosen = session_key(sessions) if isinstance(sessions, str) else sessions
+    if not isinstance(chosen, dict):
+        if "eid" not in chosen.primary_key:
+            what = f"this expression has the key {', '.join(chosen.primary_key)}."
+            raise QueryError(what, None, "Use for instance views.sessions(...).")
+        chosen = dj.U("eid") & chosen.proj()
+    columns = ("contrast_left", "contrast_right", "choice", "probability_left")
+    trials = rows.frame((behavior.Trials.Trial & chosen).proj(*columns))
+    prior = trials.probability_left.astype(float)
+    of_session = prior.groupby(trials.eid, sort=False)
+    number = of_session.transform(lambda p: number_from_reversal(p.to_numpy(), before))
+    choice = trials.choice.astype(float)
+    # The left is likelier after a switch to 0.8; before it, the prior is still the old one.
+    is_left = (prior > 0.5) ^ (number < 0)
+    signed = trials[["contrast_left", "contrast_right"]].astype(float).max(axis=1)
+    table = pd.DataFrame(
+        {
+            "from_switch": number,
+            "is_zero_contrast": signed == 0,
+            "is_new_side": (choice > 0) == is_left,
+        }
+    )
+    kept = number.between(-before, after - 1) & choice.isin([-1, 1])
+    grouped = table[kept].astype({"from_switch": int}).groupby(["from_switch", "is_zero_contrast"])
+    found = grouped.is_new_side.agg(n_trials="size", p_new_side="mean")
+    return found.reset_index()
 
 
 def fetch_training_status(subject: str) -> pd.DataFrame:
