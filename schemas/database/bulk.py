@@ -108,13 +108,16 @@ def fetch_columns(
         return None
     # Arrow sorts faster than the servers, which would sort lines of text.
     sorts = arrow.keys() >= set(order_by)
-    text = _fetch_csv(query, arrow, () if sorts else order_by)
-    if not text:
-        return pa.schema(arrow.items()).empty_table()
-    try:
-        table = _read_csv(text, arrow, BLOCK)
-    except pa.ArrowInvalid:  # a row is longer than a block
-        table = _read_csv(text, arrow, len(text) + 1)
+    quote = query.connection.adapter.quote_identifier
+    statement = query.make_sql(list(arrow))
+    if order_by and not sorts:
+        statement += f" ORDER BY {', '.join(map(quote, order_by))}"
+    if query.connection.adapter.backend == "mysql":
+        if not upstream.driver_connection(query.connection).encoding.startswith("utf8"):
+            return None
+        table = upstream.fetch_binary(query.connection, statement, arrow)
+    else:
+        table = _read_csv(upstream.copy_out(query.connection, statement), arrow)
     return _sort(table, order_by) if sorts and order_by else table
 
 
@@ -128,49 +131,33 @@ def _sort(table: pa.Table, order_by: Sequence[str]) -> pa.Table:
     return table if is_sorted else table.take(order)
 
 
-def _read_csv(text: bytes, arrow: Mapping[str, pa.DataType], block_size: int) -> pa.Table:
+def _read_csv(text: bytes, arrow: Mapping[str, pa.DataType]) -> pa.Table:
     """Read lines of CSV block by block."""
     import pyarrow as pa
     from pyarrow import csv
 
-    return csv.read_csv(
-        pa.BufferReader(text),
-        csv.ReadOptions(column_names=list(arrow), block_size=block_size, use_threads=False),
-        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        csv.ConvertOptions(
-            column_types=arrow,
-            null_values=[""],
-            true_values=["t", "1"],
-            false_values=["f", "0"],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
+    if not text:
+        return pa.schema(arrow.items()).empty_table()
+    options = csv.ConvertOptions(
+        column_types=arrow,
+        null_values=[""],
+        true_values=["t"],
+        false_values=["f"],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
     )
+    parsing = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
 
+    def read(block_size: int) -> pa.Table:
+        reading = csv.ReadOptions(
+            column_names=list(arrow), block_size=block_size, use_threads=False
+        )
+        return csv.read_csv(pa.BufferReader(text), reading, parsing, options)
 
-def _fetch_csv(
-    query: dj.expression.QueryExpression, names: Mapping[str, pa.DataType], order_by: Sequence[str]
-) -> bytes:
-    """Fetch rows as lines of CSV."""
-    quote = query.connection.adapter.quote_identifier
-    order = f" ORDER BY {', '.join(map(quote, order_by))}" if order_by else ""
-    if query.connection.adapter.backend != "mysql":
-        return upstream.copy_out(query.connection, query.make_sql(list(names)) + order)
-    cells = [_cell(quote(name), arrow) for name, arrow in names.items()]
-    inner = query.make_sql(list(dict.fromkeys([*names, *order_by])))
-    statement = f"SELECT concat_ws(',', {', '.join(cells)}) FROM ({inner}) AS fetched{order}"
-    lines = query.connection.query(statement).fetchall()
-    return "\n".join([line for (line,) in lines]).encode() + (b"\n" if lines else b"")
-
-
-def _cell(column: str, arrow: pa.DataType) -> str:
-    """Write a column of MySQL as a cell; text is quoted, so that an empty one differs from NULL."""
-    import pyarrow as pa
-
-    if not pa.types.is_string(arrow):
-        return f"coalesce({column}, '')"
-    text = f"replace(convert({column} using utf8mb4), '\"', '\"\"')"
-    return f"coalesce(concat('\"', {text}, '\"'), '')"
+    try:
+        return read(BLOCK)
+    except pa.ArrowInvalid:  # a row is longer than a block
+        return read(len(text) + 1)
 
 
 def _arrow_type(sql_type: str) -> pa.DataType | None:

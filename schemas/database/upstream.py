@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import datajoint
 import deepdiff
@@ -24,6 +24,9 @@ from datajoint.jobs import Job
 
 from schemas.database import clear_text
 from schemas.database.fetched_hash import FetchedHash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 UNKNOWN_FROM = (2, 4)
 
@@ -362,6 +365,22 @@ def copy_out(connection: datajoint.Connection, query: str) -> bytes:
 
     _query_by(connection, query, fetch)
     return text.getvalue()
+
+
+def fetch_binary(
+    connection: datajoint.Connection, query: str, types: Mapping[str, pa.DataType]
+) -> pa.Table:
+    """Fetch a query's rows by MySQL's binary protocol, sent as DataJoint sends a query."""
+    from schemas.database import binary_rows
+
+    tables = []
+
+    def fetch(cursor: Any, query: str, values: object) -> None:
+        plain = cursor.mogrify(query, values)  # `%%` becomes `%`
+        tables.append(binary_rows.fetch(cursor.connection, plain, types))
+
+    _query_by(connection, query, fetch)
+    return tables[-1]
 
 
 def _query_by(
