@@ -45,6 +45,7 @@ NUMBERS = {
 }
 TIMES = (FIELD_TYPE.DATE, FIELD_TYPE.NEWDATE, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP)
 
+
 def fetch(driver: Any, statement: str, types: Mapping[str, pa.DataType]) -> pa.Table:
     """Fetch the rows of a statement.
 

@@ -101,8 +101,6 @@ def fetch_columns(
     pyarrow.Table or None
         None if a column is of another type, or its type is not known.
     """
-    import pyarrow as pa
-
     arrow = {name: _arrow_type(sql_type) for name, sql_type in types.items()}
     if None in arrow.values():
         return None

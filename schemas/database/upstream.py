@@ -394,8 +394,11 @@ def _query_by(
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self._cursor = get_cursor(*arguments, **options)
 
-        def execute(self, query: str, values: Any) -> None:
-            execute(self._cursor, query, values)
+        def execute(self, sent: str, values: Any) -> None:
+            if sent is query:
+                execute(self._cursor, sent, values)
+            else:  # ROLLBACK, where the connection was lost in a transaction
+                self._cursor.execute(sent, values)
 
     adapter.get_cursor = Cursor
     try:

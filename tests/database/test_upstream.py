@@ -101,6 +101,17 @@ def test_a_lost_connection_is_made_again_for_many_rows(connection, tables, backe
     assert len(mouse()) == 302
 
 
+@pytest.mark.parametrize("reads", [True, False], ids=["read", "written"])
+def test_many_rows_in_a_lost_transaction_are_an_error(connection, tables, backend, reads):
+    mouse, _ = tables
+    many = [weight(str(i), 1.0 * i) for i in range(300)]
+    connection.start_transaction()
+    cut(connection, backend)
+    with pytest.raises(dj.errors.LostConnectionError, match="during a transaction"):
+        rows.frame(mouse) if reads else rows.insert(mouse, many)
+    assert len(rows.frame(mouse)) == 2
+
+
 def test_a_connection_that_is_made_again_has_another_number(connection, backend):
     asked = "SELECT connection_id()" if backend.name == "mysql" else "SELECT pg_backend_pid()"
     before = connection.connection_id
