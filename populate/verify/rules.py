@@ -41,6 +41,7 @@ PARTS = (
     (passive.PassiveGabors, "n_gabors", passive.PassiveGabors.Gabor),
     (ephys.GoodUnits, "n_units", ephys.GoodUnits.Unit),
     (ephys.UnitMetrics, "n_metric_units", ephys.UnitMetrics.Unit),
+    (ephys.AutoCorrelogram, "n_acg_units", ephys.AutoCorrelogram.Unit),
     (quality.MetricDifferences, "n_different", quality.MetricDifferences.Unit),
     (activity.Psth, "n_psth_units", activity.Psth.Unit),
 )
@@ -158,6 +159,7 @@ def _trials() -> list[Rule]:
 
 def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
+    autocorrelograms = ephys.AutoCorrelogram
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
@@ -165,7 +167,7 @@ def _units() -> list[Rule]:
     return [
         *(
             _rows_of("units", table, table.Unit, "{units}", sorting, units=units)
-            for table in (ephys.Spikes, good_units, metrics, activity.UnitRate)
+            for table in (ephys.Spikes, good_units, metrics, autocorrelograms, activity.UnitRate)
         ),
         *(
             _rows_of("units", table, table.Unit, chosen, *sources, units=units, good=good)
@@ -210,6 +212,9 @@ def _spikes() -> list[Rule]:
     released = partial(_read, sorting, "Cluster", "spike_count")
     return [
         *_slice_rules(spikes, "m.n_spikes", "n_unit_spikes", "spike_offset"),
+        *_slice_rules(
+            ephys.AutoCorrelogram, _length("autocorrelograms"), "n_acg_rows", "acg_offset"
+        ),
         *_slice_rules(activity.Psth, _length("psth"), "n_psth_rows", "psth_offset"),
         *(
             Rows(

@@ -16,12 +16,15 @@ from schemas.ephys.sorting import (
 )
 from schemas.ephys.criteria import METRICS, NUMBERS, RULE, UnitCriterion, GoodUnits
 from schemas.ephys.metrics import MetricsDefinition, UnitMetrics
+from schemas.ephys.autocorrelogram import AutoCorrelogramDefinition, AutoCorrelogram
 # isort: on
 
 __all__ = [
     "METRICS",
     "NUMBERS",
     "RULE",
+    "AutoCorrelogram",
+    "AutoCorrelogramDefinition",
     "Cluster",
     "FromSortFiles",
     "GoodUnits",

@@ -14,6 +14,7 @@ from schemas.views.activity import (
 from schemas.views.aligned import aligned, binned
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
+from schemas.views.curves import fetch_autocorrelograms
 from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
 from schemas.views.events import fetch_events
 from schemas.views.frames import fetch_clusters, fetch_spikes, fetch_trials, fetch_wheel
@@ -55,6 +56,7 @@ __all__ = [
     "binned",
     "bwm_candidates",
     "each_session",
+    "fetch_autocorrelograms",
     "fetch_band_power",
     "fetch_chronometric_curve",
     "fetch_clusters",

@@ -13,7 +13,7 @@ from schemas.sources.simulator import population
 from tests.support.databases import Database
 
 N_INSERTIONS, N_SPIKES = 6, 1
-LEFT = {"activity.Psth"}
+LEFT = {"activity.Psth", "ephys.AutoCorrelogram"}
 """Tables whose objects are left to workers."""
 
 
