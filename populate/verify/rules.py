@@ -159,7 +159,8 @@ def _trials() -> list[Rule]:
 
 def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
-    autocorrelograms = ephys.AutoCorrelogram
+    of_all = (ephys.AutoCorrelogram, activity.UnitRate, activity.StateRate)
+    of_chosen = (activity.Psth, activity.UnitResponse, activity.Modulation, activity.Latency)
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
@@ -167,12 +168,13 @@ def _units() -> list[Rule]:
     return [
         *(
             _rows_of("units", table, table.Unit, "{units}", sorting, units=units)
-            for table in (ephys.Spikes, good_units, metrics, autocorrelograms, activity.UnitRate)
+            for table in (ephys.Spikes, good_units, metrics, *of_all)
         ),
         *(
             _rows_of("units", table, table.Unit, chosen, *sources, units=units, good=good)
-            for table in (activity.Psth, activity.UnitResponse)
+            for table in of_chosen
         ),
+        counted(activity.Latency, "n_responding", activity.Latency.Unit, "p.latency IS NOT NULL"),
         _rows_of("units", regions, regions.GoodUnit, "{good}", *sources, good=good),
         counted(good_units, "n_good", good_units.Unit, "p.is_good"),
         counted(good_units, "n_undecided", good_units.Unit, "p.is_good IS NULL"),

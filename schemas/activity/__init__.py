@@ -1,9 +1,10 @@
-"""Activity of units and regions: rates, histograms, responses."""
+"""Activity of units and regions: rates, by state too, histograms, responses."""
 
 # The tables stand in the order of their foreign keys, parents first.
 # isort: off
 from schemas.activity.base import schema
 from schemas.activity.rates import Window, UnitRate, RegionRate, summarise_region_rates
+from schemas.activity.states import State, StateRate
 from schemas.activity.psth import TrialSplit, PsthDefinition, Psth
 from schemas.activity.responses import ResponseDefinition, UnitResponse
 from schemas.activity.modulation import TaskFactor, ModulationDefinition, Modulation
@@ -21,6 +22,8 @@ __all__ = [
     "PsthDefinition",
     "RegionRate",
     "ResponseDefinition",
+    "State",
+    "StateRate",
     "TaskFactor",
     "TrialSplit",
     "UnitRate",

@@ -35,6 +35,7 @@ from schemas.views.places import fetch_cortical_depth, fetch_location
 from schemas.views.quality import bwm_candidates
 from schemas.views.recorded import fetch_band_power, fetch_trial_frames
 from schemas.views.session import find_recording, session_measures, sessions
+from schemas.views.states import fetch_state_rates, state_rates
 from schemas.views.tensor import (
     each_session,
     fetch_trial_rates,
@@ -82,6 +83,7 @@ __all__ = [
     "fetch_reversal_curve",
     "fetch_sparse_noise",
     "fetch_spikes",
+    "fetch_state_rates",
     "fetch_training_status",
     "fetch_trial_frames",
     "fetch_trial_rates",
@@ -97,6 +99,7 @@ __all__ = [
     "sessions",
     "sorts",
     "spike_counts",
+    "state_rates",
     "uncompared_units",
     "units",
 ]

@@ -233,6 +233,7 @@ def test_every_other_key_is_there(faulty, failed):
     no_spikes = no_sort | failing["ephys.Spikes"]
     with_trials = every - failing["behavior.Trials"]
     with_wheel = set(failed.frames["wheel.Wheel"].eid)
+    with_periods = set(failed.frames["passive.PassivePeriods"].eid)
     expected = {
         "behavior.ReactionTime": with_trials,
         "behavior.TrialMask": with_trials,
@@ -249,6 +250,7 @@ def test_every_other_key_is_there(faulty, failed):
         "ephys.Spikes": probed - no_spikes,
         "activity.UnitRate": probed - no_spikes,
         "activity.RegionRate": probed - no_spikes,
+        "activity.StateRate": (probed - no_spikes) & (with_trials | with_periods),
         "ephys.UnitMetrics": probed - no_spikes,
         "ephys.AutoCorrelogram": probed - no_spikes,
         "activity.Psth": (probed - no_spikes) & with_trials,
@@ -294,6 +296,7 @@ def test_masters_and_parts_agree(failed):
         ("ephys.GoodUnits", "Unit", "n_units"),
         ("ephys.UnitMetrics", "Unit", "n_metric_units"),
         ("activity.UnitRate", "Unit", None),
+        ("activity.StateRate", "Unit", None),
         ("behavior.TrialMask", "Trial", None),
         ("wheel.FirstMovement", "Trial", None),
     }

@@ -13,8 +13,9 @@ from schemas.sources.simulator import population
 from tests.support.databases import Database
 
 N_INSERTIONS, N_SPIKES = 6, 1
-LEFT = {"activity.Psth", "ephys.AutoCorrelogram"}
-"""Tables whose objects are left to workers."""
+LEFT = {"activity.Psth", "activity.StateRate", "activity.Modulation", "activity.Latency"}
+LEFT |= {"ephys.AutoCorrelogram"}
+"""Tables that are left to workers: what they hold follows from times of spikes."""
 
 
 @pytest.fixture(scope="module", params=["2022", "2024"])

@@ -1,0 +1,84 @@
+"""Firing rates of units in movement, quiescence, task and passive protocol."""
+
+from __future__ import annotations
+
+import datajoint as dj
+import pandas as pd
+
+from schemas import activity, ephys, rows
+from schemas.views import ephys as unit_views
+from schemas.views.frames import KEY as UNIT
+from schemas.views.session import require
+
+
+def state_rates(
+    state: str | None = None,
+    region: str | None = None,
+    criterion: str | None = None,
+    release_name: str | None = None,
+    sorting: str | None = None,
+) -> dj.expression.QueryExpression:
+    """Return units with their rates by state, to restrict and join further.
+
+    Parameters
+    ----------
+    state : str, optional
+        A row of `activity.State`, e.g. `quiescence`; default all.
+    region, criterion, release_name, sorting : str, optional
+        As in `units`.
+
+    Returns
+    -------
+    expression
+        One row per unit and state for which the rate is computed: `state_rate` (Hz; null where the
+        session has no such time), `n_state_intervals`, `state_duration` (s), `region_id`.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; the error lists those that are.
+    """
+    of_state = {} if state is None else {"state": require(activity.State, "state", state)["state"]}
+    chosen = unit_views.units(region, criterion, release_name, sorting).proj()
+    time = activity.StateRate.proj("n_state_intervals", "state_duration")
+    of_units = activity.StateRate.Unit & of_state & chosen
+    return of_units * time * ephys.SpikeSorting.Cluster.proj("region_id")
+
+
+def fetch_state_rates(units: dj.expression.QueryExpression | str) -> pd.DataFrame:
+    """Fetch the rates of units in every state.
+
+    Parameters
+    ----------
+    units : expression or str
+        Any expression with the key of a unit, e.g. `views.units(...)`; or the pid of an insertion
+        or the eid of a session, for all units of its default sort.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per unit and state, in that order: `eid`, `probe_name`, `sorting_name`,
+        `cluster_id`, `state` (a row of `activity.State`), `rate` (Hz; NaN where the session has no
+        such time), `n_intervals`, `duration` (s, their total length). States for which a session
+        lacks the data, e.g. a wheel, have no row.
+
+    Raises
+    ------
+    QueryError
+        No such recording.
+    """
+    if isinstance(units, str):
+        units = unit_views.units(recording=units)
+    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    rates = rows.frame(activity.StateRate.Unit & chosen, order_by=", ".join([*UNIT, "state"]))
+    time = rows.frame(activity.StateRate.proj("n_state_intervals", "state_duration") & chosen)
+    table = rates.merge(time, how="left", on=activity.StateRate.primary_key)
+    table = table.rename(columns=STATE_COLUMNS)
+    return table[[*UNIT, "state", *STATE_COLUMNS.values()]]
+
+
+STATE_COLUMNS = {
+    "state_rate": "rate",
+    "n_state_intervals": "n_intervals",
+    "state_duration": "duration",
+}
