@@ -34,6 +34,7 @@ from schemas.views.performance import (
 from schemas.views.places import fetch_cortical_depth, fetch_location
 from schemas.views.quality import bwm_candidates
 from schemas.views.recorded import fetch_band_power, fetch_trial_frames
+from schemas.views.regions import co_recorded, fetch_co_recorded
 from schemas.views.session import find_recording, session_measures, sessions
 from schemas.views.states import fetch_state_rates, state_rates
 from schemas.views.tensor import (
@@ -56,11 +57,13 @@ __all__ = [
     "below",
     "binned",
     "bwm_candidates",
+    "co_recorded",
     "each_session",
     "fetch_autocorrelograms",
     "fetch_band_power",
     "fetch_chronometric_curve",
     "fetch_clusters",
+    "fetch_co_recorded",
     "fetch_cortical_depth",
     "fetch_events",
     "fetch_included_units",

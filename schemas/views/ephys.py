@@ -36,10 +36,10 @@ def sorts(
         No such sort, release or recording, or an insertion of the recording lacks the sort;
         the error lists those that exist.
     """
-    return _of_sorts(ephys.SpikeSorting(), sorting, release_name, recording)
+    return of_sorts(ephys.SpikeSorting(), sorting, release_name, recording)
 
 
-def _of_sorts(
+def of_sorts(
     table: dj.expression.QueryExpression,
     sorting: str | None,
     release_name: str | None,
@@ -100,13 +100,13 @@ def units(
     inside = True if region is None else below(region).proj()
     units = ephys.SpikeSorting.Cluster()
     if criterion is None:
-        return _of_sorts(units & inside, sorting, release_name, recording)
+        return of_sorts(units & inside, sorting, release_name, recording)
     good = _good_units(criterion, inside)
     # The servers are to begin with the good units of a region, which are few. PostgreSQL does so if
     # these are restricted by the sort, MySQL if all units are.
     if region is None or dj.conn().adapter.backend == "mysql":
-        return _of_sorts(units, sorting, release_name, recording) & good.proj()
-    return units & _of_sorts(good, sorting, release_name, recording).proj()
+        return of_sorts(units, sorting, release_name, recording) & good.proj()
+    return units & of_sorts(good, sorting, release_name, recording).proj()
 
 
 def _good_units(criterion: str, inside: Any) -> dj.expression.QueryExpression:

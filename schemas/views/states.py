@@ -7,7 +7,7 @@ import pandas as pd
 
 from schemas import activity, ephys, rows
 from schemas.views import ephys as unit_views
-from schemas.views.frames import KEY as UNIT
+from schemas.views.located import KEY as UNIT
 from schemas.views.session import require
 
 

@@ -106,6 +106,8 @@ def first_of(name):
 
 def finds_nothing(function, *arguments, **given):
     """Ask; whether it was refused as the project refuses, or found nothing."""
+    if "regions" in given:
+        arguments = (given.pop("regions"),)
     try:
         found = function(*arguments, **given)
     except BwmError:
