@@ -48,3 +48,57 @@ class Release(dj.Manual):
         -> master
         -> probe.ProbeInsertion
         """
+
+
+@schema
+class SplitGroup(dj.Lookup):
+    """What the parts of a split have nothing of in common."""
+
+    definition = """
+    # one row per way to group insertions, of which a split keeps each group together
+    split_by             : varchar(8)    # name of the way
+    ---
+    split_by_description : varchar(128)  # which insertions are kept together
+    """
+    contents = rows.lookup(
+        "split_by, split_by_description",
+        ("subject", "all insertions of a mouse"),
+        ("lab", "all insertions of a laboratory"),
+        ("session", "all insertions of a session"),
+    )
+
+
+@schema
+class Split(dj.Manual):
+    """A split of a release into parts, e.g. for exploration and confirmation; `bwm split`."""
+
+    definition = """
+    # one row per stored split of a release
+    split_name : varchar(64)  # name of the split
+    ---
+    -> Release
+    -> SplitGroup
+    split_seed : int64        # seed of the order of equal groups
+    """
+
+    class Part(dj.Part):
+        """A part with the share that was asked for."""
+
+        definition = """
+        # one row per part of a split
+        -> master
+        split_part    : varchar(32)  # name of the part, e.g. exploration
+        ---
+        part_fraction : float64      # (fraction) share of the insertions that was asked for
+        """
+
+    class Insertion(dj.Part):
+        """An insertion of the release, in one part."""
+
+        definition = """
+        # one row per insertion of a split
+        -> master
+        -> probe.ProbeInsertion
+        ---
+        -> Split.Part
+        """

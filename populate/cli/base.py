@@ -30,6 +30,7 @@ ORDER = (
     "units",
     "fetch",
     "release",
+    "split",
     "server",
     "upgrade",
     "simulate",

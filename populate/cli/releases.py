@@ -11,6 +11,7 @@ from populate.cli.base import (
     SHOWN,
     As,
     Out,
+    app,
     check_format,
     connect,
     release_app,
@@ -72,3 +73,39 @@ def diff_releases(
     display.frame(None, table.head(SHOWN))
     if len(table) > SHOWN:
         out.print(f"The first {SHOWN}; --format csv prints all of them.")
+
+
+@app.command()
+def split(
+    name: Annotated[str, typer.Argument(help="Name of the split.")],
+    release: Annotated[str, typer.Argument(help="Name of the release to split.")],
+    by: Annotated[
+        str, typer.Option(help="What no two parts share: subject, lab or session.")
+    ] = "subject",
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="A part and its share, e.g. test=0.2; may be repeated. Default halves."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of equal groups.")] = 0,
+) -> None:
+    """Split a release into parts that share no mouse, and store the split as rows.
+
+    Without parts, it makes halves for exploration and confirmation.
+
+    Example: bwm split thirds 2022_10_bwm_release --part train=0.7 --part test=0.3
+    """
+    shares = dict(map(_share, part)) if part else None
+    connect()
+    from populate.registration import splits
+
+    table = splits.store_split(name, release, by, shares, seed)
+    display.frame(f"{name}: {release} by {by}", splits.count_parts(table))
+
+
+def _share(text: str) -> tuple[str, float]:
+    """Read a part and its share."""
+    name, _, share = text.partition("=")
+    try:
+        return name, float(share)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a part and its share, e.g. test=0.2") from None

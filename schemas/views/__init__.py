@@ -36,6 +36,7 @@ from schemas.views.quality import bwm_candidates
 from schemas.views.recorded import fetch_band_power, fetch_trial_frames
 from schemas.views.regions import co_recorded, fetch_co_recorded
 from schemas.views.session import find_recording, session_measures, sessions
+from schemas.views.splits import split, split_part
 from schemas.views.states import fetch_state_rates, state_rates
 from schemas.views.tensor import (
     each_session,
@@ -102,6 +103,8 @@ __all__ = [
     "sessions",
     "sorts",
     "spike_counts",
+    "split",
+    "split_part",
     "state_rates",
     "uncompared_units",
     "units",

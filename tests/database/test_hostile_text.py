@@ -209,6 +209,7 @@ COMMANDS = (
     ("verify", "--session", "{}"),
     ("release", "show", "{}"),
     ("release", "diff", "{}", "{}"),
+    ("split", "halves", "{}"),
 )
 RIGHT = (
     ("fetch", "{eid}", "--list", "--like", "{dataset_path}{}"),
