@@ -14,6 +14,8 @@ BwmError
 │   └── InconsistentData   files can be read but contradict themselves or each other
 ├── DefinitionError        a row of a definition table names or bounds nothing that exists
 └── QueryError             a question names something that does not exist
+
+`NoticeWarning` is a warning, not an error: data were fetched that a notice of a release touches.
 """
 
 from __future__ import annotations
@@ -92,3 +94,7 @@ class DefinitionError(BwmError):
 
 class QueryError(BwmError):
     """A question names something that does not exist."""
+
+
+class NoticeWarning(UserWarning):
+    """A notice of a release (`release.Notice`) touches data that a view has fetched."""

@@ -1,10 +1,10 @@
-"""Releases: named lists of insertions."""
+"""Releases: named lists of insertions, with notices about their data, and splits into parts."""
 
 from __future__ import annotations
 
 import datajoint as dj
 
-from schemas import probe, rows  # noqa: F401  (probe: foreign keys)
+from schemas import probe, rows, session  # noqa: F401  (foreign keys)
 
 schema = dj.Schema()
 
@@ -45,6 +45,44 @@ class Release(dj.Manual):
 
         definition = """
         # one row per insertion of a release
+        -> master
+        -> probe.ProbeInsertion
+        """
+
+
+@schema
+class Notice(dj.Manual):
+    """An erratum or note about data of a release; views that fetch such data warn of it.
+
+    A notice without rows in its part tables is about the whole release, one without a kind of data
+    about all kinds.
+    """
+
+    definition = """
+    # one row per notice about data of a release
+    notice_name   : varchar(64)    # name of the notice, e.g. flipped_wheels
+    ---
+    -> Release
+    -> [nullable] session.DataKind
+    notice_since  : date           # day since which it is known
+    notice_text   : varchar(2000)  # what is wrong or new, and what to do
+    notice_source : varchar(512)   # URL or document that says so
+    """
+
+    class Session(dj.Part):
+        """A session whose data the notice is about."""
+
+        definition = """
+        # one row per session that a notice is about
+        -> master
+        -> session.Session
+        """
+
+    class Insertion(dj.Part):
+        """An insertion whose data the notice is about."""
+
+        definition = """
+        # one row per insertion that a notice is about
         -> master
         -> probe.ProbeInsertion
         """

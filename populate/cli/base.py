@@ -31,6 +31,7 @@ ORDER = (
     "fetch",
     "release",
     "split",
+    "notices",
     "server",
     "upgrade",
     "simulate",

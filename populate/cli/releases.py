@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -73,6 +74,23 @@ def diff_releases(
     display.frame(None, table.head(SHOWN))
     if len(table) > SHOWN:
         out.print(f"The first {SHOWN}; --format csv prints all of them.")
+
+
+@app.command()
+def notices(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON file of notices.")],
+) -> None:
+    """Register notices about releases: errata and notes, of which views then warn.
+
+    The file has notice, release, kind, since, text, source and recording (eid or pid).
+    Without a recording, a notice is about its whole release.
+
+    Example: bwm notices errata_2025.csv
+    """
+    connect()
+    from populate.registration import notices as registration
+
+    display.report(registration.register_notices(path))
 
 
 @app.command()

@@ -2,6 +2,9 @@
 
 Nouns (`units`, `sessions`) are DataJoint expressions, to restrict and join further; `fetch_*`
 functions return data as frames; `find_*` functions return an id. Nothing is inserted.
+
+Functions that return data of recordings warn once (`errors.NoticeWarning`) if a notice of a release
+touches these data: `notices` lists the notices.
 """
 
 from schemas.views.activity import (
@@ -16,6 +19,7 @@ from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
 from schemas.views.curves import fetch_autocorrelograms
 from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
+from schemas.views.errata import notices
 from schemas.views.events import fetch_events
 from schemas.views.frames import fetch_clusters, fetch_spikes, fetch_trials, fetch_wheel
 from schemas.views.metrics import fetch_metric_differences, uncompared_units
@@ -96,6 +100,7 @@ __all__ = [
     "fetch_wheel",
     "find_recording",
     "find_region",
+    "notices",
     "pseudo_population",
     "region_by_behavior",
     "responses",

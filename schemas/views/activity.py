@@ -9,11 +9,13 @@ import pandas as pd
 from schemas import activity, atlas, behavior, ephys, quality, rows
 from schemas.maths import inclusion as maths
 from schemas.views import ephys as unit_views
+from schemas.views.errata import one_warning, warn_of
 from schemas.views.located import KEY as UNIT
 from schemas.views.located import add_location
 from schemas.views.session import require
 
 
+@one_warning
 def fetch_psth(
     units: dj.expression.QueryExpression | str, psth_definition: str, lateral: bool = False
 ) -> pd.DataFrame:
@@ -49,6 +51,8 @@ def fetch_psth(
     chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
     of_definition = {"psth_definition": psth_definition}
     slices = rows.frame(activity.Psth.Unit & of_definition & chosen)
+    warn_of("spikes", slices)
+    warn_of("trials", slices[["eid"]])
     of_sort = slices.groupby(UNIT[:-1], sort=False).indices
     objects = (activity.Psth & of_definition & chosen).to_dicts(order_by=UNIT[:-1])
     keyed = [(tuple(row[name] for name in UNIT[:-1]), row) for row in objects]

@@ -11,6 +11,7 @@ import pandas as pd
 from schemas import behavior, passive, rows, video, wheel
 from schemas.errors import QueryError
 from schemas.maths import psth
+from schemas.views.errata import one_warning, warn_of
 from schemas.views.events import MOVES_DEFINITION, Times, Trials, fetch_events
 from schemas.views.frames import fetch_wheel
 from schemas.views.session import require
@@ -57,6 +58,7 @@ class AlignedSignal:
     left_out: pd.DataFrame
 
 
+@one_warning
 def aligned(
     recording: str,
     signal: str,
@@ -148,6 +150,7 @@ class BinnedSession:
     signal_units: dict[str, str]
 
 
+@one_warning
 def binned(
     units: dj.expression.QueryExpression | str,
     bin: float = 0.02,  # noqa: A002
@@ -198,6 +201,8 @@ def binned(
         wheel.WheelMoves.Move & {"eid": eid} & {"moves_definition": MOVES_DEFINITION}
     )
     bins["is_moving"] = _inside(middle, moves.move_onset, moves.move_offset) >= 0
+    for kind in ("trials", "passive_periods", "wheel"):
+        warn_of(kind, {"eid": eid})
     of_signal = {}
     for signal in signals:
         time, values, of_signal[signal] = fetch_signal(eid, signal, camera)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from schemas import behavior, rows
 from schemas.maths.behavior import SIDES, compute_stimulus
+from schemas.views.errata import warn_of
 from schemas.views.session import require, session_key
 
 
@@ -41,4 +42,5 @@ def fetch_reaction_times(definition: str, recording: str | None = None) -> pd.Da
     )
     trials["side"] = pd.Series(side).map(dict(enumerate(SIDES)))
     trials["contrast"] = contrast
+    warn_of("trials", trials)
     return trials.drop(columns=["rt_definition", "contrast_left", "contrast_right"])

@@ -10,6 +10,7 @@ import pandas as pd
 from schemas import activity, atlas, ephys, probe, quality, release, rows, session
 from schemas.errors import QueryError
 from schemas.views.atlas import below
+from schemas.views.errata import warn_of
 from schemas.views.located import LOCATION, add_location
 from schemas.views.session import find_recording, join_measures, require, sessions
 
@@ -196,6 +197,7 @@ def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
     measures = ("firing_rate", "spike_count", "amp_median", "cluster_depth", "cluster_uuid")
     plain = unit_rows(units).proj("region_id", "unit_x", *measures)
     table = add_location(rows.frame(plain * where * probe.ProbeInsertion.proj("pid")))
+    warn_of("clusters", table)
     return table.sort_values(
         ["subject", "session_date", "session_number", "probe_name", "sorting_name", "cluster_id"],
         ignore_index=True,

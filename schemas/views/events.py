@@ -11,6 +11,7 @@ import pandas as pd
 
 from schemas import behavior, passive, rows, wheel
 from schemas.errors import QueryError
+from schemas.views.errata import warn_of
 from schemas.views.frames import POPULATE, fetch_trials
 from schemas.views.session import require, session_key
 from schemas.views.video import fetch_licks
@@ -69,11 +70,20 @@ def fetch_events(
         return table.assign(time=table[event].to_numpy(float, na_value=np.nan))
     _require_imported(passive.PassiveStimuli & key, "replayed stimuli", key)
     found = rows.frame(passive.PassiveStimuli.Stimulus & key & {"stimulus_kind": event})
+    warn_of("passive_stimuli", key)
     return found.assign(time=found.stimulus_start)
 
 
 OF_TRIALS = [row["trial_event"] for row in behavior.TrialEvent.contents]
 REPLAYED = [row["stimulus_kind"] for row in passive.StimulusKind.contents]
+
+
+def kind_of_event(event: str) -> str:
+    """Return the kind of data that an event is of, as in `session.DataKind`."""
+    if event in OF_TRIALS:
+        return "trials"
+    others = {WHEEL_MOVEMENT: "wheel", LICK: "licks", GABOR: "passive_gabors"}
+    return others.get(event, "passive_stimuli")
 
 
 def require_event(event: str | Times, trials: Trials) -> None:
@@ -119,12 +129,14 @@ def _of_trials(table: pd.DataFrame, trials: Trials) -> pd.DataFrame:
 def _moves(key: dict[str, Any]) -> pd.DataFrame:
     _require_imported(wheel.WheelMoves & key, "movements of the wheel", key)
     moves = rows.frame(wheel.WheelMoves.Move & key & {"moves_definition": MOVES_DEFINITION})
+    warn_of("wheel", key)
     return moves.assign(time=moves.move_onset)
 
 
 def _gabors(key: dict[str, Any]) -> pd.DataFrame:
     _require_imported(passive.PassiveGabors & key, "replayed Gabor patches", key)
     gabors = rows.frame(passive.PassiveGabors.Gabor & key)
+    warn_of("passive_gabors", key)
     return gabors.assign(time=gabors.gabor_start)
 
 

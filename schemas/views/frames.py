@@ -14,6 +14,7 @@ from schemas.errors import QueryError
 from schemas.maths import behavior as maths
 from schemas.maths.wheel import preprocess
 from schemas.views.ephys import sorts_of, summaries, unit_rows
+from schemas.views.errata import warn_of
 from schemas.views.located import add_location
 from schemas.views.session import find_recording, session_key
 
@@ -59,6 +60,7 @@ def fetch_trials(recording: str) -> pd.DataFrame:
     table["trial_in_block"] = pd.array(in_block, dtype="Int64")
     table.loc[block < 0, "trial_in_block"] = pd.NA
     extra = _extra_columns(key)
+    warn_of("trials", key)
     return table.merge(
         extra, left_on="trial", right_index=True, how="left", suffixes=("", "_released")
     )
@@ -101,6 +103,7 @@ def fetch_wheel(recording: str, rate: float = 1000.0) -> pd.DataFrame:
     if not len(traces):
         raise QueryError("no wheel is imported.", f"session {key['eid']}", POPULATE)
     trace = traces[0].read()
+    warn_of("wheel", key)
     return pd.DataFrame(preprocess(trace["time"], trace["position"], rate, CORNER))
 
 
@@ -141,6 +144,7 @@ def fetch_clusters(
         label, is_good = _fetch_labels(table, criterion)
         table[f"label_{criterion}"], table[f"good_{criterion}"] = label, is_good
         table[f"good_{criterion}"] = table[f"good_{criterion}"].astype("boolean")
+    warn_of("clusters", table)
     return table
 
 
@@ -196,6 +200,7 @@ def fetch_spikes(
     chosen = choose_units(units, sorting)
     require_spikes(chosen)
     wanted = rows.frame(ephys.Spikes.Unit.proj("spike_offset", "n_unit_spikes") & chosen)
+    warn_of("spikes", wanted)
     counts = wanted.n_unit_spikes.to_numpy(int)
     stored = {
         tuple(row[n] for n in key): row["spikes"] for row in (ephys.Spikes & chosen).to_dicts()

@@ -11,6 +11,7 @@ import pandas as pd
 from schemas import ephys, quality, rows
 from schemas.errors import QueryError
 from schemas.views.ephys import sorts, units
+from schemas.views.errata import warn_of
 from schemas.views.session import require
 
 
@@ -60,6 +61,7 @@ def fetch_metric_differences(
     apart = _differ(theirs, ours, tolerance) & _released(chosen, both, names)
     unit, metric = np.nonzero(apart)
     table = both[ephys.SpikeSorting.Cluster.primary_key].iloc[unit].reset_index(drop=True)
+    warn_of("clusters", table)
     return table.assign(
         metric=np.array(names, dtype=object)[metric],
         released=theirs[apart],

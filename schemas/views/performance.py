@@ -19,6 +19,7 @@ from schemas.maths.behavior import (
     round_levels,
 )
 from schemas.maths.reversal import number_from_reversal
+from schemas.views.errata import warn_of
 from schemas.views.session import require, session_key
 
 POOLED = 3
@@ -74,6 +75,7 @@ def fetch_psychometric_curve(
     fitted = behavior.Psychometric.Block & key
     fits = rows.frame(fitted & {"psychometric_definition": psychometric_definition})
     parameters = fits[[f"psych_{name}" for name in psychometric.PARAMETERS]].to_numpy()
+    warn_of("trials", key)
     curves = {
         block: {"signed_contrast": SHOWN, "p_right": psychometric.compute_curve(values, SHOWN)}
         for block, values in zip(fits.psychometric_block, parameters, strict=True)
@@ -118,6 +120,7 @@ def fetch_chronometric_curve(
         if prior is None or by_block:
             of = slice(None) if prior is None else round_levels(trials["probability_left"]) == prior
             curves[block] = compute_chronometric_curve(signed[of], seconds[of])
+    warn_of("trials", key)
     return _by_block(curves, "median")
 
 
@@ -211,6 +214,7 @@ def fetch_training_status(subject: str) -> pd.DataFrame:
     if not len(table):
         remedy = "`subject.Subject` has the names; import trials with `bwm populate`."
         raise QueryError("no trials are imported.", f"mouse {subject}", remedy)
+    warn_of("trials", table)
     by_session = behavior.trials_by_session(held)
     trials = [by_session.get(eid, NO_TRIALS) for eid in table.eid]
     is_training = ["training" in str(name).lower() for name in table.task_protocol]

@@ -16,7 +16,8 @@ from schemas.errors import BwmError, QueryError
 from schemas.maths import psth
 from schemas.views.ephys import unit_rows
 from schemas.views.ephys import units as units_of
-from schemas.views.events import Times, Trials, fetch_events, require_event
+from schemas.views.errata import one_warning, warn_of, without_warning
+from schemas.views.events import Times, Trials, fetch_events, kind_of_event, require_event
 from schemas.views.frames import choose_units, plain_array, require_spikes
 from schemas.views.located import KEY, LOCATION, add_location
 
@@ -91,6 +92,7 @@ class SpikeCounts:
         return xarray.DataArray(self.counts, coordinates, dimensions, "spike_count", attributes)
 
 
+@one_warning
 def spike_counts(
     units: dj.expression.QueryExpression | str,
     event: str | Times,
@@ -205,10 +207,12 @@ class EachSession:
         groups = self.units.groupby("eid", sort=False)
         numbered = track(groups, "sessions", len(self), disable=not self.progress)
         for eid, table in numbered:
-            found = fetch_events(str(eid), self.event, self.trials)
+            with without_warning():  # `each_session` has warned
+                found = fetch_events(str(eid), self.event, self.trials)
             yield _counted(table.reset_index(drop=True), found, self.edges)
 
 
+@one_warning
 def each_session(
     units: dj.expression.QueryExpression,
     event: str,
@@ -237,9 +241,12 @@ def each_session(
         As `spike_counts`; while iterating, where the data of a session's event are not imported.
     """
     require_event(event, trials)
-    return EachSession(_fetch_units(units), event, bin_edges(window, bin), trials, progress)
+    table = _fetch_units(units)
+    warn_of(kind_of_event(event), table[["eid"]])
+    return EachSession(table, event, bin_edges(window, bin), trials, progress)
 
 
+@one_warning
 def pseudo_population(
     units: dj.expression.QueryExpression,
     event: str,
@@ -393,6 +400,7 @@ def _fetch_units(units: dj.expression.QueryExpression | str) -> pd.DataFrame:
     )
     table = rows.frame(columns)
     table["region_id"] = table.region_id.astype("Int64")  # whether a unit has none or not
+    warn_of("spikes", table)
     return add_location(table)
 
 

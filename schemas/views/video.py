@@ -10,6 +10,7 @@ import pandas as pd
 
 from schemas import passive, rows, video
 from schemas.errors import QueryError
+from schemas.views.errata import one_warning, warn_of
 from schemas.views.frames import POPULATE
 from schemas.views.session import require, session_key
 
@@ -116,9 +117,11 @@ def fetch_licks(recording: str) -> np.ndarray:
         No such recording, or its licks are not imported.
     """
     row = _only(video.Licks & session_key(recording), "licks", recording)
+    warn_of("licks", row)
     return row["licks"].read()["time"]
 
 
+@one_warning
 def fetch_passive(recording: str) -> pd.DataFrame:
     """Fetch the passive protocol: its periods, replayed stimuli and Gabor patches.
 
@@ -148,6 +151,8 @@ def fetch_passive(recording: str) -> pd.DataFrame:
     }
     if not sum(map(len, parts.values())):
         raise _missing("passive protocol", recording)
+    for kind in ("passive_periods", "passive_stimuli", "passive_gabors"):
+        warn_of(kind, key)
     named = {"passive_period": "name", "stimulus_kind": "name"}
     found = []
     for what, part in parts.items():
@@ -185,6 +190,7 @@ def fetch_sparse_noise(recording: str) -> tuple[np.ndarray, np.ndarray]:
     if not row["has_pattern"]:
         where = f"session {row['eid']}"
         raise QueryError("the raw stimulus of the sparse noise was not released.", where)
+    warn_of("receptive_field", row)
     columns = row["sparse_noise"].read()
     time = columns.pop("time")
     side = passive.SIDE
@@ -204,7 +210,9 @@ def _read(
     if camera is not None:
         require(video.Camera, "camera", camera)
         key["camera"] = camera
-    return pd.DataFrame(_only(table & key, what, recording)[column].read())
+    row = _only(table & key, what, recording)
+    warn_of(column, row)
+    return pd.DataFrame(row[column].read())
 
 
 def _only(found: dj.expression.QueryExpression, what: str, recording: str) -> dict[str, Any]:

@@ -210,6 +210,7 @@ COMMANDS = (
     ("release", "show", "{}"),
     ("release", "diff", "{}", "{}"),
     ("split", "halves", "{}"),
+    ("notices", "{}"),
 )
 RIGHT = (
     ("fetch", "{eid}", "--list", "--like", "{dataset_path}{}"),
