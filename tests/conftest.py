@@ -155,7 +155,8 @@ def _tuned(lend, tmp_path_factory):
     from schemas.sources import simulator
 
     folder = tmp_path_factory.mktemp("tuned")
-    truth = simulator.simulate(folder, "tiny", seed=3, n_sessions=1, n_units=64, n_tuned=1)
+    size = {"n_sessions": 1, "n_tuned": 1, "n_units": 64, "n_frequencies": 513}
+    truth = simulator.simulate(folder, "tiny", seed=3, **size)
     with lend() as database:
         database.register(folder, truth.release)
         assert not database.populate()

@@ -82,8 +82,8 @@ def notices(
 ) -> None:
     """Register notices about releases: errata and notes, of which views then warn.
 
-    The file has notice, release, kind, since, text, source and recording (eid or pid).
-    Without a recording, a notice is about its whole release.
+    The file has notice, release, kind, since, text, source and recording.
+    A recording is an eid or a pid; without it, a notice is about its whole release.
 
     Example: bwm notices errata_2025.csv
     """

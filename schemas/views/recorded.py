@@ -26,16 +26,16 @@ def fetch_band_power(recording: str, low: float, high: float, band: str = "lf") 
     Returns
     -------
     pandas.DataFrame
-        One row per channel of the raw file: `raw_index` (from 0), `power` (V**2, the density
-        integrated by trapezoids), `power_db` (dB of V**2), `channel_axial` and `channel_lateral`
+        One row per channel of the raw file: `raw_index` (from 0), `power` (V**2, the mean density
+        between the two frequencies times their difference), `power_db` (dB of V**2), `channel_axial` and `channel_lateral`
         (um from the tip) and `region_acronym`; the last three are missing where the site is not
         known.
 
     Raises
     ------
     QueryError
-        No such insertion or band, no spectrum is imported, or the spectrum has fewer than two
-        frequencies between the two.
+        No such insertion or band, no spectrum is imported, or the spectrum has no frequency between
+        the two.
     """
     require(probe.Band, "band", band)
     key = find_recording(recording)
@@ -49,12 +49,12 @@ def fetch_band_power(recording: str, low: float, high: float, band: str = "lf") 
     spectrum = found[0]["spectral_density"].read()
     frequency = spectrum.pop("frequency")
     inside = (frequency >= low) & (frequency <= high)
-    if inside.sum() < 2:
-        what = f"{inside.sum()} frequencies of the spectrum lie between {low} and {high} Hz."
-        raise QueryError(what, None, f"It reaches from {frequency[0]:g} to {frequency[-1]:g} Hz.")
+    if not inside.any():
+        what = f"no frequency of the spectrum lies between {low} and {high} Hz."
+        known = f"from {frequency[0]:g} to {frequency[-1]:g} Hz, {frequency[1]:g} Hz apart"
+        raise QueryError(what, None, f"It has frequencies {known}.")
     density = np.column_stack([spectrum[f"channel_{k}"][inside] for k in range(len(spectrum))])
-    width = np.diff(frequency[inside])[:, None]
-    power = ((density[1:] + density[:-1]) / 2 * width).sum(axis=0)
+    power = density.mean(axis=0) * (high - low)
     with np.errstate(divide="ignore"):
         table = pd.DataFrame({"power": power, "power_db": 10 * np.log10(power)})
     insertion = {name: found[0][name] for name in ("eid", "probe_name")}
