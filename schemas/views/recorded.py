@@ -27,9 +27,9 @@ def fetch_band_power(recording: str, low: float, high: float, band: str = "lf") 
     -------
     pandas.DataFrame
         One row per channel of the raw file: `raw_index` (from 0), `power` (V**2, the mean density
-        between the two frequencies times their difference), `power_db` (dB of V**2), `channel_axial` and `channel_lateral`
-        (um from the tip) and `region_acronym`; the last three are missing where the site is not
-        known.
+        between the two frequencies times their difference), `power_db` (dB of V**2),
+        `channel_axial` and `channel_lateral` (um from the tip) and `region_acronym`; the last three
+        are missing where the site is not known.
 
     Raises
     ------
