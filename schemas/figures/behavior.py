@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from schemas.figures.style import floats, fractions, head, left_out, say_empty
+from schemas.figures.style import floats, fractions, head, left_out, points, say_empty, stroke
 
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00"}
 """Blue and vermilion: told apart by every kind of colour vision."""
@@ -51,7 +51,7 @@ def plot_reaction_times(ax: Axes, summary: pd.DataFrame, title: str = "") -> Axe
         colour = SIDE_COLOURS[str(side)]
         ax.plot(contrast, group["median"], "o-", color=colour, label=f"stimulus {side}")
         ax.fill_between(contrast, group["q25"], group["q75"], color=colour, alpha=0.2, linewidth=0)
-    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.axvline(0, color="0.8", linewidth=stroke(0.8), zorder=0)
     ax.set_ylim(bottom=0)
     ax.set(
         xlabel="contrast (%), left negative",
@@ -59,7 +59,7 @@ def plot_reaction_times(ax: Axes, summary: pd.DataFrame, title: str = "") -> Axe
         title=title,
     )
     if len(summary):
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=points(8))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -100,15 +100,15 @@ def plot_psychometric(
                 yerr=np.abs(_wilson(fraction, floats(group, "n")) - fraction),
                 fmt=BLOCK_MARKERS[block],
                 color=colour,
-                markersize=4.5,
-                elinewidth=0.9,
+                markersize=stroke(4.5),
+                elinewidth=stroke(0.9),
                 label=f"{BLOCK_NAMES[block]} (n = {group['n'].sum():.0f})",
             )
         if curves is not None:
             curve = curves[curves["psychometric_block"] == block].sort_values("signed_contrast")
-            ax.plot(curve["signed_contrast"], curve["p_right"], color=colour, linewidth=1.3)
-    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-    ax.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
+            ax.plot(curve["signed_contrast"], curve["p_right"], color=colour, linewidth=stroke(1.3))
+    ax.axvline(0, color="0.8", linewidth=stroke(0.8), zorder=0)
+    ax.axhline(0.5, color="0.8", linewidth=stroke(0.8), zorder=0)
     ax.set(
         xlim=(-108, 108),
         ylim=(-0.03, 1.03),
@@ -155,12 +155,12 @@ def plot_chronometric(ax: Axes, curve: pd.DataFrame, title: str = "") -> Axes:
             yerr=np.vstack([median - low, high - median]),
             fmt=f"{BLOCK_MARKERS[block]}-",
             color=colour,
-            markersize=4.5,
-            linewidth=1.2,
-            elinewidth=0.9,
+            markersize=stroke(4.5),
+            linewidth=stroke(1.2),
+            elinewidth=stroke(0.9),
             label=f"{BLOCK_NAMES[block]} (n = {group['n'].sum():.0f})",
         )
-    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.axvline(0, color="0.8", linewidth=stroke(0.8), zorder=0)
     ax.set_xlim(-108, 108)
     ax.set_ylim(bottom=0)
     ax.set(
@@ -210,8 +210,8 @@ def plot_session_reaction_times(
             floats(group, "reaction_time"),
             OUTCOME_MARKERS[result],
             color=SIDE_COLOURS[side],
-            markersize=3.5 if result == "correct" else 4.5,
-            markeredgewidth=0 if result == "correct" else 1,
+            markersize=stroke(3.5 if result == "correct" else 4.5),
+            markeredgewidth=0 if result == "correct" else stroke(1),
             alpha=0.75,
             rasterized=True,
             label=f"{side}, {result} (n = {len(group)})",
@@ -220,7 +220,7 @@ def plot_session_reaction_times(
     median = seconds.rolling(n_running, center=True, min_periods=1).median()
     if len(shown):
         name = f"median of {n_running} trials"
-        ax.plot(floats(shown, "trial"), median, color="black", linewidth=1.3, label=name)
+        ax.plot(floats(shown, "trial"), median, color="black", linewidth=stroke(1.3), label=name)
     else:
         ax.set_ylim(0.05, 60)
     _shade_blocks(ax, ordered)

@@ -6,7 +6,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from schemas.figures.style import floats, head, height, say_empty
+from schemas.figures.style import (
+    CONDITION_COLOURS,
+    choose_colours,
+    floats,
+    head,
+    height,
+    left_out,
+    points,
+    say_empty,
+    stroke,
+)
+
+MEASURES = {
+    "rt_median": "reaction time of the session (s), median",
+    "performance": "performance of the session (fraction correct)",
+    "performance_easy": "performance of the session, high contrast (fraction correct)",
+    "bias_shift": "shift of bias between blocks (% contrast)",
+    "n_trials": "trials of the session (number)",
+}
+"""Measures of a session that rates can be drawn against, with their unit."""
 
 
 def plot_region_summary(
@@ -43,12 +62,18 @@ def plot_region_summary(
     """
     row, step = np.arange(len(summary)), height(ax) / max(len(summary), 1)
     mean, width = (floats(summary, name) for name in ("mean", spread))
-    ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=1)
-    area = min(22.0, (0.8 * step) ** 2)
+    ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=stroke(1))
+    area = min(22 * stroke(1) ** 2, (0.8 * step) ** 2)
     ax.scatter(
-        mean, row, s=area, c=list(summary["rgb"]), edgecolors="0.25", linewidths=0.6, zorder=3
+        mean,
+        row,
+        s=area,
+        c=list(summary["rgb"]),
+        edgecolors="0.25",
+        linewidths=stroke(0.6),
+        zorder=3,
     )
-    size = min(8.0, 0.85 * step)
+    size = min(points(8), 0.85 * step)
     if not (mean - np.nan_to_num(width) < 0).any():
         ax.set_xlim(0, None if np.isfinite(mean).any() else 1)
     ax.set_yticks(row, list(summary.index), fontsize=size)
@@ -60,7 +85,7 @@ def plot_region_summary(
     counts.tick_params(length=0, labelcolor="0.3")
     counts.set_ylabel("units / sessions")
     counts.spines["right"].set_visible(False)
-    ax.grid(axis="y", color="0.92", linewidth=0.6)
+    ax.grid(axis="y", color="0.92", linewidth=stroke(0.6))
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
     head(ax, title)
@@ -86,7 +111,7 @@ def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
     title : str, optional
     """
     shown = rates[::-1]
-    ax.barh(shown.index, shown.unit_mean, color=shown.rgb, edgecolor="0.4", linewidth=0.6)
+    ax.barh(shown.index, shown.unit_mean, color=shown.rgb, edgecolor="0.4", linewidth=stroke(0.6))
     for position, (mean, n) in enumerate(zip(shown.unit_mean, shown.n_units, strict=True)):
         ax.annotate(
             f"n = {n}",
@@ -94,7 +119,7 @@ def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
-            fontsize=7,
+            fontsize=points(7),
             color="0.3",
         )
     ax.margins(x=0.15)
@@ -104,3 +129,100 @@ def plot_region_rates(ax: Axes, rates: pd.DataFrame, title: str = "") -> Axes:
         ax.set(xlim=(0, 1), yticks=[])
         say_empty(ax, "no units")
     return ax
+
+
+def plot_region_by_behavior(
+    ax: Axes,
+    units: pd.DataFrame,
+    *,
+    measure: str = "rt_median",
+    by_region: bool = False,
+    label: str = "firing rate (Hz)",
+    title: str = "",
+) -> Axes:
+    """Draw the rates of a region's units against the behaviour of their sessions.
+
+    A large point is the mean over the units of a session, with one standard error over these
+    units to each side (none for a single unit); small points are the units. Units of a session
+    share its behaviour, therefore sessions are counted, not units, in the rank correlation
+    (Spearman's rho, of the means; ties have their mean rank). From three sessions on it is in the
+    legend; it is no test.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    units : DataFrame
+        One row a unit, as of `views.region_by_behavior`: `eid`, `region_acronym`, `rate` (Hz) and
+        the measure. Units whose rate, measure or, where it is drawn, region is missing are left out
+        and counted.
+    measure : str
+        Column of the session's behaviour: one of `MEASURES`.
+    by_region : bool
+        Draw each region of the frame in a colour of its own, at most five.
+    label : str
+        What the rates are, with their unit.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+        Without units an empty one, with its labels.
+
+    Raises
+    ------
+    ValueError
+        The measure is none of these, a session has two values of it, or there are too many
+        regions.
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure={measure!r}: use one of {list(MEASURES)}.")
+    rate, value = floats(units, "rate"), floats(units, measure)
+    known = ~np.isnan(rate) & ~np.isnan(value)
+    group = units["region_acronym"].to_numpy(object) if by_region else np.full(len(units), "units")
+    known &= ~pd.isna(group)
+    shown = pd.DataFrame({"eid": units["eid"].to_numpy(), "rate": rate, "value": value})
+    shown = shown.assign(group=group)[known]
+    if len(shown[["eid", "value"]].drop_duplicates()) > len(shown["eid"].drop_duplicates()):
+        raise ValueError(f"a session has several values of {measure}: choose one definition.")
+    if shown["group"].nunique() > len(CONDITION_COLOURS):
+        raise ValueError(f"by_region draws at most {len(CONDITION_COLOURS)} regions: choose some.")
+    for name, colour in choose_colours(shown["group"]).items():
+        _draw_sessions(ax, shown[shown["group"] == name], colour, name)
+    ax.set_ylim(bottom=min(0.0, float(shown["rate"].min())) if len(shown) else 0.0)
+    ax.set(xlabel=MEASURES[measure], ylabel=f"{label}, mean ± sem of units")
+    head(ax, title, left_out(int((~known).sum()), "units"))
+    if not len(shown):
+        say_empty(ax, "no units")
+    return ax
+
+
+def _draw_sessions(ax: Axes, units: pd.DataFrame, colour: str, name: str) -> None:
+    """Draw the units of a group, and the mean of each session with its standard error."""
+    sessions = units.groupby("eid").agg(
+        value=("value", "first"), mean=("rate", "mean"), sem=("rate", "sem")
+    )
+    rho = ""
+    ranks = sessions[["value", "mean"]].rank().to_numpy()
+    if len(sessions) >= 3 and (np.ptp(ranks, axis=0) > 0).all():
+        rho = f", Spearman {np.corrcoef(ranks.T)[0, 1]:.2f}"
+    ax.scatter(
+        units["value"],
+        units["rate"],
+        s=8 * stroke(1) ** 2,
+        color=colour,
+        alpha=0.25,
+        linewidths=0,
+        rasterized=True,
+    )
+    ax.errorbar(
+        sessions["value"],
+        sessions["mean"],
+        yerr=sessions["sem"],
+        fmt="o",
+        color=colour,
+        markersize=stroke(6),
+        markeredgecolor="white",
+        elinewidth=stroke(1.2),
+        label=f"{name} (n = {len(units)}, {len(sessions)} sessions{rho})",
+    )

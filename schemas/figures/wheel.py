@@ -12,10 +12,13 @@ from matplotlib.collections import LineCollection
 
 from schemas.figures.style import (
     choose_colours,
+    choose_line,
     head,
     left_out,
     name_condition,
+    require_lengths,
     say_empty,
+    stroke,
     to_conditions,
     to_floats,
 )
@@ -65,17 +68,18 @@ def plot_wheel(
     KeyError
         `quantity` is neither.
     ValueError
-        `colours` lacks a condition.
+        Conditions or onsets are not as many as traces, or `colours` lacks a condition.
     """
     traces, time = np.asarray(traces, float).reshape(-1, max(len(time), 1)), np.asarray(time, float)
     given = np.full(len(traces), "") if conditions is None else conditions
+    require_lengths(traces, conditions=conditions, onsets=onsets)
     condition = to_conditions(given).to_numpy(copy=True)
     shown = ~np.isnan(traces).all(axis=1) & ~pd.isna(condition)
     condition[~shown] = None
     for name, colour in choose_colours(condition[shown], colours).items():
         of = shown & (condition == name)
         label = f"{name_condition(name) or 'mean'} (n = {of.sum()})"
-        _draw_condition(ax, traces[of], time, colour, label)
+        _draw_condition(ax, traces[of], time, colour, label, choose_line(name))
     if onsets is not None:
         _mark_onsets(ax, traces[shown], time, to_floats(onsets)[shown])
     _label_axes(ax, time, event_name, QUANTITIES[quantity])
@@ -91,22 +95,24 @@ def _label_axes(ax: Axes, time: np.ndarray, event_name: str, quantity: str) -> N
     ax.set_ylabel(quantity)
     if len(time):
         ax.set_xlim(time[0], time[-1])
-    ax.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
-    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.axvline(0, color="0.4", linewidth=stroke(0.8), linestyle="--", zorder=0)
+    ax.axhline(0, color="0.8", linewidth=stroke(0.8), zorder=0)
 
 
-def _draw_condition(ax: Axes, traces: np.ndarray, time: np.ndarray, colour: str, name: str) -> None:
+def _draw_condition(
+    ax: Axes, traces: np.ndarray, time: np.ndarray, colour: str, name: str, line: str
+) -> None:
     """Draw trials and their mean; the more trials, the fainter each."""
     lines = np.stack([np.broadcast_to(time, traces.shape), traces], axis=-1)
     alpha = float(np.clip(8 / len(traces), 0.08, 0.5))
     trials = LineCollection(
-        list(lines), colors=colour, linewidths=0.5, alpha=alpha, rasterized=True
+        list(lines), colors=colour, linewidths=stroke(0.5), alpha=alpha, rasterized=True
     )
     ax.add_collection(trials)
     n = (~np.isnan(traces)).sum(axis=0)
     mean = np.where(n > 0, np.nansum(traces, axis=0) / np.maximum(n, 1), np.nan)
-    ax.plot(time, mean, color="white", linewidth=3.2)
-    ax.plot(time, mean, color=colour, linewidth=2, label=name)
+    ax.plot(time, mean, color="white", linewidth=stroke(3.2))
+    ax.plot(time, mean, line, color=colour, linewidth=stroke(2), label=name)
     ax.autoscale_view()
 
 
@@ -121,7 +127,7 @@ def _mark_onsets(ax: Axes, traces: np.ndarray, time: np.ndarray, onsets: np.ndar
         traces[inside, sample],
         "o",
         color="0.1",
-        markersize=2.5,
+        markersize=stroke(2.5),
         markeredgewidth=0,
         rasterized=True,
         label="movement onset" if len(inside) else None,
