@@ -148,8 +148,12 @@ def _trials() -> list[Rule]:
             used=used,
             n=conditions,
         ),
-        total(
-            activity.UnitResponse, "n_response_trials + n_incomparable", "{used}", mask, used=used
+        *(
+            total(table, what, "{used}", mask, used=used)
+            for table, what in (
+                (activity.UnitResponse, "n_response_trials + n_incomparable"),
+                (activity.Timescale, "n_timescale_trials + n_timescale_eventless"),
+            )
         ),
     ]
 
@@ -161,6 +165,7 @@ def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
     of_all = (ephys.AutoCorrelogram, activity.UnitRate, activity.StateRate)
     of_chosen = (activity.Psth, activity.UnitResponse, activity.Modulation, activity.Latency)
+    of_chosen += (activity.Timescale,)
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
@@ -194,6 +199,8 @@ def _units() -> list[Rule]:
                 ("_good", good, "n_good_in_region"),
             )
         ),
+        counted(timescale, "n_timescales", timescale.Unit, "p.tau IS NOT NULL"),
+        counted(timescale, "n_without_timescale", timescale.Unit, "p.tau IS NULL"),
         counted(metrics, "n_label_good", metrics.Unit, "p.computed_bitwise_fail = 0"),
         _total(
             "units",

@@ -9,6 +9,7 @@ from schemas.activity.psth import TrialSplit, PsthDefinition, Psth
 from schemas.activity.responses import ResponseDefinition, UnitResponse
 from schemas.activity.modulation import TaskFactor, ModulationDefinition, Modulation
 from schemas.activity.latency import LatencyDefinition, Latency
+from schemas.activity.timescale import TimescaleDefinition, Timescale
 from schemas.activity.inclusion import InclusionRule
 # isort: on
 
@@ -25,6 +26,8 @@ __all__ = [
     "State",
     "StateRate",
     "TaskFactor",
+    "Timescale",
+    "TimescaleDefinition",
     "TrialSplit",
     "UnitRate",
     "UnitResponse",

@@ -17,7 +17,7 @@ from schemas.views.activity import (
 from schemas.views.aligned import aligned, binned
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
-from schemas.views.curves import fetch_autocorrelograms
+from schemas.views.curves import fetch_autocorrelograms, fetch_timescales
 from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
 from schemas.views.errata import notices
 from schemas.views.events import fetch_events
@@ -92,6 +92,7 @@ __all__ = [
     "fetch_sparse_noise",
     "fetch_spikes",
     "fetch_state_rates",
+    "fetch_timescales",
     "fetch_training_status",
     "fetch_trial_frames",
     "fetch_trial_rates",

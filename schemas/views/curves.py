@@ -1,4 +1,4 @@
-"""Curves of units, each stored as the unit's slice of an object: autocorrelograms."""
+"""Autocorrelograms of units, and the timescales of their decay."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import ephys, rows
+from schemas import activity, atlas, ephys, rows
 from schemas.views import ephys as unit_views
 from schemas.views.located import KEY as UNIT
 from schemas.views.session import require
@@ -50,6 +50,50 @@ def fetch_autocorrelograms(
     return _read(table, "autocorrelograms", parts, slices, columns, units)
 
 
+def fetch_timescales(
+    units: dj.expression.QueryExpression | str, timescale_definition: str = "session"
+) -> pd.DataFrame:
+    """Fetch the intrinsic timescales of units.
+
+    Parameters
+    ----------
+    units : expression or str
+        As in `fetch_autocorrelograms`.
+    timescale_definition : str
+        A row of `activity.TimescaleDefinition`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per unit of the definition, ordered by key: `eid`, `probe_name`, `sorting_name`,
+        `cluster_id`, `region_acronym`, `tau`, `tau_low` and `tau_high` (s, the interval is of
+        95 %), `tau_amplitude` and `tau_offset` (correlations), `n_correlated_spikes`, and
+        `timescale_failure`: why there is no timescale, missing where there is one. The names are
+        those of `maths.timescale.FAILURES`.
+
+    Raises
+    ------
+    QueryError
+        No such definition or recording.
+    """
+    require(activity.TimescaleDefinition, "timescale_definition", timescale_definition)
+    of_definition = {"timescale_definition": timescale_definition}
+    chosen = _choose(units)
+    located = rows.frame(chosen.proj("region_id"))
+    found = rows.frame(activity.Timescale.Unit & of_definition & chosen.proj())
+    regions = rows.frame(atlas.BrainRegion.proj("region_acronym"))
+    table = found.merge(located, "left", UNIT).merge(regions, "left", "region_id")
+    names = ["region_acronym", *activity.Timescale.Unit().heading.secondary_attributes]
+    return table.sort_values(UNIT, ignore_index=True)[[*UNIT, *names]]
+
+
+def _choose(units: dj.expression.QueryExpression | str) -> dj.expression.QueryExpression:
+    """Return rows of `ephys.SpikeSorting.Cluster`: units, or those of a recording."""
+    if isinstance(units, str):
+        return unit_views.units(recording=units)
+    return unit_views.unit_rows(units)
+
+
 def _read(
     table: dj.expression.QueryExpression,
     column: str,
@@ -71,9 +115,7 @@ def _read(
     units
         As in `fetch_autocorrelograms`.
     """
-    if isinstance(units, str):
-        units = unit_views.units(recording=units)
-    chosen = unit_views.unit_rows(units).proj()
+    chosen = _choose(units).proj()
     wanted = rows.frame(parts & chosen, columns=[*UNIT, *slices], order_by=", ".join(UNIT))
     wanted = wanted.rename(columns=slices)
     stored = {

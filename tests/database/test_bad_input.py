@@ -257,6 +257,7 @@ def test_every_other_key_is_there(faulty, failed):
         "activity.UnitResponse": (probed - no_spikes) & with_trials,
         "activity.Modulation": (probed - no_spikes) & with_trials,
         "activity.Latency": (probed - no_spikes) & with_trials,
+        "activity.Timescale": probed - no_spikes,
     }
     assert expected.keys() | planted.keys() == TABLES.keys()
     assert {name: failed.eids(name) for name in expected} == expected

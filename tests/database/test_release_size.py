@@ -13,8 +13,14 @@ from schemas.sources.simulator import population
 from tests.support.databases import Database
 
 N_INSERTIONS, N_SPIKES = 6, 1
-LEFT = {"activity.Psth", "activity.StateRate", "activity.Modulation", "activity.Latency"}
-LEFT |= {"ephys.AutoCorrelogram"}
+LEFT = {
+    "activity.Psth",
+    "ephys.AutoCorrelogram",
+    "activity.StateRate",
+    "activity.Modulation",
+    "activity.Latency",
+    "activity.Timescale",
+}
 """Tables that are left to workers: what they hold follows from times of spikes."""
 
 
