@@ -165,7 +165,8 @@ def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
     of_all = (ephys.AutoCorrelogram, activity.UnitRate, activity.StateRate)
     of_chosen = (activity.Psth, activity.UnitResponse, activity.Modulation, activity.Latency)
-    of_chosen += (activity.Timescale,)
+    timescale = activity.Timescale
+    of_chosen += (timescale,)
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
