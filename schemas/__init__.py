@@ -26,8 +26,8 @@ MODULES = (
     "behavior",
     "wheel",
     "video",
-    "passive",
     "ephys",
+    "passive",
     "quality",
     "activity",
 )

@@ -44,6 +44,7 @@ PARTS = (
     (ephys.AutoCorrelogram, "n_acg_units", ephys.AutoCorrelogram.Unit),
     (quality.MetricDifferences, "n_different", quality.MetricDifferences.Unit),
     (activity.Psth, "n_psth_units", activity.Psth.Unit),
+    (passive.UnitReceptiveField, "n_field_units", passive.UnitReceptiveField.Unit),
 )
 
 
@@ -164,9 +165,11 @@ def _trials() -> list[Rule]:
 def _units() -> list[Rule]:
     sorting, good_units, metrics = ephys.SpikeSorting, ephys.GoodUnits, ephys.UnitMetrics
     of_all = (ephys.AutoCorrelogram, activity.UnitRate, activity.StateRate)
-    of_chosen = (activity.Psth, activity.UnitResponse, activity.Modulation, activity.Latency)
     timescale = activity.Timescale
-    of_chosen += (timescale,)
+    of_chosen = (
+        *(activity.Psth, activity.UnitResponse, activity.Modulation, activity.Latency),
+        *(timescale, passive.UnitReceptiveField),
+    )
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
@@ -219,6 +222,7 @@ def _units() -> list[Rule]:
 
 def _spikes() -> list[Rule]:
     spikes, sorting, metrics = ephys.Spikes, ephys.SpikeSorting, ephys.UnitMetrics
+    fields = passive.UnitReceptiveField
     released = partial(_read, sorting, "Cluster", "spike_count")
     return [
         *_slice_rules(spikes, "m.n_spikes", "n_unit_spikes", "spike_offset"),
@@ -226,6 +230,7 @@ def _spikes() -> list[Rule]:
             ephys.AutoCorrelogram, _length("autocorrelograms"), "n_acg_rows", "acg_offset"
         ),
         *_slice_rules(activity.Psth, _length("psth"), "n_psth_rows", "psth_offset"),
+        *_slice_rules(fields, "m.n_field_rows", "n_unit_squares", "field_offset"),
         *(
             Rows(
                 "spikes",

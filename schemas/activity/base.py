@@ -7,7 +7,10 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from schemas import behavior, ephys, rows, storage
+from schemas import behavior, ephys, rows
+from schemas.ephys import fetch_slices, read_trains
+
+__all__ = ["defined", "fetch_slices", "fetch_trials", "read_trains", "schema", "sources"]
 
 schema = dj.Schema()
 
@@ -20,16 +23,6 @@ def defined(definition: type[dj.Lookup]) -> dj.expression.QueryExpression:
     return (every & ["criterion IS NULL", ephys.GoodUnits.proj()]).proj()
 
 
-def fetch_slices(key: dict[str, Any], criterion: str | None = None) -> np.ndarray:
-    """Fetch cluster, offset and number of spikes of the units, all or the good ones (U, 3)."""
-    names = "cluster_id", "spike_offset", "n_unit_spikes"
-    units = rows.frame(ephys.Spikes.Unit & key, columns=names).to_numpy()
-    if criterion is None:
-        return units
-    good = ephys.GoodUnits.Unit & key & {"criterion": criterion, "is_good": True}
-    return units[np.isin(units[:, 0], rows.frame(good, columns=["cluster_id"]).cluster_id)]
-
-
 def fetch_trials(key: dict[str, Any], trial_mask: str, *columns: str) -> dict[str, np.ndarray]:
     """Fetch columns of all trials as floats, in order, and which of them are used."""
     trials = rows.frame(behavior.Trials.Trial & key, columns=["trial", *columns])
@@ -37,15 +30,6 @@ def fetch_trials(key: dict[str, Any], trial_mask: str, *columns: str) -> dict[st
     used = rows.frame(mask & {"is_used": True}, columns=["trial"]).trial
     found = {name: trials[name].to_numpy(float, na_value=np.nan) for name in columns}
     return {**found, "is_used": trials.trial.isin(used).to_numpy()}
-
-
-def read_trains(
-    stored: dict[str, Any], slices: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the spikes of some units: times (s) unit after unit, offsets and counts."""
-    _, offsets, counts = slices.T
-    trains = storage.reference(stored).read_slices("time", offsets, counts)
-    return np.concatenate([*trains, np.empty(0)]), np.cumsum(counts) - counts, counts
 
 
 def sources(definition: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from schemas.ephys.sorting import (
 from schemas.ephys.criteria import METRICS, NUMBERS, RULE, UnitCriterion, GoodUnits
 from schemas.ephys.metrics import MetricsDefinition, UnitMetrics
 from schemas.ephys.autocorrelogram import AutoCorrelogramDefinition, AutoCorrelogram
+from schemas.ephys.trains import fetch_slices, read_trains
 # isort: on
 
 __all__ = [
@@ -36,7 +37,9 @@ __all__ = [
     "UnitCriterion",
     "UnitMetrics",
     "fetch_listed_sorts",
+    "fetch_slices",
     "name_sorting",
+    "read_trains",
     "schema",
     "spike_times",
 ]

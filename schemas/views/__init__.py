@@ -29,6 +29,7 @@ from schemas.views.modulation import (
     fetch_modulation,
     fetch_region_latencies,
 )
+from schemas.views.passive import fetch_receptive_fields
 from schemas.views.performance import (
     fetch_chronometric_curve,
     fetch_psychometric_curve,
@@ -86,6 +87,7 @@ __all__ = [
     "fetch_psychometric_curve",
     "fetch_pupil",
     "fetch_reaction_times",
+    "fetch_receptive_fields",
     "fetch_region_latencies",
     "fetch_region_summary",
     "fetch_reversal_curve",

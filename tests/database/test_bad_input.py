@@ -234,6 +234,7 @@ def test_every_other_key_is_there(faulty, failed):
     with_trials = every - failing["behavior.Trials"]
     with_wheel = set(failed.frames["wheel.Wheel"].eid)
     with_periods = set(failed.frames["passive.PassivePeriods"].eid)
+    with_noise = set(failed.frames["passive.ReceptiveField"].eid)
     expected = {
         "behavior.ReactionTime": with_trials,
         "behavior.TrialMask": with_trials,
@@ -253,6 +254,7 @@ def test_every_other_key_is_there(faulty, failed):
         "activity.StateRate": (probed - no_spikes) & (with_trials | with_periods),
         "ephys.UnitMetrics": probed - no_spikes,
         "ephys.AutoCorrelogram": probed - no_spikes,
+        "passive.UnitReceptiveField": (probed - no_spikes) & with_noise,
         "activity.Psth": (probed - no_spikes) & with_trials,
         "activity.UnitResponse": (probed - no_spikes) & with_trials,
         "activity.Modulation": (probed - no_spikes) & with_trials,
@@ -418,8 +420,8 @@ def test_a_store_that_cannot_be_written_fails_its_tables_alone(database, single)
     n_objects = {name: len(planted[name]) for name in object_columns() if name in planted}
     n_objects["ephys.Spikes"] = n_sorts
     # These are of spikes, which are not there to be tried.
-    of_spikes = ["activity.Psth", "ephys.AutoCorrelogram"]
-    assert n_objects.keys() == object_columns().keys() - set(of_spikes)
+    of_spikes = {"activity.Psth", "ephys.AutoCorrelogram", "passive.UnitReceptiveField"}
+    assert n_objects.keys() == object_columns().keys() - of_spikes
     assert pd.Series([f.table for f in failures]).value_counts().to_dict() == n_objects
     for failure in failures:
         assert failure.error.startswith("StorageError: store bulk: it cannot be opened (")
