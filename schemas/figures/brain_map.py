@@ -42,6 +42,9 @@ GLYPH = 0.68
 SMALLEST = 3.0
 """Size of the smallest name that is written (points)."""
 
+FEW = 50
+"""Number of tiles up to which their names are as large as other text."""
+
 HEADING = 11
 """Height of the heading of a block, of the size of a font of 1 (see `points`)."""
 
@@ -278,9 +281,10 @@ def _add_bar(ax: Axes, values: pd.Series, label: str) -> None:
 
 def _write(ax: Axes, shapes: Mapping[str, list[np.ndarray]], dark: Mapping[str, bool]) -> None:
     """Write the names of tiles as large as they fit; what could not be read is left out."""
+    largest = points(7 if len(shapes) > FEW else 10)
     for name, (polygon,) in shapes.items():
         wide, high = np.ptp(polygon, axis=0)
-        size = min(points(7), wide / (GLYPH * len(name) + 0.4), 0.8 * high)
+        size = min(largest, wide / (GLYPH * len(name) + 0.4), 0.8 * high)
         ink = {None: "0.4", True: "white", False: "black"}[dark.get(name)]
         if size >= SMALLEST:
             x, y = polygon.mean(axis=0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from schemas.figures.style import (
     CONDITION_COLOURS,
@@ -26,6 +29,9 @@ MEASURES = {
     "n_trials": "trials of the session (number)",
 }
 """Measures of a session that rates can be drawn against, with their unit."""
+
+MARKERS = ("o", "^", "s", "D", "v")
+"""Of regions that are drawn together."""
 
 
 def plot_region_summary(
@@ -159,7 +165,8 @@ def plot_region_by_behavior(
     measure : str
         Column of the session's behaviour: one of `MEASURES`.
     by_region : bool
-        Draw each region of the frame in a colour of its own, at most five.
+        Draw each region of the frame in its own colour and marker, at most five; they are moved
+        sideways by a few points, so as not to hide each other.
     label : str
         What the rates are, with their unit.
     title : str, optional
@@ -187,8 +194,11 @@ def plot_region_by_behavior(
         raise ValueError(f"a session has several values of {measure}: choose one definition.")
     if shown["group"].nunique() > len(CONDITION_COLOURS):
         raise ValueError(f"by_region draws at most {len(CONDITION_COLOURS)} regions: choose some.")
-    for name, colour in choose_colours(shown["group"]).items():
-        _draw_sessions(ax, shown[shown["group"] == name], colour, name)
+    palette = choose_colours(shown["group"])
+    for i, (name, colour) in enumerate(palette.items()):
+        right = stroke(4.5) * (i - (len(palette) - 1) / 2)
+        of = shown[shown["group"] == name]
+        _draw_sessions(ax, of, name, colour, MARKERS[i], right)
     ax.set_ylim(bottom=min(0.0, float(shown["rate"].min())) if len(shown) else 0.0)
     ax.set(xlabel=MEASURES[measure], ylabel=f"{label}, mean ± sem of units")
     head(ax, title, left_out(int((~known).sum()), "units"))
@@ -197,7 +207,9 @@ def plot_region_by_behavior(
     return ax
 
 
-def _draw_sessions(ax: Axes, units: pd.DataFrame, colour: str, name: str) -> None:
+def _draw_sessions(
+    ax: Axes, units: pd.DataFrame, name: str, colour: str, marker: str, right: float
+) -> None:
     """Draw the units of a group, and the mean of each session with its standard error."""
     sessions = units.groupby("eid").agg(
         value=("value", "first"), mean=("rate", "mean"), sem=("rate", "sem")
@@ -206,23 +218,22 @@ def _draw_sessions(ax: Axes, units: pd.DataFrame, colour: str, name: str) -> Non
     ranks = sessions[["value", "mean"]].rank().to_numpy()
     if len(sessions) >= 3 and (np.ptp(ranks, axis=0) > 0).all():
         rho = f", Spearman {np.corrcoef(ranks.T)[0, 1]:.2f}"
-    ax.scatter(
-        units["value"],
-        units["rate"],
-        s=8 * stroke(1) ** 2,
-        color=colour,
-        alpha=0.25,
-        linewidths=0,
-        rasterized=True,
-    )
-    ax.errorbar(
+    faint: dict[str, Any] = {"alpha": 0.25, "linewidths": 0, "rasterized": True}
+    area = 8 * stroke(1) ** 2
+    dots = ax.scatter(units["value"], units["rate"], s=area, color=colour, **faint)
+    line, _, bars = ax.errorbar(
         sessions["value"],
         sessions["mean"],
         yerr=sessions["sem"],
-        fmt="o",
+        fmt=marker,
         color=colour,
         markersize=stroke(6),
         markeredgecolor="white",
         elinewidth=stroke(1.2),
-        label=f"{name} (n = {len(units)}, {len(sessions)} sessions{rho})",
     )
+    line.set_label(f"{name} (n = {len(units)}, {len(sessions)} sessions{rho})")
+    # Moved on paper only: the data, and so the limits of the axis, stay what they are.
+    moved = ax.transData + ScaledTranslation(right / 72, 0, ax.figure.dpi_scale_trans)
+    dots.set_offset_transform(moved)
+    for artist in (line, *bars):
+        artist.set_transform(moved)

@@ -3,13 +3,14 @@
 import io
 import itertools
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from schemas.figures import behavior, ephys, style, wheel
+from schemas.figures import behavior, brain_map, ephys, style, wheel
 
 RATES = pd.DataFrame(
     {"unit_mean": [4.0, 2.5, 8.0], "n_units": [3, 1, 12], "rgb": ["#08858c", "#ff7080", "#98d6f9"]},
@@ -76,6 +77,24 @@ TRIALS = pd.DataFrame(
         "probability_left": [0.5, 0.5, 0.2, 0.2, 0.8, 0.8],
     }
 )
+CONTRASTS = ["left 1", "left 0.25", "left 0", "right 0", "right 0.25", "right 1"]
+CONTRAST_PSTH = pd.DataFrame(
+    {
+        "condition": np.repeat(CONTRASTS, 3),
+        "time": np.tile([-0.1, 0.1, 0.3], 6),
+        "mean": np.arange(18.0),
+        "sem": 1.0,
+        "n_events": np.repeat([20, 4, 9, 8, 5, 21], 3),
+    }
+)
+JOINED = pd.DataFrame(
+    {
+        "eid": ["a", "a", "b", "c", "c", "d"],
+        "region_acronym": ["LP", "PO", "PO", "LP", "LP", "LP"],
+        "rate": [2.0, 4.0, 10.0, 5.0, np.nan, 7.0],
+        "rt_median": [0.2, 0.2, 0.3, 0.25, 0.25, np.nan],
+    }
+)
 EVENTS = np.array([1.0, 2.0, np.nan, 3.0])
 SPIKES = np.array([0.7, 1.1, 1.2, 1.95, 2.4, 3.3])
 SAMPLES = np.linspace(-0.2, 0.4, 7)
@@ -112,6 +131,13 @@ def keyword_title(plot):
 KINDS = {
     "region rates": (ephys.plot_region_rates, RATES, ("(Hz)", "region")),
     "region summary": (keyword_title(ephys.plot_region_summary), SUMMARY, ("(Hz)", "region")),
+    "contrasts": (keyword_title(ephys.plot_psth), CONTRAST_PSTH, ("(s)", "(Hz)")),
+    "region by behavior": (
+        keyword_title(ephys.plot_region_by_behavior),
+        JOINED,
+        ("(s)", "(Hz)"),
+    ),
+    "brain map": (keyword_title(brain_map.plot_brain_map), SUMMARY, ("", "")),
     "raster": (raster, EVENTS, ("time from cue (s)", "(n)")),
     "psth": (keyword_title(ephys.plot_psth), PSTH, ("(s)", "(Hz)")),
     "rates along probe": (rates_along_probe, UNITS, ("(Hz)", "tip (µm)")),
@@ -203,6 +229,7 @@ def test_a_figure_without_constrained_layout_is_drawn_too(kind):
         ("amplitudes", "3 units"),
         ("good amplitudes", "2 units"),
         ("session", "3 trials"),
+        ("region by behavior", "2 units"),
         ("wheel", "1 trials"),
     ],
 )
@@ -210,6 +237,37 @@ def test_what_is_not_shown_is_counted(ax, kind, left_out):
     plot, data, _ = KINDS[kind]
     plot(ax, data)
     assert f"not shown: {left_out}" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("n", [None, 0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_for_a_talk_is_larger_and_fits(kind, n):
+    plot, data, _ = KINDS[kind]
+    plain = Figure(layout="constrained").subplots()
+    plot(plain, data if n is None else data[:n], "Title")
+    with style.talk():
+        ax = Figure(layout="constrained").subplots()
+        plot(ax, data if n is None else data[:n], "Title")
+        assert_fits(ax.figure, 100)
+    for small, large in ((plain.title, ax.title), (plain.xaxis.label, ax.xaxis.label)):
+        assert large.get_fontsize() >= 1.4 * small.get_fontsize()
+    if plain.get_legend():
+        small, large = (axes.get_legend().get_texts()[0].get_fontsize() for axes in (plain, ax))
+        assert large == pytest.approx(1.7 * small)
+    widths = [
+        [line.get_linewidth() for line in axes.lines if line.get_linewidth()]
+        for axes in (plain, ax)
+    ]
+    assert widths[1] == pytest.approx([1.7 * width for width in widths[0]])
+
+
+def test_outside_of_a_talk_nothing_changes():
+    before = dict(matplotlib.rcParams)
+    with style.talk():
+        assert matplotlib.rcParams["font.size"] == 17
+    assert dict(matplotlib.rcParams) == before
+    assert style.points(7) == 7
+    assert style.stroke(1.2) == pytest.approx(1.2)
 
 
 def test_a_legend_is_above_the_data_and_below_the_title(ax):
@@ -275,15 +333,21 @@ def test_the_measure_of_colours_fails_red_beside_green():
         (ephys.LABEL_COLOURS.values(), 15),
         (style.choose_colours(range(5)).values(), 15),
         (style.choose_colours(range(9)).values(), 5),
+        (style.choose_colours([-100, -50, -25, -12.5, -6.25, 0]).values(), 8),
+        (style.choose_colours([-100, -50, -25, -12.5, -6.25, 0, 6.25, 25, 100]).values(), 8),
     ],
-    ids=["sides", "blocks", "conditions", "labels", "five levels", "nine levels"],
+    ids=[
+        *("sides", "blocks", "conditions", "labels", "five levels", "nine levels"),
+        *("left contrasts", "signed contrasts"),
+    ],
 )
 def test_colours_used_together_are_told_apart(colours, least, vision):
     assert nearest(colours, vision) >= least
 
 
 def test_colours_stand_out_from_white():
-    for colours in (style.CONDITION_COLOURS, style.choose_colours(range(9)).values()):
+    signed = style.choose_colours(np.arange(-5, 6)).values()
+    for colours in (style.CONDITION_COLOURS, style.choose_colours(range(9)).values(), signed):
         assert all(perceive(colour, "trichromacy")[0] < 80 for colour in colours)
 
 
