@@ -85,26 +85,20 @@ def plot_brain_map(
     ax : Axes
         Where to draw; in a figure of `BRAIN_MAP_SIZE` all regions of Beryl can be read.
     values : DataFrame, Series or mapping
-        One value a region, by its acronym, which is the index of a frame or Series. Regions of the
-        map that have none, or NaN, are grey and counted. Values of what the map has not, e.g. of
-        layers or of the root, are left out and counted, and the first are named.
-    column : str
-        Column of the frame that has the values.
-    label : str
-        What the values are, with their unit.
+        One value a region, by its acronym (the index of a frame or Series). Regions without a value
+        are grey and counted; values of regions that the map lacks are left out, counted and named.
+    column, label : str
+        Column of the frame that has the values, and what these are, with their unit.
     mapping : {"Beryl", "Cosmos"}
         Which regions the map has: 306 regions, or the 10 divisions alone.
     area : str, optional
-        Column of the frame by which tiles are large, e.g. `n_units`. Regions that have none, or
-        zero, have no tile.
+        Column of the frame by which tiles are large, e.g. `n_units`; regions of none have no tile.
     centre : float, optional
         Where a scale of two colours has its middle, e.g. 0 for a change.
     limits : (float, float), optional
-        Ends of the scale; values beyond have the colour of the end. Default: lowest and highest
-        value of the map, or both as far from the centre as the farther of them.
+        Ends of the scale. Default: lowest and highest value, or both as far from the centre.
     outlines : mapping of str to sequence of (k, 2) float arrays, optional
-        Polygons of each region by its acronym: x and y of the vertices, y downwards as in an
-        image. They are drawn in place of tiles, without names; `mapping` and `area` are not used.
+        Polygons of each region by its acronym (x, y downwards), drawn in place of tiles.
     title : str, optional
 
     Returns
@@ -118,31 +112,52 @@ def plot_brain_map(
         A region has two values, or the mapping is neither.
     """
     table = _tabulate(values, column, area)
-    size = (72 * ax.get_window_extent().width / ax.figure.dpi, height(ax))
-    frames: dict[str, tuple[float, float, float, float]] = {}
-    if outlines is None:
-        shapes, frames = _lay_out(_list_blocks(mapping, table["area"]), *size)
-        ax.set(xlim=(0, size[0]), ylim=(size[1], 0))
-    else:
-        shapes = {name: [np.asarray(p, float) for p in parts] for name, parts in outlines.items()}
-        ax.set_aspect("equal")
-        ax.yaxis.set_inverted(True)
-    shown = table["value"].reindex(list(shapes)).dropna()
+    shapes, frames = _place(ax, table["area"], mapping, outlines)
+    strange = table.index[table["value"].notna() & ~table.index.isin(list(shapes))]
+    head(ax, title, _name_missing(list(strange)))
+    _colour(ax, table["value"], shapes, frames, label, centre, limits)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _colour(
+    ax: Axes,
+    values: pd.Series,
+    shapes: dict[str, list[np.ndarray]],
+    frames: dict[str, tuple[float, float, float, float]],
+    label: str,
+    centre: float | None,
+    limits: tuple[float, float] | None,
+) -> None:
+    """Draw the polygons in the colours of their values; write the names of tiles and blocks."""
+    shown = values.reindex(list(shapes)).dropna()
     dark = _fill(ax, shapes, shown, _scale(shown.to_numpy(), centre, limits), centre is not None)
     if len(shown):
         _add_bar(ax, shown, label)
-    if outlines is None:
+    if frames:
         _write(ax, shapes, dark)
         _head_blocks(ax, frames)
     else:
         ax.autoscale_view()
-    ax.set(xticks=[], yticks=[])
-    strange = table.index[table["value"].notna() & ~table.index.isin(list(shapes))]
-    head(ax, title, _name_missing(list(strange)))
-    ax.spines[:].set_visible(False)
     if not len(shown):
         say_empty(ax, "no region of the map has a value")
-    return ax
+
+
+def _place(
+    ax: Axes,
+    areas: pd.Series,
+    mapping: str,
+    outlines: Mapping[str, Sequence[np.ndarray]] | None,
+) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[float, float, float, float]]]:
+    """Return the polygons of each region, and of tiles the frames of their blocks."""
+    size = (72 * ax.get_window_extent().width / ax.figure.dpi, height(ax))
+    if outlines is None:
+        ax.set(xlim=(0, size[0]), ylim=(size[1], 0))
+        return _lay_out(_list_blocks(mapping, areas), *size)
+    ax.set_aspect("equal")
+    ax.yaxis.set_inverted(True)
+    return {name: [np.asarray(p, float) for p in parts] for name, parts in outlines.items()}, {}
 
 
 def _tabulate(values: object, column: str, area: str | None) -> pd.DataFrame:

@@ -86,25 +86,37 @@ def plot_raster(
         lacks a condition.
     """
     trials = _raster_trials(events, conditions, marks or {})
-    spikes = _require_ascending(spikes)
-    shown = trials.dropna(subset=["event", "condition"])
-    palette = choose_colours(shown.condition, colours)
-    rank = shown.condition.map({condition: i for i, condition in enumerate(palette)})
-    keys = ["rank", *(f"mark {name}" for name in [*(marks or ())][:1])]
-    shown = shown.assign(rank=rank.astype(float)).sort_values(keys, kind="stable")
-    _draw_spikes(ax, spikes, shown, window, palette)
-    for name, marker in zip(marks or (), MARKS * len(marks or ()), strict=False):
-        _draw_mark(ax, shown[f"mark {name}"].to_numpy(), window, marker, name)
-    ax.set(xlim=window, ylim=(max(len(shown), 1) - 0.5, -0.5))
+    shown = _draw_trials(ax, _require_ascending(spikes), trials, marks or {}, window, colours)
     ax.set_xlabel(f"time from {event_name} (s)")
     ax.set_ylabel("trial" if conditions is None else "trials by condition (n)")
     if conditions is not None:
-        _label_conditions(ax, shown.condition, palette)
+        _label_conditions(ax, shown.condition, choose_colours(shown.condition, colours))
     _mark_event(ax)
     head(ax, name_subject(title, unit, region), left_out(len(trials) - len(shown), "trials"))
     if not len(shown):
         say_empty(ax, "no trials")
     return ax
+
+
+def _draw_trials(
+    ax: Axes,
+    spikes: np.ndarray,
+    trials: pd.DataFrame,
+    marks: Mapping[str, np.ndarray],
+    window: tuple[float, float],
+    colours: Mapping[Any, str] | None,
+) -> pd.DataFrame:
+    """Draw the spikes and marks of trials by condition; return the trials in the order drawn."""
+    shown = trials.dropna(subset=["event", "condition"])
+    palette = choose_colours(shown.condition, colours)
+    rank = shown.condition.map({condition: i for i, condition in enumerate(palette)})
+    keys = ["rank", *(f"mark {name}" for name in [*marks][:1])]
+    shown = shown.assign(rank=rank.astype(float)).sort_values(keys, kind="stable")
+    _draw_spikes(ax, spikes, shown, window, palette)
+    for name, marker in zip(marks, MARKS * len(marks), strict=False):
+        _draw_mark(ax, shown[f"mark {name}"].to_numpy(), window, marker, name)
+    ax.set(xlim=window, ylim=(max(len(shown), 1) - 0.5, -0.5))
+    return shown
 
 
 def _raster_trials(
@@ -214,15 +226,8 @@ def plot_psth(
         )
     palette = choose_colours(psth["condition"], colours)
     for condition, colour in palette.items():
-        rows = psth[psth["condition"] == condition].sort_values("time")
-        mean, sem = (floats(rows, name) for name in ("mean", "sem"))
-        n = int(rows["n_events"].iloc[0])
-        name = f"{name_condition(condition)} (n = {n})"
-        style: dict[str, Any] = {"color": colour, "linestyle": choose_line(condition)}
-        ax.plot(rows["time"], mean, linewidth=stroke(1.2), label=name, **style)
-        if len(palette) <= MOST_BANDS:
-            band: dict[str, Any] = {"color": colour, "alpha": 0.25, "linewidth": 0}
-            ax.fill_between(rows["time"], mean - sem, mean + sem, **band)
+        of = psth[psth["condition"] == condition].sort_values("time")
+        _draw_rate(ax, of, condition, colour, len(palette) <= MOST_BANDS)
     ax.set_xlabel(f"time from {event_name} (s)")
     ax.set_ylabel("firing rate (Hz), mean" + " ± sem" * (len(palette) <= MOST_BANDS))
     ax.margins(x=0)
@@ -233,6 +238,17 @@ def plot_psth(
         ax.set_xlim(-0.5, 1)
         say_empty(ax, "no events")
     return ax
+
+
+def _draw_rate(ax: Axes, rows: pd.DataFrame, condition: Any, colour: str, has_band: bool) -> None:
+    """Draw the line of a condition, and the band of its standard error."""
+    mean, sem = (floats(rows, name) for name in ("mean", "sem"))
+    name = f"{name_condition(condition)} (n = {int(rows['n_events'].iloc[0])})"
+    style: dict[str, Any] = {"color": colour, "linestyle": choose_line(condition)}
+    ax.plot(rows["time"], mean, linewidth=stroke(1.2), label=name, **style)
+    if has_band:
+        band: dict[str, Any] = {"color": colour, "alpha": 0.25, "linewidth": 0}
+        ax.fill_between(rows["time"], mean - sem, mean + sem, **band)
 
 
 def plot_raster_and_psth(
@@ -281,19 +297,9 @@ def plot_raster_and_psth(
         every = psth["condition"] if conditions is None else pd.Series(conditions, dtype=object)
         colours = choose_colours(pd.concat([every, psth["condition"]]))
     colours = {"": "0.2", **colours} if conditions is None else colours
-    plot_raster(
-        above,
-        spikes,
-        events,
-        conditions,
-        window=window,
-        event_name=event_name,
-        marks=marks,
-        colours=colours,
-        title=title,
-        unit=unit,
-        region=region,
-    )
+    told: dict[str, Any] = {"title": title, "unit": unit, "region": region}
+    shown: dict[str, Any] = {"window": window, "event_name": event_name, "colours": colours}
+    plot_raster(above, spikes, events, conditions, marks=marks, **shown, **told)
     plot_psth(below, psth, event_name=event_name, colours=colours)
     below.set_xlim(window)
     above.set_xlabel("")

@@ -70,27 +70,15 @@ def plot_region_summary(
     mean, width = (floats(summary, name) for name in ("mean", spread))
     ax.hlines(row, mean - width, mean + width, color="0.45", linewidth=stroke(1))
     area = min(22 * stroke(1) ** 2, (0.8 * step) ** 2)
-    ax.scatter(
-        mean,
-        row,
-        s=area,
-        c=list(summary["rgb"]),
-        edgecolors="0.25",
-        linewidths=stroke(0.6),
-        zorder=3,
-    )
+    style: dict[str, Any] = {"edgecolors": "0.25", "linewidths": stroke(0.6), "zorder": 3}
+    ax.scatter(mean, row, s=area, c=list(summary["rgb"]), **style)
     size = min(points(8), 0.85 * step)
     if not (mean - np.nan_to_num(width) < 0).any():
         ax.set_xlim(0, None if np.isfinite(mean).any() else 1)
     ax.set_yticks(row, list(summary.index), fontsize=size)
     ax.set_ylim(max(len(summary), 1) - 0.4, -0.6)
     ax.set(xlabel=f"{label}, mean ± {spread}", ylabel="region")
-    counts = ax.secondary_yaxis("right")
-    numbers = zip(summary["n_units"], summary["n_sessions"], strict=True)
-    counts.set_yticks(row, [f"{units} / {sessions}" for units, sessions in numbers], fontsize=size)
-    counts.tick_params(length=0, labelcolor="0.3")
-    counts.set_ylabel("units / sessions")
-    counts.spines["right"].set_visible(False)
+    _write_counts(ax, row, summary, size)
     ax.grid(axis="y", color="0.92", linewidth=stroke(0.6))
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
@@ -98,6 +86,16 @@ def plot_region_summary(
     if not len(summary):
         say_empty(ax, "no regions")
     return ax
+
+
+def _write_counts(ax: Axes, row: np.ndarray, summary: pd.DataFrame, size: float) -> None:
+    """Write the numbers of units and sessions on the right."""
+    counts = ax.secondary_yaxis("right")
+    numbers = zip(summary["n_units"], summary["n_sessions"], strict=True)
+    counts.set_yticks(row, [f"{units} / {sessions}" for units, sessions in numbers], fontsize=size)
+    counts.tick_params(length=0, labelcolor="0.3")
+    counts.set_ylabel("units / sessions")
+    counts.spines["right"].set_visible(False)
 
 
 def region_summary_size(n_regions: int) -> tuple[float, float]:
@@ -182,6 +180,22 @@ def plot_region_by_behavior(
         The measure is none of these, a session has two values of it, or there are too many
         regions.
     """
+    shown, n_missing = _choose_units(units, measure, by_region)
+    palette = choose_colours(shown["group"])
+    for i, (name, colour) in enumerate(palette.items()):
+        right = stroke(4.5) * (i - (len(palette) - 1) / 2)
+        of = shown[shown["group"] == name]
+        _draw_sessions(ax, of, name, colour, MARKERS[i], right)
+    ax.set_ylim(bottom=min(0.0, float(shown["rate"].min())) if len(shown) else 0.0)
+    ax.set(xlabel=MEASURES[measure], ylabel=f"{label}, mean ± sem of units")
+    head(ax, title, left_out(n_missing, "units"))
+    if not len(shown):
+        say_empty(ax, "no units")
+    return ax
+
+
+def _choose_units(units: pd.DataFrame, measure: str, by_region: bool) -> tuple[pd.DataFrame, int]:
+    """Return eid, rate, value and group of the units that can be drawn, and count the others."""
     if measure not in MEASURES:
         raise ValueError(f"measure={measure!r}: use one of {list(MEASURES)}.")
     rate, value = floats(units, "rate"), floats(units, measure)
@@ -194,17 +208,7 @@ def plot_region_by_behavior(
         raise ValueError(f"a session has several values of {measure}: choose one definition.")
     if shown["group"].nunique() > len(CONDITION_COLOURS):
         raise ValueError(f"by_region draws at most {len(CONDITION_COLOURS)} regions: choose some.")
-    palette = choose_colours(shown["group"])
-    for i, (name, colour) in enumerate(palette.items()):
-        right = stroke(4.5) * (i - (len(palette) - 1) / 2)
-        of = shown[shown["group"] == name]
-        _draw_sessions(ax, of, name, colour, MARKERS[i], right)
-    ax.set_ylim(bottom=min(0.0, float(shown["rate"].min())) if len(shown) else 0.0)
-    ax.set(xlabel=MEASURES[measure], ylabel=f"{label}, mean ± sem of units")
-    head(ax, title, left_out(int((~known).sum()), "units"))
-    if not len(shown):
-        say_empty(ax, "no units")
-    return ax
+    return shown, int((~known).sum())
 
 
 def _draw_sessions(
