@@ -28,7 +28,8 @@ BRAIN_MAP_SIZE = (9.0, 6.0)
 
 MAPPINGS = ("Beryl", "Cosmos")
 
-NO_VALUE = "#DCDCDC"
+NO_VALUE = "#C8C8C8"
+"""Told from every colour of both scales by every kind of colour vision."""
 
 SCALES = {False: "viridis", True: "RdBu_r"}
 """Colours from low to high, and of a scale that has a centre."""
@@ -300,7 +301,7 @@ def _write(ax: Axes, shapes: Mapping[str, list[np.ndarray]], dark: Mapping[str, 
     for name, (polygon,) in shapes.items():
         wide, high = np.ptp(polygon, axis=0)
         size = min(largest, wide / (GLYPH * len(name) + 0.4), 0.8 * high)
-        ink = {None: "0.4", True: "white", False: "black"}[dark.get(name)]
+        ink = {None: "0.3", True: "white", False: "black"}[dark.get(name)]
         if size >= SMALLEST:
             x, y = polygon.mean(axis=0)
             ax.text(x, y, name, fontsize=size, color=ink, ha="center", va="center")
