@@ -125,8 +125,7 @@ class GoodUnitSummary(dj.Computed):
     ---
     n_unlocated      : int32  # units that no region is known for
     n_unlocated_good : int32  # good units that no region is known for
-    unit_labels      : <blob> # (fraction) unit_label of each unit, by cluster_id; NaN is null
-    units_good       : <blob> # is_good of each unit, by cluster_id: 1, 0, or -1 for null
+    unit_labels      : <blob> # unit_label (fraction) and is_good, (2, units); NaN is null
     """
 
     class Region(dj.Part):
@@ -142,7 +141,11 @@ class GoodUnitSummary(dj.Computed):
         """
 
     class GoodUnit(dj.Part):
-        """A unit that passes all tests, with its region, by which `views.units` finds it."""
+        """A unit that passes all tests, with the columns by which units are found and shown.
+
+        They are repeated because looking up the good units of a release takes several times as long
+        as reading them where they stand together.
+        """
 
         definition = """
         # one row per unit of a sort that passes all tests of a criterion
@@ -150,12 +153,18 @@ class GoodUnitSummary(dj.Computed):
         -> ephys.SpikeSorting.Cluster
         ---
         -> [nullable] atlas.BrainRegion
+        cluster_uuid = null  : char(36)  # UUID of the unit, new with every sort
+        unit_x = null        : float64   # (um) medio-lateral, right of bregma positive
+        cluster_depth = null : float64   # (um) centre of the template, from the tip
+        spike_count = null   : int64     # number of spikes
+        firing_rate = null   : float64   # (Hz) over the recording
+        amp_median = null    : float64   # (V) median spike
         index (region_id, criterion)
         """
 
     def make(self, key: dict[str, Any]) -> None:
         """List the labels and the good units, and count both by region."""
-        units = rows.frame(ephys.SpikeSorting.Cluster & key, columns=["cluster_id", "region_id"])
+        units = rows.frame(ephys.SpikeSorting.Cluster & key, columns=["cluster_id", *SHOWN])
         columns = ["cluster_id", "unit_label", "is_good"]
         units = units.merge(rows.frame(ephys.GoodUnits.Unit & key, columns=columns))
         row, parts = self.as_rows(units)
@@ -167,7 +176,7 @@ class GoodUnitSummary(dj.Computed):
     def as_rows(units: pd.DataFrame) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         """Make the row of a sort, and the rows of its part tables, from its units.
 
-        `units` has `cluster_id` (from 0, without a gap), `region_id`, `unit_label`, `is_good`.
+        `units` has `cluster_id` (from 0, without a gap), `unit_label`, `is_good` and `SHOWN`.
         """
         passes = units.is_good.astype("boolean")
         is_good = passes.fillna(False).astype(bool)
@@ -175,11 +184,16 @@ class GoodUnitSummary(dj.Computed):
         counted.columns = ["n_in_region", "n_good_in_region"]
         outside = counted[counted.index.isna()].sum()
         row: dict[str, Any] = {"n_unlocated": int(outside.n_in_region)}
-        row["unit_labels"] = units.unit_label.to_numpy(float, na_value=np.nan)
-        row["units_good"] = passes.to_numpy(np.int8, na_value=-1)
+        labels = units.unit_label, passes
+        row["unit_labels"] = np.stack([label.to_numpy(float, na_value=np.nan) for label in labels])
         row["n_unlocated_good"] = int(outside.n_good_in_region)
         regions = counted[counted.index.notna()].rename_axis("region_id").reset_index()
-        return row, {"Region": regions, "GoodUnit": units.loc[is_good, ["cluster_id", "region_id"]]}
+        return row, {"Region": regions, "GoodUnit": units.loc[is_good, ["cluster_id", *SHOWN]]}
+
+
+SHOWN = ["region_id"]
+SHOWN += ["cluster_uuid", "unit_x", "cluster_depth", "spike_count", "firing_rate", "amp_median"]
+"""Columns of `ephys.SpikeSorting.Cluster` that `GoodUnitSummary.GoodUnit` repeats."""
 
 
 RELEASED = {name: name for name in metrics.METRICS} | {

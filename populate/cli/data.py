@@ -173,7 +173,11 @@ def units(
     connect()
     from schemas import views
 
-    table = views.fetch_units(views.units(region, criterion, release, sorting))
+    if criterion is None:
+        chosen = views.units(region, None, release, sorting)
+    else:
+        chosen = views.good_units(criterion, region, release, sorting)
+    table = views.fetch_units(chosen)
     if form == "table" and target is None:
         title = f"{len(table):,} units" + (f" of {region}" if region else "")
         shown = table.head(SHOWN).assign(amp_median=1e6 * table.amp_median)

@@ -44,8 +44,8 @@ def add(
     for one in insertions:
         task = tasks[one.key["eid"]]
         _add_sites(one, gathered)
-        _add_units(one, gathered, rng)
-        good = _add_good_units(one, definitions, gathered)
+        clusters = _add_units(one, gathered, rng)
+        good = _add_good_units(one, clusters, definitions, gathered)
         _add_metrics(one, definitions, gathered, rng)
         rates = _add_rates(one, task, definitions, gathered, rng)
         _add_region_rates(one, rates, good, definitions, gathered)
@@ -63,7 +63,8 @@ def _add_sites(one: Insertion, gathered: Gathered) -> None:
     gathered.add(probe.Channels, key, row, {"Channel": table})
 
 
-def _add_units(one: Insertion, gathered: Gathered, rng: np.random.Generator) -> None:
+def _add_units(one: Insertion, gathered: Gathered, rng: np.random.Generator) -> pd.DataFrame:
+    """Add units and spikes, and return the units."""
     n = len(one.released)
     places = one.units[list(SITE)].add_prefix("unit_")
     table = places.join(one.released).assign(
@@ -89,9 +90,12 @@ def _add_units(one: Insertion, gathered: Gathered, rng: np.random.Generator) -> 
     row = {"n_spikes": spikes.packed.n_rows, "first_spike": first, "last_spike": last}
     row["spikes"] = spikes.packed
     gathered.add(ephys.Spikes, one.key, row, {"Unit": pd.DataFrame(slices)})
+    return table
 
 
-def _add_good_units(one: Insertion, definitions: Definitions, gathered: Gathered) -> Good:
+def _add_good_units(
+    one: Insertion, clusters: pd.DataFrame, definitions: Definitions, gathered: Gathered
+) -> Good:
     """Add and return the good units of each criterion that has a test."""
     good = {}
     units = one.released.assign(cluster_id=np.arange(len(one.released)))
@@ -103,8 +107,8 @@ def _add_good_units(one: Insertion, definitions: Definitions, gathered: Gathered
         key = {**one.key, "criterion": rule["criterion"]}
         gathered.add(ephys.GoodUnits, key, row, {"Unit": table})
         is_good = table["is_good"].fillna(False).astype(bool)
-        located = table.assign(region_id=one.units["region_id"].to_numpy())
-        gathered.add(quality.GoodUnitSummary, key, *quality.GoodUnitSummary.as_rows(located))
+        labelled = clusters.assign(unit_label=table["unit_label"], is_good=table["is_good"])
+        gathered.add(quality.GoodUnitSummary, key, *quality.GoodUnitSummary.as_rows(labelled))
         good[rule["criterion"]] = is_good.to_numpy()
     return good
 

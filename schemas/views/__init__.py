@@ -18,7 +18,7 @@ from schemas.views.aligned import aligned, binned
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
 from schemas.views.curves import fetch_autocorrelograms, fetch_timescales
-from schemas.views.ephys import fetch_units, region_by_behavior, sorts, units
+from schemas.views.ephys import fetch_units, good_units, region_by_behavior, sorts, units
 from schemas.views.errata import notices
 from schemas.views.events import fetch_events
 from schemas.views.frames import fetch_clusters, fetch_spikes, fetch_trials, fetch_wheel
@@ -103,6 +103,7 @@ __all__ = [
     "fetch_wheel",
     "find_recording",
     "find_region",
+    "good_units",
     "notices",
     "pseudo_population",
     "region_by_behavior",

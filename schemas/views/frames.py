@@ -127,9 +127,8 @@ def fetch_clusters(
         One row per unit, ordered by key: every column of `ephys.SpikeSorting.Cluster`; the
         acronym of the region in each mapping (`region_allen`, `region_beryl`, `region_cosmos`),
         `region_name` and `hemisphere` (left or right), missing where the unit is not located; and
-        for each criterion the label (fraction of the
-        tests passed) and whether the unit is good (`label_ibl_2022`, `good_ibl_2022`; missing
-        where the sort lacks a metric).
+        for each criterion the label (fraction of the tests passed) and whether the unit is good
+        (`label_ibl_2022`, `good_ibl_2022`; missing where the sort lacks a metric).
 
     Raises
     ------
@@ -140,29 +139,28 @@ def fetch_clusters(
     chosen = choose_units(units, sorting)
     table = rows.frame(unit_rows(chosen if isinstance(units, str) else units))
     table = add_location(table).rename(columns={"region_acronym": "region_allen"})
-    for criterion in ephys.UnitCriterion.to_arrays("criterion"):
-        label, is_good = _fetch_labels(table, criterion)
-        table[f"label_{criterion}"], table[f"good_{criterion}"] = label, is_good
-        table[f"good_{criterion}"] = table[f"good_{criterion}"].astype("boolean")
+    for criterion, (label, is_good) in _fetch_labels(table).items():
+        table[f"label_{criterion}"] = label
+        table[f"good_{criterion}"] = pd.array(is_good, dtype="boolean")
     warn_of("clusters", table)
     return table
 
 
-def _fetch_labels(units: pd.DataFrame, criterion: str) -> np.ndarray:
-    """Fetch label and goodness of units (2, units) by a criterion; NaN where there is none."""
-    found = np.full((2, len(units)), np.nan)
+def _fetch_labels(units: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Fetch label and goodness of units, (2, units), by criterion; NaN where there is none."""
+    criteria = ephys.UnitCriterion.to_arrays("criterion")
+    found = {criterion: np.full((2, len(units)), np.nan) for criterion in criteria}
     if not len(units):
         return found
     sort = ephys.SpikeSorting.primary_key
     of_sort = units.groupby(sort, sort=False).indices
     listed = ", ".join(f"'{eid}'" for eid in units.eid.unique())
-    judged = ephys.GoodUnits & {"criterion": criterion} & f"eid IN ({listed})"
+    judged = ephys.GoodUnits & f"eid IN ({listed})"
     cluster_id = units.cluster_id.to_numpy()
-    for row in summaries(judged).to_dicts():
-        at = of_sort.get(tuple(row[name] for name in sort), [])
-        is_good = row["units_good"][cluster_id[at]]
-        found[0, at] = row["unit_labels"][cluster_id[at]]
-        found[1, at] = np.where(is_good < 0, np.nan, is_good)
+    for row in summaries(judged).proj("unit_labels").to_dicts():
+        at = of_sort.get(tuple(row[name] for name in sort))
+        if at is not None:
+            found[row["criterion"]][:, at] = row["unit_labels"][:, cluster_id[at]]
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -23,15 +25,22 @@ def add_location(units: pd.DataFrame) -> pd.DataFrame:
     columns = ["region_acronym", "region_name", "beryl_id", "cosmos_id"]
     regions = rows.frame(atlas.BrainRegion.proj(*columns)).set_index("region_id")
     acronym = regions.region_acronym
-    of_unit = regions.reindex(units.region_id)
-    place = units.unit_x.to_numpy(float, na_value=np.nan)
-    side = pd.Series(np.sign(place)).map({-1.0: "left", 1.0: "right"}).to_numpy()
-    found = {
-        "region_acronym": of_unit.region_acronym.to_numpy(),
-        "region_name": of_unit.region_name.to_numpy(),
-        "region_beryl": of_unit.beryl_id.map(acronym).to_numpy(),
-        "region_cosmos": of_unit.cosmos_id.map(acronym).to_numpy(),
-        "hemisphere": side,
+    texts = {
+        "region_acronym": acronym,
+        "region_name": regions.region_name,
+        "region_beryl": regions.beryl_id.map(acronym),
+        "region_cosmos": regions.cosmos_id.map(acronym),
     }
-    texts = {name: pd.array(values, dtype=rows.TEXT) for name, values in found.items()}
-    return units.assign(**texts)
+    place = regions.index.get_indexer(units.region_id.fillna(NO_REGION).astype(np.int64))
+    found = {name: _take(of_region, place) for name, of_region in texts.items()}
+    x = units.unit_x.to_numpy(float, na_value=np.nan)
+    found["hemisphere"] = _take(["left", "right"], np.select([x < 0, x > 0], [0, 1], -1))
+    return units.assign(**found)
+
+
+def _take(texts: Sequence[str] | pd.Series, place: np.ndarray) -> pd.api.extensions.ExtensionArray:
+    """Return the text at each place, missing at -1."""
+    return pd.array(np.asarray(texts, object), dtype=rows.TEXT).take(place, allow_fill=True)
+
+
+NO_REGION = -1

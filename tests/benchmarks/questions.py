@@ -420,7 +420,7 @@ EXPORTED = ["cluster_uuid", "region_id", *SHOWN]
 
 
 def _export() -> pd.DataFrame:
-    return rows.frame(views.units(None, CRITERION).proj(*EXPORTED))
+    return rows.frame(views.good_units(CRITERION).proj(*EXPORTED))[[*KEY, *EXPORTED]]
 
 
 def _export_pandas(files: Files) -> pd.DataFrame:

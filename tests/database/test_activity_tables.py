@@ -297,10 +297,15 @@ def test_replaced_trials_take_the_rows_along_that_are_computed_from_them(
     with pytest.raises(QueryError, match="GoodUnitSummary"):
         views.fetch_inclusion_chain("ibl_2022")
     found = {region: keys(views.units(region, "ibl_2022")) for region in (None, "grey", "TH")}
+    shown = {region: rows.frame(views.good_units("ibl_2022", region)) for region in found}
     assert found[None] > found["grey"] > found["TH"] > set()
     worker.run([quality.GoodUnitSummary])
     # The good units are the same from the table that has no others.
-    assert found == {region: keys(views.units(region, "ibl_2022")) for region in found}
+    for region in found:
+        assert found[region] == keys(views.units(region, "ibl_2022"))
+        assert len(shown[region]) == len(found[region])
+        again = rows.frame(views.good_units("ibl_2022", region))
+        pd.testing.assert_frame_equal(again[list(shown[region])], shown[region])
     quality.GoodUnitSummary.delete()
     of_trials = {
         activity.UnitRate: "trials_eid IS NOT NULL",
