@@ -44,6 +44,7 @@ PARTS = (
     (ephys.AutoCorrelogram, "n_acg_units", ephys.AutoCorrelogram.Unit),
     (quality.MetricDifferences, "n_different", quality.MetricDifferences.Unit),
     (activity.Psth, "n_psth_units", activity.Psth.Unit),
+    (activity.PassiveResponse, "n_replayed_stimuli", activity.PassiveResponse.Stimulus),
     (passive.UnitReceptiveField, "n_field_units", passive.UnitReceptiveField.Unit),
 )
 
@@ -170,6 +171,7 @@ def _units() -> list[Rule]:
         *(activity.Psth, activity.UnitResponse, activity.Modulation, activity.Latency),
         *(timescale, passive.UnitReceptiveField),
     )
+    replayed = activity.PassiveResponse
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
@@ -184,6 +186,15 @@ def _units() -> list[Rule]:
             for table in of_chosen
         ),
         counted(activity.Latency, "n_responding", activity.Latency.Unit, "p.latency IS NOT NULL"),
+        _rows_of(
+            "units",
+            replayed,
+            replayed.Unit,
+            f"m.n_replayed_stimuli * ({chosen})",
+            *sources,
+            units=units,
+            good=good,
+        ),
         _rows_of("units", regions, regions.GoodUnit, "{good}", *sources, good=good),
         counted(good_units, "n_good", good_units.Unit, "p.is_good"),
         counted(good_units, "n_undecided", good_units.Unit, "p.is_good IS NULL"),

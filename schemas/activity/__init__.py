@@ -10,6 +10,7 @@ from schemas.activity.responses import ResponseDefinition, UnitResponse
 from schemas.activity.modulation import TaskFactor, ModulationDefinition, Modulation
 from schemas.activity.latency import LatencyDefinition, Latency
 from schemas.activity.timescale import TimescaleDefinition, Timescale
+from schemas.activity.passive_responses import PassiveResponseDefinition, PassiveResponse
 from schemas.activity.inclusion import InclusionRule
 # isort: on
 
@@ -19,6 +20,8 @@ __all__ = [
     "LatencyDefinition",
     "Modulation",
     "ModulationDefinition",
+    "PassiveResponse",
+    "PassiveResponseDefinition",
     "Psth",
     "PsthDefinition",
     "RegionRate",

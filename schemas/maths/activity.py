@@ -209,6 +209,46 @@ def compute_responses(
     }
 
 
+def compute_condition_responses(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    events: np.ndarray,
+    condition: np.ndarray,
+    n_conditions: int,
+    before: tuple[float, float],
+    during: tuple[float, float],
+) -> dict[str, np.ndarray]:
+    """Compare each unit's rates in two windows around the events of each condition.
+
+    Parameters
+    ----------
+    times, offsets, counts
+        As in `search_units`.
+    events : (E,) float array
+        Event times (s); NaN where the time is missing.
+    condition : (E,) int array
+        Condition of each event, 0 to `n_conditions` - 1; events of another one, e.g. -1, are left
+        out.
+    n_conditions : int
+        Number of conditions C.
+    before, during : (start, end)
+        Windows of equal length, in seconds from the event.
+
+    Returns
+    -------
+    dict
+        What `compute_responses` returns of each condition: (C, U) arrays of what is of a unit,
+        (C,) arrays of `n_trials` and `n_missing`.
+    """
+    chosen = [events[condition == k] for k in range(n_conditions)]
+    found = [
+        compute_responses(times, offsets, counts, (each, before), (each, during))
+        for each in [*chosen, np.empty(0)]  # the last one says which arrays there are
+    ]
+    return {name: np.array([one[name] for one in found])[:-1] for name in found[0]}
+
+
 def compute_wilcoxon(difference: np.ndarray) -> dict[str, np.ndarray]:
     """Test for each unit whether differences lie around zero: Wilcoxon's signed-rank test.
 

@@ -29,7 +29,7 @@ from schemas.views.modulation import (
     fetch_modulation,
     fetch_region_latencies,
 )
-from schemas.views.passive import fetch_receptive_fields
+from schemas.views.passive import fetch_passive_responses, fetch_receptive_fields
 from schemas.views.performance import (
     fetch_chronometric_curve,
     fetch_psychometric_curve,
@@ -82,6 +82,7 @@ __all__ = [
     "fetch_modulation",
     "fetch_motion_energy",
     "fetch_passive",
+    "fetch_passive_responses",
     "fetch_pose",
     "fetch_psth",
     "fetch_psychometric_curve",

@@ -6,7 +6,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import ephys, passive, rows
+from schemas import activity, ephys, passive, rows
 from schemas.views import ephys as unit_views
 from schemas.views.located import KEY as UNIT
 from schemas.views.session import require
@@ -61,6 +61,71 @@ def fetch_receptive_fields(
             found = row["receptive_fields"].read_slices(name, *slices)
             field[at] = np.reshape(found, (-1, side, side))
     return peaks.rename(columns=PEAK_COLUMNS)[[*UNIT, *PEAK_COLUMNS.values()]], fields
+
+
+def fetch_passive_responses(
+    units: dj.expression.QueryExpression | str, passive_definition: str | None = None
+) -> pd.DataFrame:
+    """Fetch the responses of units to replayed stimuli, beside their responses in the task.
+
+    Parameters
+    ----------
+    units
+        As in `fetch_receptive_fields`.
+    passive_definition : str, optional
+        A row of `activity.PassiveResponseDefinition`; default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per unit and replayed stimulus: `eid`, `probe_name`, `sorting_name`, `cluster_id`,
+        `passive_definition`, `stimulus` (valve, tone, noise, or side and contrast of a Gabor
+        patch), `side`, `contrast` (fraction), `n_stimuli`, `rate_before` and `rate_in` (Hz), `p`
+        (of their difference); `task_response` (the row of `activity.ResponseDefinition` that the
+        definition names), `task_rate_before`, `task_rate_in` (Hz) and `task_p`, all missing where
+        that response of the unit is not computed.
+
+    Raises
+    ------
+    QueryError
+        No such definition or recording.
+    """
+    of_definition = {}
+    if passive_definition is not None:
+        require(activity.PassiveResponseDefinition, "passive_definition", passive_definition)
+        of_definition["passive_definition"] = passive_definition
+    if isinstance(units, str):
+        units = unit_views.units(recording=units)
+    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    stimuli = rows.frame(activity.PassiveResponse.Stimulus & of_definition & chosen)
+    responses = rows.frame(activity.PassiveResponse.Unit & of_definition & chosen)
+    beside = rows.frame(activity.PassiveResponseDefinition.proj("response_definition"))
+    table = responses.merge(stimuli, "left", activity.PassiveResponse.Stimulus.primary_key)
+    table = table.merge(beside, "left", "passive_definition").rename(columns=RESPONSE_COLUMNS)
+    task = rows.frame(activity.UnitResponse.Unit & chosen).rename(columns=TASK_COLUMNS)
+    table = table.merge(task.assign(is_there=True), "left", [*UNIT, "task_response"])
+    table["task_response"] = table.task_response.where(table.is_there.notna())
+    table = table.sort_values([*UNIT, "passive_definition", "side", "contrast"], ignore_index=True)
+    names = ["passive_definition", *RESPONSE_COLUMNS.values(), *TASK_COLUMNS.values()]
+    return table[list(dict.fromkeys([*UNIT, *names]))]
+
+
+RESPONSE_COLUMNS = {
+    "replayed_stimulus": "stimulus",
+    "replayed_side": "side",
+    "replayed_contrast": "contrast",
+    "n_replayed": "n_stimuli",
+    "passive_rate_before": "rate_before",
+    "passive_rate_in": "rate_in",
+    "passive_p": "p",
+    "response_definition": "task_response",
+}
+TASK_COLUMNS = {
+    "response_definition": "task_response",
+    "rate_before": "task_rate_before",
+    "rate_in": "task_rate_in",
+    "wilcoxon_p": "task_p",
+}
 
 
 PEAK_COLUMNS = {

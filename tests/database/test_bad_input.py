@@ -234,6 +234,7 @@ def test_every_other_key_is_there(faulty, failed):
     with_trials = every - failing["behavior.Trials"]
     with_wheel = set(failed.frames["wheel.Wheel"].eid)
     with_periods = set(failed.frames["passive.PassivePeriods"].eid)
+    with_replays = set(failed.frames["passive.PassiveStimuli"].eid)
     with_noise = set(failed.frames["passive.ReceptiveField"].eid)
     expected = {
         "behavior.ReactionTime": with_trials,
@@ -255,6 +256,7 @@ def test_every_other_key_is_there(faulty, failed):
         "ephys.UnitMetrics": probed - no_spikes,
         "ephys.AutoCorrelogram": probed - no_spikes,
         "passive.UnitReceptiveField": (probed - no_spikes) & with_noise,
+        "activity.PassiveResponse": (probed - no_spikes) & with_replays,
         "activity.Psth": (probed - no_spikes) & with_trials,
         "activity.UnitResponse": (probed - no_spikes) & with_trials,
         "activity.Modulation": (probed - no_spikes) & with_trials,
