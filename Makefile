@@ -51,7 +51,7 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-# The pinned libraries of an extra, each compared with its hash, and then the project itself.
+# The pinned libraries of an extra (those of the project are among them), each compared with its hash, and then the project itself.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 define install
 grep -Ew '# .*($(1)|build)' constraints.txt >$(VENV)/pins
@@ -60,7 +60,7 @@ $(PIP) --no-deps --no-build-isolation -e .
 endef
 
 $(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
-	$(call install,core)
+	$(call install,view)
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/made pyproject.toml constraints.txt

@@ -10,6 +10,7 @@ from populate.cli import (  # noqa: F401  (adds commands)
     status,
     upgrade,
     verify,
+    view,
     work,
 )
 from populate.cli.base import app

@@ -28,6 +28,7 @@ ORDER = (
     "retry",
     "verify",
     "units",
+    "view",
     "fetch",
     "release",
     "split",

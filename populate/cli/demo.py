@@ -12,13 +12,18 @@ from rich import filesize
 from populate.cli import display
 from populate.cli.base import app, connect, exit_with, load_settings, use_demo
 from populate.cli.display import err, out
+from populate.cli.view import serve_connected
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    view: Annotated[
+        bool, typer.Option("--view", help="Then serve the pages of the demo, until Ctrl-C.")
+    ] = False,
+) -> None:
     """Simulate a small release, import it, and query the database.
 
-    Example: bwm demo
+    Example: bwm demo --view
     """
     use_demo()
     from populate import demo as steps
@@ -59,6 +64,8 @@ def demo() -> None:
     size = filesize.decimal(steps.disk_used(settings))
     out.print(f"Done in {time.monotonic() - started:.0f} s. The demo uses {size} of disk.")
     out.print("`bwm server stop` stops the server.")
+    if view:
+        serve_connected()
 
 
 @app.command()

@@ -21,7 +21,7 @@ import numpy as np
 from datajoint import condition as conditions
 from datajoint import expression as expressions
 
-OWN_PACKAGES = ("schemas", "populate")
+OWN_PACKAGES = ("schemas", "populate", "viewer")
 INDEX = "index"
 """Name that pandas gives to the index of a frame by which a table is restricted."""
 

@@ -17,6 +17,7 @@ from schemas.views.activity import (
 from schemas.views.aligned import aligned, binned
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
+from schemas.views.cohort import cohort, count_cohort, fetch_measures
 from schemas.views.curves import fetch_autocorrelograms, fetch_timescales
 from schemas.views.ephys import fetch_units, good_units, region_by_behavior, sorts, units
 from schemas.views.errata import notices
@@ -38,9 +39,22 @@ from schemas.views.performance import (
 )
 from schemas.views.places import fetch_cortical_depth, fetch_location
 from schemas.views.quality import bwm_candidates
+from schemas.views.rasters import (
+    average_events,
+    fetch_depth_rates,
+    fetch_spike_density,
+    fetch_spikes_between,
+    fetch_unit_events,
+)
 from schemas.views.recorded import fetch_band_power, fetch_trial_frames
+from schemas.views.region_counts import (
+    fetch_region_counts,
+    fetch_region_places,
+    fetch_responding_fractions,
+)
 from schemas.views.regions import co_recorded, fetch_co_recorded
 from schemas.views.session import find_recording, session_measures, sessions
+from schemas.views.sites import fetch_rms, fetch_sites, fetch_slice, fetch_spectrum
 from schemas.views.splits import split, split_part
 from schemas.views.states import fetch_state_rates, state_rates
 from schemas.views.tensor import (
@@ -60,10 +74,13 @@ from schemas.views.video import (
 
 __all__ = [
     "aligned",
+    "average_events",
     "below",
     "binned",
     "bwm_candidates",
     "co_recorded",
+    "cohort",
+    "count_cohort",
     "each_session",
     "fetch_autocorrelograms",
     "fetch_band_power",
@@ -71,12 +88,14 @@ __all__ = [
     "fetch_clusters",
     "fetch_co_recorded",
     "fetch_cortical_depth",
+    "fetch_depth_rates",
     "fetch_events",
     "fetch_included_units",
     "fetch_inclusion_chain",
     "fetch_latencies",
     "fetch_licks",
     "fetch_location",
+    "fetch_measures",
     "fetch_metric_differences",
     "fetch_modulated_fractions",
     "fetch_modulation",
@@ -89,17 +108,27 @@ __all__ = [
     "fetch_pupil",
     "fetch_reaction_times",
     "fetch_receptive_fields",
+    "fetch_region_counts",
     "fetch_region_latencies",
+    "fetch_region_places",
     "fetch_region_summary",
+    "fetch_responding_fractions",
     "fetch_reversal_curve",
+    "fetch_rms",
+    "fetch_sites",
+    "fetch_slice",
     "fetch_sparse_noise",
+    "fetch_spectrum",
+    "fetch_spike_density",
     "fetch_spikes",
+    "fetch_spikes_between",
     "fetch_state_rates",
     "fetch_timescales",
     "fetch_training_status",
     "fetch_trial_frames",
     "fetch_trial_rates",
     "fetch_trials",
+    "fetch_unit_events",
     "fetch_units",
     "fetch_wheel",
     "find_recording",

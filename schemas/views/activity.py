@@ -208,7 +208,7 @@ def fetch_included_units(
     left = groups.loc[list(steps.values())[-1], ["eid", "region_id"]].drop_duplicates()
     mapping = require(activity.InclusionRule, "inclusion_rule", rule)["mapping"]
     good = rows.frame(unit_views.units(None, criterion, release_name, sorting).proj("region_id"))
-    return _locate(good, mapping).merge(left, on=["eid", "region_id"])[[*UNIT, "region_id"]]
+    return locate(good, mapping).merge(left, on=["eid", "region_id"])[[*UNIT, "region_id"]]
 
 
 def _apply_chain(
@@ -218,7 +218,7 @@ def _apply_chain(
     require(ephys.UnitCriterion, "criterion", criterion)
     limits = require(activity.InclusionRule, "inclusion_rule", rule)
     chosen = unit_views.sorts(sorting, release_name).proj()
-    groups = _locate(_fetch_groups(criterion, chosen), limits["mapping"])
+    groups = locate(fetch_groups(criterion, chosen), limits["mapping"])
     steps = maths.compute_chain(
         groups.region_id.fillna(atlas.OUTSIDE[0]).to_numpy(np.int64),
         (groups.region_id.isna() | groups.region_id.isin(atlas.OUTSIDE)).to_numpy(bool),
@@ -231,7 +231,7 @@ def _apply_chain(
     return groups, {maths.STEPS[name].format(**limits): left for name, left in steps.items()}
 
 
-def _fetch_groups(criterion: str, sorts: dj.expression.QueryExpression) -> pd.DataFrame:
+def fetch_groups(criterion: str, sorts: dj.expression.QueryExpression) -> pd.DataFrame:
     """Count the units of sorts by region, insertion and whether they are good.
 
     A release has some hundred thousand units, but some ten thousand of these groups.
@@ -263,7 +263,7 @@ def _count_errors(trial_mask: str) -> pd.Series:
     return rows.frame(dj.U("eid").aggr(errors, n_errors="count(*)")).set_index("eid").n_errors
 
 
-def _locate(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
+def locate(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
     """Replace regions of the Allen atlas by those of a mapping; null where there are none."""
     regions = rows.frame(atlas.BrainRegion).set_index("region_id", drop=False)
     region = table.region_id.map(regions[atlas.REGION_COLUMN[mapping]])
@@ -308,7 +308,7 @@ def fetch_region_summary(
     require(ephys.UnitCriterion, "criterion", criterion)
     of_both = {"criterion": criterion, "window_name": window}
     chosen = activity.RegionRate & of_both & unit_views.sorts(sorting, release_name).proj()
-    table = _locate(_list_rates(chosen), mapping)
+    table = locate(_list_rates(chosen), mapping)
     table = table[table.region_id.notna() & ~table.region_id.isin(atlas.OUTSIDE)]
     summary = maths.summarise_by_session(
         table.rate.to_numpy(float), table.region_id.to_numpy(np.int64), table.eid.to_numpy()

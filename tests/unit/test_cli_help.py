@@ -53,6 +53,7 @@ def test_the_commands_are_those_that_the_documentation_names():
             "status",
             "verify",
             "units",
+            "view",
             "fetch",
             "split",
             "notices",

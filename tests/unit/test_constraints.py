@@ -25,7 +25,7 @@ def pinned(group):
 def requirements():
     """Requirements of the project and its extras, by group."""
     text = (ROOT / "pyproject.toml").read_text()  # Python 3.10 cannot read TOML
-    lists = dict(re.findall(r"(?ms)^(dependencies|s3|notebook|dev) = \[(.*?[\"\n])\]$", text))
+    lists = dict(re.findall(r"(?ms)^(dependencies|s3|view|notebook|dev) = \[(.*?[\"\n])\]$", text))
     lists["core"] = lists.pop("dependencies")
     return {group: re.findall('"(.*?)"', listed) for group, listed in lists.items()}
 
@@ -36,7 +36,7 @@ def test_every_pin_has_hashes_and_no_address():
         assert "://" not in line
 
 
-@pytest.mark.parametrize("group", ["core", "s3", "notebook", "dev"])
+@pytest.mark.parametrize("group", ["core", "s3", "view", "notebook", "dev"])
 def test_what_an_extra_requires_is_pinned(group):
     versions = pinned(group)
     assert pinned("core").keys() <= versions.keys()

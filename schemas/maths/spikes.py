@@ -1,0 +1,199 @@
+"""Summaries of spikes that fit a screen: densities, intervals, correlograms, rates by depth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def compute_density(
+    x: np.ndarray, y: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray
+) -> np.ndarray:
+    """Count points in the cells of an even grid.
+
+    Parameters
+    ----------
+    x, y : (S,) float arrays
+        Points; NaN, and those outside of the grid, are not counted.
+    x_edges, y_edges : (X + 1,), (Y + 1,) float arrays
+        Evenly spaced; a cell holds its lower edges, not its upper ones.
+
+    Returns
+    -------
+    (Y, X) int array
+    """
+    n_x, n_y = len(x_edges) - 1, len(y_edges) - 1
+    with np.errstate(invalid="ignore"):
+        column = np.floor((x - x_edges[0]) * (n_x / (x_edges[-1] - x_edges[0])))
+        row = np.floor((y - y_edges[0]) * (n_y / (y_edges[-1] - y_edges[0])))
+        inside = (column >= 0) & (column < n_x) & (row >= 0) & (row < n_y)
+    cell = row[inside].astype(np.int64) * n_x + column[inside].astype(np.int64)
+    return np.bincount(cell, minlength=n_x * n_y).reshape(n_y, n_x)
+
+
+def compute_intervals(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Count the intervals between successive spikes.
+
+    Parameters
+    ----------
+    times : (S,) float array
+        Spike times of a unit (s), ascending.
+    edges : (B + 1,) float array
+        Edges of the bins (s); a bin holds its left edge, not its right one.
+
+    Returns
+    -------
+    (B,) int array
+    """
+    placed = np.searchsorted(edges, np.diff(times), side="right") - 1
+    return np.bincount(placed[(placed >= 0) & (placed < len(edges) - 1)], minlength=len(edges) - 1)
+
+
+def compute_autocorrelogram(times: np.ndarray, width: float, window: float) -> np.ndarray:
+    """Count, around each spike of a unit, its other spikes.
+
+    Parameters
+    ----------
+    times : (S,) float array
+        Spike times (s), ascending.
+    width : float
+        (s) Width of a bin; bin k holds lags from k to k + 1 widths.
+    window : float
+        (s) Longest lag.
+
+    Returns
+    -------
+    (B,) int array
+        Counts for positive lags; those for negative lags are the same, mirrored.
+    """
+    n_bins = round(window / width)
+    counts = np.zeros(n_bins, dtype=np.int64)
+    for step in range(1, len(times)):
+        lag = times[step:] - times[:-step]
+        placed = np.floor(lag / width + 1e-9)
+        inside = placed < n_bins
+        if not inside.any():
+            break
+        counts += np.bincount(placed[inside].astype(np.int64), minlength=n_bins)
+    return counts
+
+
+def compute_depth_rates(
+    time: np.ndarray,
+    depth: np.ndarray,
+    events: np.ndarray,
+    time_edges: np.ndarray,
+    depth_edges: np.ndarray,
+) -> np.ndarray:
+    """Average the rate of all spikes by depth and time around events.
+
+    Parameters
+    ----------
+    time, depth : (S,) float arrays
+        Spikes (s, um), ascending in time; those without a depth are not counted.
+    events : (E,) float array
+        Event times (s), without NaN.
+    time_edges : (T + 1,) float array
+        Evenly spaced, from the event (s).
+    depth_edges : (D + 1,) float array
+        Evenly spaced (um).
+
+    Returns
+    -------
+    (D, T) float array
+        (Hz) Spikes in a cell over the number of events and the width of a bin; NaN without events.
+    """
+    lag, _, index = _align(time, events, (time_edges[0], time_edges[-1]))
+    found = compute_density(lag, depth[index], time_edges, depth_edges)
+    width = (time_edges[-1] - time_edges[0]) / (len(time_edges) - 1)
+    return found / (len(events) * width) if len(events) else np.full(found.shape, np.nan)
+
+
+def compute_z_scores(rates: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+    """Express rates as deviations from a baseline, in its standard deviations.
+
+    Parameters
+    ----------
+    rates : (D, T) float array
+    baseline : (T,) bool array
+        Bins of the baseline.
+
+    Returns
+    -------
+    (D, T) float array
+        (sd) NaN for a row whose baseline does not vary.
+    """
+    rest = rates[:, baseline]
+    mean, sd = rest.mean(axis=1, keepdims=True), rest.std(axis=1, keepdims=True)
+    return np.divide(rates - mean, sd, out=np.full(rates.shape, np.nan), where=sd > 0)
+
+
+def align_spikes(
+    times: np.ndarray, events: np.ndarray, window: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the spikes around each event.
+
+    Parameters
+    ----------
+    times : (S,) float array
+        Spike times (s), ascending.
+    events : (E,) float array
+        Event times (s), without NaN.
+    window : (float, float)
+        Start and end (s from the event); a spike at the end is outside.
+
+    Returns
+    -------
+    lag : (n,) float array
+        Time from the event (s), event after event.
+    event : (n,) int array
+        Event of each.
+    """
+    return _align(times, events, window)[:2]
+
+
+def _align(
+    times: np.ndarray, events: np.ndarray, window: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lag, event and index of the spikes around each event."""
+    first = np.searchsorted(times, events + window[0], side="left")
+    counts = np.searchsorted(times, events + window[1], side="left") - first
+    index = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    event = np.repeat(np.arange(len(events)), counts)
+    return times[index] - events[event], event, index
+
+
+GREY = 128
+"""Grey level of a square of the sparse noise that shows nothing."""
+
+
+def compute_receptive_field(
+    times: np.ndarray, frame_times: np.ndarray, frames: np.ndarray, window: tuple[float, float]
+) -> np.ndarray:
+    """Average the rate after each square of the sparse noise turned bright, or dark.
+
+    Parameters
+    ----------
+    times : (S,) float array
+        Spike times of a unit (s), ascending.
+    frame_times : (F,) float array
+        Onset of each frame (s).
+    frames : (F, R, C) uint8 array
+        Grey levels.
+    window : (float, float)
+        (s) From the onset of a frame, in which spikes are counted.
+
+    Returns
+    -------
+    (2, R, C) float array
+        (Hz) Bright, dark; NaN for a square that never turned so.
+    """
+    counts = np.searchsorted(times, frame_times + window[1])
+    counts = (counts - np.searchsorted(times, frame_times + window[0])).astype(float)
+    before = np.concatenate([np.full((1, *frames.shape[1:]), GREY, frames.dtype), frames[:-1]])
+    found = []
+    for turned in ((frames > GREY) & (before <= GREY), (frames < GREY) & (before >= GREY)):
+        n = turned.sum(axis=0)
+        total = np.tensordot(counts, turned.astype(float), axes=(0, 0))
+        rate = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
+        found.append(rate / (window[1] - window[0]))
+    return np.stack(found)

@@ -1,0 +1,95 @@
+"""Summaries of spikes against values worked out by hand, and against loops."""
+
+import numpy as np
+import pytest
+
+from schemas.maths import spikes
+
+
+def test_points_are_counted_in_the_cell_whose_lower_edges_they_have():
+    x = np.array([0.0, 0.5, 1.0, 1.99, 2.0, -0.1, np.nan, 0.2])
+    y = np.array([0.0, 9.9, 10.0, 19.0, 5.0, 5.0, 5.0, np.nan])
+    found = spikes.compute_density(x, y, np.array([0, 1, 2]), np.array([0, 10, 20]))
+    assert found.tolist() == [[2, 0], [0, 2]]
+
+
+def test_density_equals_numpy():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 11, 5000), rng.uniform(-50, 450, 5000)
+    edges = np.linspace(0, 10, 21), np.linspace(0, 400, 9)
+    expected = np.histogram2d(y, x, [edges[1], edges[0]])[0]
+    assert np.array_equal(spikes.compute_density(x, y, *edges), expected)
+
+
+def test_no_points_give_no_counts():
+    none = np.empty(0)
+    assert not spikes.compute_density(none, none, np.arange(3), np.arange(3)).any()
+
+
+def test_intervals_are_counted_in_bins_that_hold_their_left_edge():
+    times = np.array([0.0, 0.001, 0.003, 0.003, 5.0])
+    found = spikes.compute_intervals(times, np.array([0, 0.001, 0.002, 0.004]))
+    assert found.tolist() == [1, 1, 1]
+    assert spikes.compute_intervals(np.empty(0), np.arange(4.0)).tolist() == [0, 0, 0]
+    assert spikes.compute_intervals(np.array([1.0]), np.arange(4.0)).tolist() == [0, 0, 0]
+
+
+def test_autocorrelogram_equals_a_loop_over_all_pairs():
+    rng = np.random.default_rng(1)
+    times = np.sort(rng.uniform(0, 20, 800)).round(4)
+    expected = np.zeros(100, int)
+    for i, first in enumerate(times):
+        for second in times[i + 1 :]:
+            place = int(np.floor((second - first) / 0.001 + 1e-9))
+            if place < 100:
+                expected[place] += 1
+    assert np.array_equal(spikes.compute_autocorrelogram(times, 0.001, 0.1), expected)
+
+
+def test_a_regular_unit_has_a_peak_at_its_interval():
+    found = spikes.compute_autocorrelogram(np.arange(0, 10, 0.02), 0.001, 0.1)
+    assert np.flatnonzero(found).tolist() == [20, 40, 60, 80]
+
+
+def test_spikes_are_aligned_event_after_event():
+    lag, event = spikes.align_spikes(
+        np.array([1.0, 1.5, 2.0, 9.0]), np.array([1.5, 1.0, 50.0]), (-0.5, 1.0)
+    )
+    assert event.tolist() == [0, 0, 0, 1, 1]
+    assert lag.tolist() == [-0.5, 0.0, 0.5, 0.0, 0.5]  # the one at 1.0 s is outside
+
+
+def test_depth_rates_are_planted_ones():
+    # 3 spikes at 10 um, 0.05 s after each of two events, and one at 30 um before the first
+    events = np.array([10.0, 20.0])
+    time = np.array([9.95, 10.05, 10.05, 10.05, 20.05, 20.05, 20.05])
+    depth = np.array([30.0, 10, 10, 10, 10, 10, 10])
+    edges = np.array([-0.1, 0.0, 0.1]), np.array([0.0, 20.0, 40.0])
+    found = spikes.compute_depth_rates(time, depth, events, *edges)
+    assert np.allclose(found, [[0, 30], [5, 0]])
+    assert np.isnan(spikes.compute_depth_rates(time, depth, np.empty(0), *edges)).all()
+
+
+def test_z_scores_are_of_the_baseline():
+    rates = np.array([[1.0, 3.0, 6.0], [2.0, 2.0, 5.0]])
+    found = spikes.compute_z_scores(rates, np.array([True, True, False]))
+    assert np.allclose(found[0], [-1, 1, 4])
+    assert np.isnan(found[1]).all()
+
+
+def test_a_planted_receptive_field_is_found():
+    rng = np.random.default_rng(2)
+    frames = rng.choice([0, 128, 255], (600, 15, 15), p=[0.1, 0.8, 0.1]).astype(np.uint8)
+    at = 10 + 0.2 * np.arange(600)
+    before = np.concatenate([np.full((1, 15, 15), 128), frames[:-1]])
+    turned = (frames[:, 3, 7] > 128) & (before[:, 3, 7] <= 128)
+    times = np.sort(np.concatenate([at[turned] + 0.05, at[turned] + 0.06]))
+    found = spikes.compute_receptive_field(times, at, frames, (0.03, 0.13))
+    assert np.unravel_index(np.nanargmax(found), found.shape) == (0, 3, 7)
+    assert found[0, 3, 7] == pytest.approx(20)  # two spikes in 0.1 s
+
+
+def test_a_square_that_never_turned_has_no_rate():
+    grey = np.full((5, 15, 15), 128, np.uint8)
+    found = spikes.compute_receptive_field(np.array([0.1]), np.arange(5.0), grey, (0.0, 0.1))
+    assert np.isnan(found).all()

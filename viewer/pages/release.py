@@ -1,0 +1,151 @@
+"""The first page: what is in the database, by region, and how far it is populated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from populate import summary
+from schemas import activity, atlas, probe, release, rows, session, subject, views
+from viewer import parameters
+from viewer.page import LENS, Page, call
+from viewer.pages import brain_map, names
+from viewer.parameters import Field, Values
+
+COLUMNS = {
+    "region_order": "order",
+    "region_acronym": "acronym",
+    "region_name": "name",
+    "n_units": "units",
+    "n_good": "good units",
+    "n_sessions": "sessions",
+    "n_insertions": "insertions",
+    "rate": "rate (Hz), mean",
+    "modulated": "modulated",
+}
+
+MEASURES = {
+    "n_units": "units",
+    "n_good": "good units",
+    "rate": "mean rate of good units (Hz)",
+    "modulated": "fraction of tested units whose rate changes",
+}
+
+FIELDS = (
+    *LENS,
+    Field("mapping", parameters.one_of(atlas.REGION_COLUMN), "Beryl", "regions"),
+    Field(
+        "response",
+        parameters.row_of(activity.ResponseDefinition, "response_definition"),
+        "stimulus",
+        "response",
+    ),
+    Field("measure", parameters.one_of(MEASURES), "n_good", "colour of the map"),
+    Field("q", parameters.words, None, "region"),
+    Field("sort", parameters.one_of(COLUMNS), "region_order", "sorted by"),
+    Field("down", parameters.flag, False, "from the largest"),
+)
+
+
+def fetch_regions(values: Values) -> pd.DataFrame:
+    """Fetch the units of each region, their mean rate, and the fraction that responds."""
+    lens = {"release_name": values["release"], "sorting": values["sorting"]}
+    mapping = values["mapping"]
+    table = views.fetch_region_counts(values["criterion"], mapping, **lens)
+    rates = views.fetch_region_summary(values["criterion"], "recording", mapping, **lens)
+    table["rate"] = table.region_acronym.map(rates.unit_mean)
+    tested = views.fetch_responding_fractions(values["response"], mapping, **lens)
+    tested = tested.set_index("region_id")
+    for name in ("n_tested", "n_modulated", "modulated"):
+        table[name] = table.region_id.map(tested[name])
+    return table
+
+
+def build(values: Values) -> dict[str, Any]:
+    """Return what the page shows."""
+    table = fetch_regions(values)
+    shown = table
+    if values["q"]:
+        text = values["q"].lower()
+        is_hit = table.region_acronym.str.lower().str.startswith(text)
+        is_hit |= table.region_name.str.lower().str.contains(text, regex=False)
+        shown = table[is_hit]
+    shown = shown.sort_values(values["sort"], ascending=not values["down"], kind="stable")
+    places = views.fetch_region_places(values["mapping"], values["release"])
+    return {
+        "counts": _count(values["release"]),
+        "chain": views.fetch_inclusion_chain(
+            values["criterion"], values["release"], values["sorting"]
+        )
+        .reset_index()
+        .to_dict("records"),
+        "regions": shown.to_dict("records"),
+        "n_regions": len(table),
+        "tree": _as_tree(
+            views.fetch_region_counts(
+                values["criterion"], "Allen", values["release"], values["sorting"]
+            )
+        ),
+        "maps": brain_map.draw(places, table, values["measure"]),
+        "measures": MEASURES,
+        "columns": COLUMNS,
+        "choices": names.lens_choices(),
+        "mappings": list(atlas.REGION_COLUMN),
+        "responses": sorted(activity.ResponseDefinition.to_arrays("response_definition")),
+        "code": _code(values),
+    }
+
+
+def _count(name: str | None) -> dict[str, int]:
+    """Count what the database holds, or a release of it."""
+    if name is None:
+        return summary.contents()
+    members = (release.Release.Insertion & {"release_name": name}).proj()
+    sessions = session.Session & members
+    found = rows.frame(sessions * subject.Subject.proj("lab"))
+    return {
+        "laboratories": found.lab.nunique(),
+        "mice": found.subject.nunique(),
+        "sessions": len(found),
+        "insertions": len(probe.ProbeInsertion & members),
+    }
+
+
+def _as_tree(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Nest the rows of regions below their parents."""
+    nodes = {row["region_id"]: {**row, "inside": []} for row in table.to_dict("records")}
+    top: list[dict[str, Any]] = []
+    for node in nodes.values():
+        parent = node["parent_id"]
+        above = nodes.get(int(parent)) if parent is not None and parent == parent else None
+        (above["inside"] if above else top).append(node)
+    return top
+
+
+def _code(values: Values) -> str:
+    lens = {"release_name": values["release"], "sorting": values["sorting"]}
+    criterion, mapping = values["criterion"], values["mapping"]
+    lines = [
+        call("views.fetch_region_counts", criterion, mapping, **lens),
+        call("views.fetch_region_summary", criterion, mapping=mapping, **lens),
+        call("views.fetch_responding_fractions", values["response"], mapping, **lens),
+        call("views.fetch_inclusion_chain", criterion, **lens),
+    ]
+    return "from schemas import connection, views\n\nconnection.connect()\n" + "\n".join(lines)
+
+
+def fetch_chain(values: Values) -> pd.DataFrame:
+    """Fetch the inclusion chain."""
+    lens = values["release"], values["sorting"]
+    return views.fetch_inclusion_chain(values["criterion"], *lens).reset_index()
+
+
+PAGE = Page(
+    "release",
+    "/",
+    FIELDS,
+    (),
+    build,
+    tables={"regions": fetch_regions, "chain": fetch_chain},
+)
