@@ -114,10 +114,10 @@ def plot_brain_map(
     """
     table = _tabulate(values, column, area)
     shapes, frames = _place(ax, table["area"], mapping, outlines)
-    strange = table.index[table["value"].notna() & ~table.index.isin(list(shapes))]
-    head(ax, title, _name_missing(list(strange)))
     _colour(ax, table["value"], shapes, frames, label, centre, limits)
     ax.set(xticks=[], yticks=[])
+    strange = table.index[table["value"].notna() & ~table.index.isin(list(shapes))]
+    head(ax, title, _name_missing(list(strange)))
     ax.spines[:].set_visible(False)
     return ax
 
@@ -126,7 +126,7 @@ def _colour(
     ax: Axes,
     values: pd.Series,
     shapes: dict[str, list[np.ndarray]],
-    frames: dict[str, tuple[float, float, float, float]],
+    frames: dict[str, tuple[float, float, float, float]] | None,
     label: str,
     centre: float | None,
     limits: tuple[float, float] | None,
@@ -136,11 +136,11 @@ def _colour(
     dark = _fill(ax, shapes, shown, _scale(shown.to_numpy(), centre, limits), centre is not None)
     if len(shown):
         _add_bar(ax, shown, label)
-    if frames:
+    if frames is None:
+        ax.autoscale_view()
+    else:
         _write(ax, shapes, dark)
         _head_blocks(ax, frames)
-    else:
-        ax.autoscale_view()
     if not len(shown):
         say_empty(ax, "no region of the map has a value")
 
@@ -150,15 +150,15 @@ def _place(
     areas: pd.Series,
     mapping: str,
     outlines: Mapping[str, Sequence[np.ndarray]] | None,
-) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[float, float, float, float]]]:
-    """Return the polygons of each region, and of tiles the frames of their blocks."""
+) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[float, float, float, float]] | None]:
+    """Return the polygons of each region, and the frames of blocks; None where tiles are none."""
     size = (72 * ax.get_window_extent().width / ax.figure.dpi, height(ax))
     if outlines is None:
         ax.set(xlim=(0, size[0]), ylim=(size[1], 0))
         return _lay_out(_list_blocks(mapping, areas), *size)
     ax.set_aspect("equal")
     ax.yaxis.set_inverted(True)
-    return {name: [np.asarray(p, float) for p in parts] for name, parts in outlines.items()}, {}
+    return {name: [np.asarray(p, float) for p in parts] for name, parts in outlines.items()}, None
 
 
 def _tabulate(values: object, column: str, area: str | None) -> pd.DataFrame:
