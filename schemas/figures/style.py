@@ -36,6 +36,7 @@ TALK: Any = {
     "axes.titlesize": "medium",
     "axes.linewidth": 1.4,
     "lines.linewidth": 2.55,
+    "lines.markersize": 10.2,
     **{f"{axis}tick.{part}.width": 1.4 for axis in "xy" for part in ("major", "minor")},
     **{f"{axis}tick.major.size": 6.0 for axis in "xy"},
     **{f"{axis}tick.minor.size": 3.5 for axis in "xy"},
