@@ -39,6 +39,7 @@ PARTS = (
     (passive.PassivePeriods, "n_periods", passive.PassivePeriods.Period),
     (passive.PassiveStimuli, "n_stimuli", passive.PassiveStimuli.Stimulus),
     (passive.PassiveGabors, "n_gabors", passive.PassiveGabors.Gabor),
+    (ephys.Waveform, "n_waveforms", ephys.Waveform.Unit),
     (ephys.GoodUnits, "n_units", ephys.GoodUnits.Unit),
     (ephys.UnitMetrics, "n_metric_units", ephys.UnitMetrics.Unit),
     (ephys.AutoCorrelogram, "n_acg_units", ephys.AutoCorrelogram.Unit),
@@ -179,7 +180,7 @@ def _units() -> list[Rule]:
     return [
         *(
             _rows_of("units", table, table.Unit, "{units}", sorting, units=units)
-            for table in (ephys.Spikes, good_units, metrics, *of_all)
+            for table in (ephys.Spikes, ephys.Waveform, good_units, metrics, *of_all)
         ),
         *(
             _rows_of("units", table, table.Unit, chosen, *sources, units=units, good=good)
@@ -237,6 +238,7 @@ def _spikes() -> list[Rule]:
     released = partial(_read, sorting, "Cluster", "spike_count")
     return [
         *_slice_rules(spikes, "m.n_spikes", "n_unit_spikes", "spike_offset"),
+        *_slice_rules(ephys.Waveform, "m.n_waveform_rows", "n_waveform_samples", "waveform_offset"),
         *_slice_rules(
             ephys.AutoCorrelogram, _length("autocorrelograms"), "n_acg_rows", "acg_offset"
         ),

@@ -14,6 +14,7 @@ from schemas.ephys.sorting import (
     Spikes,
     spike_times,
 )
+from schemas.ephys.waveforms import Waveform
 from schemas.ephys.criteria import METRICS, NUMBERS, RULE, UnitCriterion, GoodUnits
 from schemas.ephys.metrics import MetricsDefinition, UnitMetrics
 from schemas.ephys.autocorrelogram import AutoCorrelogramDefinition, AutoCorrelogram
@@ -36,6 +37,7 @@ __all__ = [
     "Spikes",
     "UnitCriterion",
     "UnitMetrics",
+    "Waveform",
     "fetch_listed_sorts",
     "fetch_slices",
     "name_sorting",

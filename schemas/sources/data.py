@@ -86,6 +86,20 @@ class Spikes:
 
 
 @dataclass(frozen=True, slots=True)
+class Waveforms:
+    """Mean waveforms of the units of a sort: (U, T, C), volts at 30 kHz, as released.
+
+    `channel` (U, C) says which rows of the channels arrays they are on, below 0 for none. `of` is
+    `'clusters'`, or `'templates'` where those of the clusters are not listed.
+    """
+
+    waveform: np.ndarray
+    channel: np.ndarray
+    of: str
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """Times of events, as licks or frames of a camera: (n,) float64 seconds, ascending."""
 

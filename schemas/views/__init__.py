@@ -18,7 +18,7 @@ from schemas.views.aligned import aligned, binned
 from schemas.views.atlas import below, find_region
 from schemas.views.behavior import fetch_reaction_times
 from schemas.views.cohort import cohort, count_cohort, fetch_measures
-from schemas.views.curves import fetch_autocorrelograms, fetch_timescales
+from schemas.views.curves import fetch_autocorrelograms, fetch_timescales, fetch_waveforms
 from schemas.views.ephys import fetch_units, good_units, region_by_behavior, sorts, units
 from schemas.views.errata import notices
 from schemas.views.events import fetch_events
@@ -130,6 +130,7 @@ __all__ = [
     "fetch_trials",
     "fetch_unit_events",
     "fetch_units",
+    "fetch_waveforms",
     "fetch_wheel",
     "find_recording",
     "find_region",

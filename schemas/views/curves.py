@@ -1,4 +1,4 @@
-"""Autocorrelograms of units, and the timescales of their decay."""
+"""Waveforms and autocorrelograms of units, and the timescales of their decay."""
 
 from __future__ import annotations
 
@@ -12,6 +12,34 @@ from schemas import activity, atlas, ephys, rows
 from schemas.views import ephys as unit_views
 from schemas.views.located import KEY as UNIT
 from schemas.views.session import require
+
+
+def fetch_waveforms(units: dj.expression.QueryExpression | str) -> pd.DataFrame:
+    """Fetch the mean waveforms of units, each on its largest channel.
+
+    `ephys.Waveform.Unit` has their channel, height, width, ratio and half width.
+
+    Parameters
+    ----------
+    units : expression or str
+        As in `fetch_autocorrelograms`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per unit and sample, in that order: `eid`, `probe_name`, `sorting_name`,
+        `cluster_id`, `time` (ms, from the first sample), `amplitude` (V). Units of sorts that were
+        released without waveforms have no rows.
+
+    Raises
+    ------
+    QueryError
+        No such recording.
+    """
+    slices = {"waveform_offset": "offset", "n_waveform_samples": "n_rows"}
+    columns = {"time": "time", "amplitude": "amplitude"}
+    parts = ephys.Waveform.Unit()
+    return _read(ephys.Waveform(), "waveforms", parts, slices, columns, units)
 
 
 def fetch_autocorrelograms(

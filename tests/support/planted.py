@@ -6,7 +6,7 @@ from schemas.sources.records import BANDS, TRACKERS
 
 
 def keys(truth):
-    """Keys of the tables of sessions, cameras and raw recordings, by the name of the table."""
+    """Keys of the tables of sessions, cameras, raw recordings and waveforms, by their names."""
     sessions, cameras, passive = truth.sessions, truth.cameras, truth.passive
     recordings = truth.insertions[["eid", "probe_name"]].itertuples(index=False)
     bands = [(*recording, band) for recording, band in itertools.product(recordings, BANDS)]
@@ -28,5 +28,10 @@ def keys(truth):
         for row in cameras.to_dict("records")
         for tracker in TRACKERS
         if row[tracker]
+    }
+    planted["ephys.Waveform"] = {
+        (unit.eid, unit.probe_name, "pykilosort" + (unit.revision and f"@{unit.revision}"))
+        for unit in truth.units.itertuples()
+        if unit.waveforms_of
     }
     return planted | {"quality.RMS": set(bands), "quality.SpectralDensity": set(bands)}

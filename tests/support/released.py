@@ -117,6 +117,10 @@ FILES = {
         f"{SORT}/spikes.amps.npy": RNG.uniform(5e-5, 9e-4, N),
         f"{SORT}/spikes.depths.npy": 1100.0 + 200 * K,
     },
+    "waveforms": {
+        f"{SORT}/clusters.waveforms.npy": RNG.uniform(-9e-4, 9e-4, (N, 5, 3)),
+        f"{SORT}/clusters.waveformsChannels.npy": K[:, np.newaxis] + [40, 41, 42],
+    },
     "rms": {
         f"{QUALITY}TimeRmsAP.rms.npy": RNG.uniform(1.5e-5, 3e-5, (N, 3)),
         f"{QUALITY}TimeRmsAP.timestamps.npy": 100.0 + K,

@@ -50,7 +50,7 @@ def test_an_old_name_tells_the_name_that_is_read(path, current):
 @pytest.mark.parametrize(
     ("path", "unread"),
     [
-        ("alf/probe00/pykilosort/clusters.waveforms.npy", True),
+        ("alf/probe00/pykilosort/templates.amps.npy", True),
         ("alf/_ibl_wheelMoves.intervals.npy", True),
         ("alf/probe00/channels.colour.csv", True),
         ("alf/probes.description.json", False),

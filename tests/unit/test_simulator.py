@@ -60,6 +60,8 @@ EDGE_CASES = {
     "no_body_camera",
     "no_passive",
     "no_gabors",
+    "no_waveforms",
+    "templates_only",
     "sites_in_metadata",
     "no_insertion_json",
     "no_extended_qc",

@@ -7,7 +7,14 @@ Each file is read once, as a whole, so that the reported hash is that of the byt
 No file is opened that is not needed, because opening a file may download it.
 """
 
-from schemas.sources.alf import behavior, ephys, passive, quality, video  # noqa: F401  (kinds)
+from schemas.sources.alf import (  # noqa: F401  (kinds)
+    behavior,
+    ephys,
+    passive,
+    quality,
+    video,
+    waveforms,
+)
 from schemas.sources.alf.kinds import KINDS
 from schemas.sources.alf.names import METRIC_COLUMNS, SPIKE_FILES, TRIAL_COLUMNS
 from schemas.sources.alf.paths import (

@@ -208,6 +208,10 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "amps": AMPLITUDE,
         "depths": DEPTH,
     },
+    "waveforms": {
+        "waveforms": Domain("V", -0.2, 0.2, missing=True),
+        "waveformsChannels": Domain("row", -1, 32_767, whole=True),
+    },
     "rms": {"rms": Domain("V", 0, 0.0125, 0.002, missing=True), "timestamps": TIME},
     "spectral_density": {
         "power": Domain("V**2/Hz", 0, 1e-3, missing=True),

@@ -100,6 +100,8 @@ CLUSTER_FILES = (
     "clusters.metrics.pqt",
 )
 SPIKE_FILES = ("spikes.times.npy", "spikes.clusters.npy", "spikes.amps.npy", "spikes.depths.npy")
+WAVEFORMS_OF = ("clusters", "templates")
+"""Objects that have waveforms, the preferred one first; without manual curation they are equal."""
 
 LICK_TIMES = "licks.times.npy"
 PUPIL_COLUMNS = {"pupilDiameter_raw": "diameter_raw", "pupilDiameter_smooth": "diameter_smooth"}

@@ -136,6 +136,8 @@ class Role:
     # Channels released again with the re-sort; else those of the original serve both.
     own_channels: bool = True
     odd_units: bool = False
+    # Whether the waveforms of units were released.
+    waveforms: bool = True
     odd_events: bool = False
     iti: bool = False
     revised_trials: bool = False
@@ -182,7 +184,7 @@ ROLES = (
         sites_in_metadata=("probe01",),
         number=2,
     ),
-    Role(located=False, cameras=(), raw="unlisted", qc="WARNING"),
+    Role(located=False, waveforms=False, cameras=(), raw="unlisted", qc="WARNING"),
     Role(
         probes=("probe01",),
         iti=True,

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 
 from schemas.sources.records import CAMERAS, TRACKERS
-from schemas.sources.simulator import behavior, ephys, metrics, passive, raw, tuning, video
+from schemas.sources.simulator import (
+    behavior,
+    ephys,
+    metrics,
+    passive,
+    raw,
+    tuning,
+    video,
+    waveforms,
+)
 from schemas.sources.simulator.plan import TRIALS_REVISION, Probe, Session, Size
 from schemas.sources.simulator.truth import EdgeCase
 from schemas.sources.simulator.writing import Content
@@ -23,6 +32,7 @@ TUNED_COLUMNS = (
 )
 # Planted in the first session, where edge cases are wanted: cluster ids.
 SILENT_CLUSTER, ONE_SPIKE_CLUSTER = 3, 7
+WAVEFORM_COLUMNS = ("waveforms_of", "waveform_width", "waveform_ratio", "waveform_half_width")
 
 
 @dataclass
@@ -333,6 +343,7 @@ def _make_sort(
     _cluster_files(made, base, rng, units, frame)
     released = metrics.released_metrics(frame, revision).drop(index=missing)
     made.files[base + "clusters.metrics.pqt"] = released.reset_index(drop=True)
+    units = pd.concat([units, _waveform_files(made, probe, revision, units, frame)], axis=1)
     _sort_truth(made, probe, revision, units, frame, missing)
 
 
@@ -398,6 +409,31 @@ def _cluster_files(
     made.files[base + "uuids.csv"] = pd.DataFrame({"uuids": uuids})
 
 
+def _waveform_files(
+    made: SimulatedSession, probe: Probe, revision: str, units: pd.DataFrame, frame: pd.DataFrame
+) -> pd.DataFrame:
+    """Simulate the waveforms of a sort, as wide as its clusters say; return what was planted.
+
+    The sort that a newer one replaced has them as its templates alone.
+    """
+    base = _collection(probe, revision)
+    width = made.files[base + "clusters.peakToTrough.npy"]
+    silent = frame["spike_count"].to_numpy() == 0
+    rng = made.rng(8, probe.tag, int(bool(revision)))
+    planted = waveforms.plan_waveforms(rng, np.asarray(width), silent)
+    if not made.plan.role.waveforms:
+        made.odd("no_waveforms", probe.name, revision)
+        return planted.assign(waveforms_of="")
+    of = "clusters" if revision == probe.revisions[-1] else "templates"
+    if of == "templates" and made.plan.role.odd_units:
+        made.odd("templates_only", probe.name, revision)
+    amplitude, channel = units["amplitude"].to_numpy(), units["channel"].to_numpy()
+    arrays = waveforms.simulate_waveforms(planted, amplitude, channel, made.channels[probe.name])
+    for name, array in zip(("waveforms", "waveformsChannels"), arrays, strict=True):
+        made.files[f"{base}{of}.{name}.npy"] = array
+    return planted.assign(waveforms_of=of)
+
+
 def _sort_truth(
     made: SimulatedSession,
     probe: Probe,
@@ -416,7 +452,7 @@ def _sort_truth(
     }
     made.sortings.append({**sort, **counts})
     located = made.plan.role.located
-    told = units[["channel", "rate", "evoked_rate"]].assign(
+    told = units[["channel", "rate", "evoked_rate", *WAVEFORM_COLUMNS]].assign(
         **sort,
         cluster_id=np.arange(len(units)),
         acronym=units["acronym"] if located else None,

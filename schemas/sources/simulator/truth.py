@@ -88,7 +88,9 @@ class Truth:
         n_spikes; planted_refractory, planted_noise (`'low'`, `'mid'`, `'high'`),
         planted_amplitude (each null where too few spikes leave it to chance);
         passes_refractory, passes_noise_2022 (< 20), passes_noise_2024 (< 5), passes_amplitude,
-        is_good_2022, is_good_2024 (by the values that were written); in_metrics.
+        is_good_2022, is_good_2024 (by the values that were written); in_metrics; waveforms_of
+        (clusters, templates, or empty where none were released) and, null for units without
+        spikes, waveform_width (ms), waveform_ratio and waveform_half_width (ms).
     tuned : DataFrame
         One row a tuned unit: eid, probe_name, revision, cluster_id, tuned_to (of
         `tuning.KINDS`), number, latency and timescale (s), field_row and field_column.
