@@ -172,9 +172,10 @@ def _units() -> list[Rule]:
         *(activity.Psth, activity.UnitResponse, activity.Modulation, activity.Latency),
         *(timescale, passive.UnitReceptiveField),
     )
-    replayed = activity.PassiveResponse
+    replayed, rates = activity.PassiveResponse, activity.RegionRate
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
+    of_stimuli = f"m.n_replayed_stimuli * ({chosen})"
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
     counted = partial(_counted, "units")
     return [
@@ -187,15 +188,7 @@ def _units() -> list[Rule]:
             for table in of_chosen
         ),
         counted(activity.Latency, "n_responding", activity.Latency.Unit, "p.latency IS NOT NULL"),
-        _rows_of(
-            "units",
-            replayed,
-            replayed.Unit,
-            f"m.n_replayed_stimuli * ({chosen})",
-            *sources,
-            units=units,
-            good=good,
-        ),
+        _rows_of("units", replayed, replayed.Unit, of_stimuli, *sources, units=units, good=good),
         _rows_of("units", regions, regions.GoodUnit, "{good}", *sources, good=good),
         counted(good_units, "n_good", good_units.Unit, "p.is_good"),
         counted(good_units, "n_undecided", good_units.Unit, "p.is_good IS NULL"),
@@ -219,12 +212,7 @@ def _units() -> list[Rule]:
         counted(timescale, "n_without_timescale", timescale.Unit, "p.tau IS NULL"),
         counted(metrics, "n_label_good", metrics.Unit, "p.computed_bitwise_fail = 0"),
         _total(
-            "units",
-            activity.RegionRate,
-            "n_located_units + n_unlocated_units",
-            "{good}",
-            *sources,
-            good=good,
+            "units", rates, "n_located_units + n_unlocated_units", "{good}", *sources, good=good
         ),
     ]
 

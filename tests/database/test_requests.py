@@ -141,6 +141,44 @@ def test_units_that_were_tuned_to_movement_fire_more_in_movement(asked, tuned):
     np.testing.assert_allclose(ratio[others], 1.0, atol=0.1)
 
 
+def test_planted_receptive_fields_are_found(asked, tuned):
+    table = asked(QUESTIONS[31])["table"].set_index("cluster_id")
+    units = tuned.truth.tuned
+    ours = units[units.tuned_to == "noise"].set_index("cluster_id")
+    found = table.loc[ours.index]
+    assert found.has_field.astype(bool).all()
+    assert (found.polarity == "on").all()
+    assert found.row.tolist() == ours.field_row.tolist()
+    assert found.column.tolist() == ours.field_column.tolist()
+    others = table.index.isin(planted(tuned, "side")) | table.index.isin(planted(tuned, "choice"))
+    assert table.has_field[others].astype(bool).mean() < 0.2
+
+
+def test_planted_responses_to_replayed_stimuli_are_found(asked, tuned):
+    table = asked(QUESTIONS[32])["table"]
+    units = tuned.truth.tuned
+    ours = units[units.tuned_to == "replay"].set_index("cluster_id").number
+    for cluster, number in ours.items():
+        of_unit = table[table.cluster_id == cluster].set_index("stimulus")
+        answered = (
+            ["valve", "tone", "noise"] if number == 3 else [("valve", "tone", "noise")[number]]
+        )
+        assert (of_unit.p[answered] < 0.01).all()
+        assert (of_unit.rate_in[answered] > 1.5 * of_unit.rate_before[answered]).all()
+
+
+def test_planted_timescales_lie_within_their_intervals(asked, tuned):
+    table = asked(QUESTIONS[19])["table"].set_index("cluster_id")
+    units = tuned.truth.tuned
+    ours = units[units.tuned_to == "process"].set_index("cluster_id").timescale
+    for cluster, timescale in ours.items():
+        row = table.loc[cluster]
+        # The rate follows exp(x) of a process x, whose correlation falls a little faster.
+        assert row.tau_low * 0.75 <= timescale <= row.tau_high * 1.35, (cluster, timescale)
+    order = table.tau[ours.sort_values().index].astype(float)
+    assert order.is_monotonic_increasing
+
+
 def test_units_that_were_tuned_to_the_left_prefer_the_ipsilateral_side(asked, tuned):
     table = asked(QUESTIONS[30])["table"].set_index("cluster_id")
     units = tuned.truth.tuned
