@@ -146,11 +146,16 @@ def _decode(
     nulls = at + 1  # a bit for each column, from the third on, tells whether it is null
     at = nulls + (len(fields) + 9) // 8
     for number, field in enumerate(fields, 2):
-        known = (buffer[nulls + number // 8] >> number % 8 & 1) == 0
-        values, size = _take(buffer, at[known], field)
-        at[known] += size
-        if len(values) < len(known):
+        if number == 2 or number % 8 == 0:
+            bits = buffer[nulls + number // 8]
+        known = bits & 1 << number % 8 == 0
+        if known.all():
+            values, size = _take(buffer, at, field)
+            at = at + size
+        else:
+            values, size = _take(buffer, at[known], field)
             values = values.take(pa.array(np.cumsum(known) - 1, mask=~known))
+            at[known] += size
         yield values
 
 

@@ -103,7 +103,7 @@ def table_rows(quick: bool = False, size: str = "2024", n_insertions: int = 0) -
 @contextmanager
 def filled(name: str, size: str, n_insertions: int) -> Iterator[Path]:
     """Connect to a new database with so many insertions; give the folder of its Parquet files."""
-    with tempfile.TemporaryDirectory() as place, servers.START[name]() as backend:
+    with tempfile.TemporaryDirectory() as place, servers.as_shipped(name) as backend:
         database = Database(backend, Path(place) / "home")
         database.connect()
         release_size.fill(size, n_insertions=n_insertions)

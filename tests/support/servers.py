@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -21,6 +22,7 @@ import psycopg2
 import pymysql
 
 from schemas.database import embedded
+from tests.support import docker_files
 
 LOOPBACK = "127.0.0.1"
 DOCKER_IMAGE = "mysql:8.4"
@@ -88,8 +90,13 @@ def embedded_postgresql() -> Iterator[Backend]:
 
 
 @contextmanager
-def mysql() -> Iterator[Backend]:
+def mysql(*options: str) -> Iterator[Backend]:
     """Give a MySQL server: the one that BWM_TEST_MYSQL names, else one in Docker, else `mysqld`.
+
+    Parameters
+    ----------
+    *options : str
+        Further options of a server that is started.
 
     Raises
     ------
@@ -99,7 +106,7 @@ def mysql() -> Iterator[Backend]:
     with ExitStack() as stack:
         reasons = []
         for way in (_named, _in_docker, _from_path):
-            found = _attempt(way, stack)
+            found = _attempt(partial(way, options=[*FAST_MYSQL, *options]), stack)
             if isinstance(found, Backend):
                 yield found
                 return
@@ -109,6 +116,16 @@ def mysql() -> Iterator[Backend]:
 
 START = {"postgresql": embedded_postgresql, "mysql": mysql}
 """What starts a server of each kind."""
+
+SHIPPED = ("innodb_buffer_pool_size", "innodb_adaptive_hash_index")
+"""Settings of `docker/my.cnf` on which the speed of queries depends."""
+
+
+def as_shipped(name: str) -> AbstractContextManager[Backend]:
+    """Start a server with the settings that the project ships, for a database of some GB."""
+    if name != "mysql":
+        return START[name]()
+    return mysql(*(f"--{setting}={docker_files.options()[setting]}" for setting in SHIPPED))
 
 
 def _attempt(way: Callable[[ExitStack], Backend], stack: ExitStack) -> Backend | str:
@@ -158,7 +175,7 @@ def _set(url: str, **settings: str) -> None:
         connection.close()
 
 
-def _named(_: ExitStack) -> Backend:
+def _named(_: ExitStack, options: list[str]) -> Backend:
     """Return the server that the environment names."""
     url = os.environ.get("BWM_TEST_MYSQL")
     if not url:
@@ -176,7 +193,7 @@ def _named(_: ExitStack) -> Backend:
     )
 
 
-def _in_docker(stack: ExitStack) -> Backend:
+def _in_docker(stack: ExitStack, options: list[str]) -> Backend:
     """Start a container; it is removed when the stack is unwound."""
     try:
         import docker
@@ -196,7 +213,7 @@ def _in_docker(stack: ExitStack) -> Backend:
             client.images.pull(DOCKER_IMAGE)
         container = client.containers.run(
             DOCKER_IMAGE,
-            ["mysqld", *FAST_MYSQL],
+            ["mysqld", *options],
             detach=True,
             environment={"MYSQL_ROOT_PASSWORD": password, "MYSQL_ROOT_HOST": "%"},
             ports={"3306/tcp": (LOOPBACK, None)},
@@ -212,9 +229,9 @@ def _in_docker(stack: ExitStack) -> Backend:
     return backend
 
 
-def _from_path(stack: ExitStack) -> Backend:
+def _from_path(stack: ExitStack, options: list[str]) -> Backend:
     """Start a private server from the `mysqld` on PATH; it ends when the stack is unwound."""
-    found = PrivateMySQL(stack.enter_context(_temporary_folder()), FAST_MYSQL)
+    found = PrivateMySQL(stack.enter_context(_temporary_folder()), options)
     stack.callback(found.kill)  # its data are thrown away: no need to let it write them out
     found.start()
     return found.backend
