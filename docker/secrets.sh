@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 install -d -m 700 secrets
-for name in db_root db_admin db_bwm db_reader notebook_token store_root store_{,reader_}{access,secret}_key; do
+for name in db_root db_admin db_bwm db_reader {notebook,viewer}_token store_root store_{,reader_}{access,secret}_key; do
   if [[ ! -s secrets/$name ]]; then
     head -c 20 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >secrets/$name
     chmod 444 secrets/$name

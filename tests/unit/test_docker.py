@@ -169,6 +169,17 @@ def test_notebooks_only_read():
     assert {f"store_{key}_key" for key in ("access", "secret")} <= secrets_of("notebook").keys()
 
 
+def test_the_viewer_only_reads_and_asks_for_its_token():
+    viewer = SERVICES["viewer"]
+    assert viewer["environment"]["DJ_USER"] == "reader"
+    assert all(mount.endswith(":ro") for mount in viewer["volumes"])
+    assert "--token-file /run/secrets/viewer_token" in viewer["command"]
+    assert viewer["mem_limit"] == "3g"
+    assert "/health" in viewer["healthcheck"]["test"][-1]
+    sources = {"store_reader_access_key", "store_reader_secret_key"}
+    assert set(secrets_of("viewer").values()) == sources | {"db_reader", "viewer_token"}
+
+
 def test_only_who_creates_tables_has_the_account_that_can():
     having = {name for name, service in SERVICES.items() if "db_admin" in service["secrets"]}
     assert having == {"db", "prepare", "backup", "restore"}
