@@ -108,6 +108,41 @@ class SpectralDensity(FromRawFiles, dj.Imported):
         return {**counts, "spectral_density": packed}, {}
 
 
+@schema
+class Saturation(probe.FromProbeFiles, dj.Imported):
+    """When the raw recording is saturated, e.g. by licks: spikes are missing or false then."""
+
+    definition = """
+    # one row per insertion with saturation intervals, or with a file that says there are none
+    -> probe.ProbeInsertion
+    ---
+    n_saturations   : int32    # number of intervals
+    saturation_time : float64  # (s) sum of their durations
+    """
+
+    class Interval(dj.Part):
+        """An interval in which the recording is saturated."""
+
+        definition = """
+        # one row per interval of saturation
+        -> master
+        saturation_number : int32    # number of the interval, from 0
+        ---
+        saturation_start  : float64  # (s) time of the first saturated sample
+        saturation_stop   : float64  # (s) time of the sample after the last saturated one
+        """
+
+    kinds = ("saturation", "raw_clock")
+
+    def as_rows(self, loaded: data.Intervals) -> imported.AsRows:
+        """Return the intervals, their number and their sum."""
+        edges = {"saturation_start": loaded.start, "saturation_stop": loaded.stop}
+        intervals = pd.DataFrame(edges).rename_axis("saturation_number").reset_index()
+        total = float((loaded.stop - loaded.start).sum())
+        row = {"n_saturations": len(intervals), "saturation_time": total}
+        return row, {"Interval": intervals}
+
+
 def _channels(values: np.ndarray) -> dict[str, np.ndarray]:
     return {f"channel_{k}": column for k, column in enumerate(values.T)}
 

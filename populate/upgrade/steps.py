@@ -104,6 +104,11 @@ def _list_unit_rates(db: Database) -> None:
             db.run(f"{changed} AND window_name = %s AND criterion = %s", listed, *one, *names)
 
 
+SATURATION_FILES = (
+    *(f"{band}.{end}" for band in ("", "AP") for end in ("samples.pqt", "intervals.npy")),
+    *(f"{band}.intervals.pqt" for band in ("", "AP")),
+)
+
 STEPS = (
     Step(
         1,
@@ -258,5 +263,43 @@ STEPS = (
             Compute("activity.__region_rate: unit_rates is computed", _list_unit_rates),
         ),
     ),
-    Step(8, "list the good units with their regions", (Rebuild("quality.__good_unit_summary"),)),
+    Step(
+        8,
+        "list the good units with their regions, and import when recordings are saturated",
+        (
+            Rebuild("quality.__good_unit_summary"),
+            Insert(
+                "session.#data_kind",
+                {
+                    "data_kind": "saturation",
+                    "data_kind_description": "intervals in which the raw recording of a probe is "
+                    "saturated",
+                },
+            ),
+            Insert(
+                "session.#data_kind",
+                {
+                    "data_kind": "raw_clock",
+                    "data_kind_description": "clock of the raw recording of a probe: read with its "
+                    "saturation",
+                },
+            ),
+            Update(
+                "session.dataset",
+                "data_kind",
+                "'raw_clock'",
+                "data_kind = 'raw_ephys' AND dataset_name LIKE '%.timestamps.npy'",
+            ),
+            # As a registration would name them: those in the folder of a probe.
+            Update(
+                "session.dataset",
+                "data_kind",
+                "'saturation'",
+                "data_kind = 'other' AND dataset_name IN ("
+                + ", ".join(f"'_iblqc_ephysSaturation{name}'" for name in SATURATION_FILES)
+                + ") AND (collection LIKE 'raw_ephys_data/%' OR collection LIKE 'alf/%') "
+                "AND collection NOT LIKE '%/%/%'",
+            ),
+        ),
+    ),
 )

@@ -40,6 +40,7 @@ PARTS = (
     (passive.PassiveStimuli, "n_stimuli", passive.PassiveStimuli.Stimulus),
     (passive.PassiveGabors, "n_gabors", passive.PassiveGabors.Gabor),
     (ephys.Waveform, "n_waveforms", ephys.Waveform.Unit),
+    (quality.Saturation, "n_saturations", quality.Saturation.Interval),
     (ephys.GoodUnits, "n_units", ephys.GoodUnits.Unit),
     (ephys.UnitMetrics, "n_metric_units", ephys.UnitMetrics.Unit),
     (ephys.AutoCorrelogram, "n_acg_units", ephys.AutoCorrelogram.Unit),

@@ -162,6 +162,15 @@ class ReceptiveField:
 
 
 @dataclass(frozen=True, slots=True)
+class Intervals:
+    """Intervals of a recording: `start`, `stop` (n,) float64 seconds, both ascending."""
+
+    start: np.ndarray
+    stop: np.ndarray
+    files: tuple[FileRead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RawQuality:
     """Quality of a raw recording: `values` (n, channels) at `at` (n,).
 

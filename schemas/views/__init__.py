@@ -53,6 +53,7 @@ from schemas.views.region_counts import (
     fetch_responding_fractions,
 )
 from schemas.views.regions import co_recorded, fetch_co_recorded
+from schemas.views.saturation import unsaturated_trials
 from schemas.views.session import find_recording, session_measures, sessions
 from schemas.views.sites import fetch_rms, fetch_sites, fetch_slice, fetch_spectrum
 from schemas.views.splits import split, split_part
@@ -148,6 +149,7 @@ __all__ = [
     "state_rates",
     "uncompared_units",
     "units",
+    "unsaturated_trials",
 ]
 
 RENAMED = {

@@ -111,19 +111,37 @@ def _of_trials(table: pd.DataFrame, trials: Trials) -> pd.DataFrame:
     """Keep the chosen trials of the table of one session."""
     if trials is None:
         return table
-    chosen: Any = trials
-    if isinstance(chosen, str):
-        chosen = behavior.TrialMask.Trial & {"trial_mask": chosen, "is_used": True}
-    known = chosen.columns if isinstance(chosen, pd.DataFrame) else chosen.heading.names
+    chosen = choose_trials(trials, table.eid.unique().tolist())
+    return table[table.trial.isin(chosen.trial)].reset_index(drop=True)
+
+
+def choose_trials(trials: Any, eids: Sequence[str]) -> pd.DataFrame:
+    """Return `trial`, and `eid` where it is known, of the chosen trials of some sessions.
+
+    Parameters
+    ----------
+    trials : str, DataFrame or expression
+        As in `fetch_events`.
+    eids : sequence of str
+        The sessions.
+
+    Raises
+    ------
+    QueryError
+        The frame or expression has no column `trial`.
+    """
+    if isinstance(trials, str):
+        trials = behavior.TrialMask.Trial & {"trial_mask": trials, "is_used": True}
+    known = trials.columns if isinstance(trials, pd.DataFrame) else trials.heading.names
     if "trial" not in known:
         remedy = "Use for instance behavior.Trials.Trial & 'choice = 1', or fetch_trials(...)."
         raise QueryError("the chosen trials have no column trial.", None, remedy)
-    if not isinstance(chosen, pd.DataFrame):
-        of_session = [{"eid": eid} for eid in table.eid.unique()]
-        chosen = rows.frame((chosen & of_session).proj(), columns=["eid", "trial"])
-    if "eid" in chosen:
-        chosen = chosen[chosen.eid.isin(table.eid)]
-    return table[table.trial.isin(chosen.trial)].reset_index(drop=True)
+    if not isinstance(trials, pd.DataFrame):
+        of_sessions = [{"eid": eid} for eid in eids]
+        trials = rows.frame((trials & of_sessions).proj(), columns=["eid", "trial"])
+    if "eid" not in trials:
+        return trials[["trial"]]
+    return trials.loc[trials.eid.isin(eids), ["eid", "trial"]]
 
 
 def _moves(key: dict[str, Any]) -> pd.DataFrame:

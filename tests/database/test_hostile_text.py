@@ -210,7 +210,6 @@ COMMANDS = (
     ("release", "show", "{}"),
     ("release", "diff", "{}", "{}"),
     ("split", "halves", "{}"),
-    ("notices", "{}"),
 )
 RIGHT = (
     ("fetch", "{eid}", "--list", "--like", "{dataset_path}{}"),

@@ -15,8 +15,9 @@ from populate.upgrade import steps
 from populate.upgrade.changes import Column, Database, Describe, Rebuild
 from populate.upgrade.steps import STEPS
 from populate.verify import recompute
-from schemas import activation, activity, behavior, connection, ephys, probe, wheel
+from schemas import activation, activity, behavior, connection, ephys, probe, rows, session, wheel
 from schemas.errors import ServerError
+from schemas.sources import alf
 from tests.support import databases, described, old_databases, users
 
 MADE_BY = "This database was made by 0.4.0. An admin must run `bwm upgrade`."
@@ -46,7 +47,7 @@ def test_an_upgrade_keeps_every_row_and_makes_the_tables_of_a_new_database(old, 
     upgrade.upgrade(settings)
     after = old_databases.counts(dj.conn(), prefix)
     new = {name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name, 0)}
-    assert new == {"ephys.#unit_criterion": 1}
+    assert new == NEW_ROWS
     assert sum(before.values()) > 15_000
     assert described.differences(described.describe(dj.conn(), prefix), expected) == []
     assert activation.read_version(dj.conn(), prefix).number == activation.VERSION
@@ -70,6 +71,10 @@ def test_an_upgrade_keeps_every_row_and_makes_the_tables_of_a_new_database(old, 
     assert "behavior.Trials" in made
 
 
+NEW_ROWS = {"ephys.#unit_criterion": 1, "session.#data_kind": 2, "release.#split_group": 3}
+"""Rows of lookup tables that a later version has."""
+
+
 def assert_values_are_those_of_now():
     assert wheel.Wheel.to_arrays("wheel_unit").tolist() == ["rad"]
     rules = activity.InclusionRule.to_dicts()
@@ -88,8 +93,13 @@ def test_traces_that_are_not_in_radians_are_removed_and_sites_hashed(old, monkey
             f"INSERT INTO {site} (eid, probe_name, provenance, {columns}) "
             f"SELECT eid, probe_name, provenance, {values} FROM {trajectory}"
         )
+    add_files(db)
     monkeypatch.setattr(steps, "infer_unit", lambda _: "cm")
     upgrade.upgrade(old.settings)
+    kinds = rows.frame(session.Dataset()).set_index("dataset_path").data_kind
+    for path in EARLIER_KINDS:
+        assert kinds[path] == alf.classify(path)
+    assert {kinds[path] == kind for path, kind in EARLIER_KINDS.items()} == {True, False}
     assert not wheel.Wheel()
     assert not wheel.WheelMoves()
     assert behavior.Trials()
@@ -97,6 +107,28 @@ def test_traces_that_are_not_in_radians_are_removed_and_sites_hashed(old, monkey
         [(20.0, 11.0, 0.1, -2.0, 3.0, 997), (40.0, 27.5, 0.1, -2.5, None, None)]
     )
     assert set(probe.Trajectory.to_arrays("sites_md5")) == {known}
+
+
+EARLIER_KINDS = {
+    "raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.timestamps.npy": "raw_ephys",
+    "raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.sync.npy": "raw_ephys",
+    "raw_ephys_data/probe00/_iblqc_ephysSaturationAP.samples.pqt": "other",
+    "alf/probe00/_iblqc_ephysSaturation.intervals.npy": "other",
+    "alf/probe00/pykilosort/_iblqc_ephysSaturation.samples.pqt": "other",
+}
+"""Kinds that 0.4.0 gave to files whose kinds are others now, or are not."""
+
+
+def add_files(db):
+    table = db.quote(*db.split("session.dataset"))
+    (eid, source) = db.run(f"SELECT eid, data_source FROM {table}")[0]
+    for path, kind in EARLIER_KINDS.items():
+        folder, _, name = path.rpartition("/")
+        db.run(
+            f"INSERT INTO {table} (eid, dataset_path, data_source, data_kind, collection, "
+            "dataset_name, revision, is_listed) VALUES (%s, %s, %s, %s, %s, %s, '', TRUE)",
+            *(eid, path, source, kind, folder, name),
+        )
 
 
 DIE = """
@@ -134,7 +166,8 @@ def test_an_upgrade_of_many_rows_that_is_killed_keeps_every_row(old, expected):
     upgrade.upgrade(old.settings)
     assert described.differences(described.describe(dj.conn(), prefix), expected) == [], number
     after = old_databases.counts(dj.conn(), prefix)
-    assert {name: after[name] for name in before} == {**before, "ephys.#unit_criterion": 3}
+    grown = {name: before[name] + NEW_ROWS.get(name, 0) for name in before}
+    assert {name: after[name] for name in before} == grown
     _, found = old_databases.contents(dj.conn(), prefix, columns)
     changed = {key[1] for key, rows in kept.items() if not rows <= found[key]}
     assert changed == {"#data_kind"}  # whose descriptions step 5 changes

@@ -34,4 +34,7 @@ def keys(truth):
         for unit in truth.units.itertuples()
         if unit.waveforms_of
     }
+    places = truth.datasets.rel_path.str.extract(r"raw_ephys_data/(.+)/_iblqc_ephysSaturation")[0]
+    saturated = zip(truth.datasets.eid, places, strict=True)
+    planted["quality.Saturation"] = {key for key in saturated if isinstance(key[1], str)}
     return planted | {"quality.RMS": set(bands), "quality.SpectralDensity": set(bands)}

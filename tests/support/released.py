@@ -130,16 +130,39 @@ FILES = {
         f"{QUALITY}SpectralDensityAP.freqs.npy": 100.0 + 30 * K,
     },
 }
+FILES["saturation"] = {
+    f"{QUALITY}SaturationAP.samples.pqt": {
+        "start_sample": 3_000_000 + 30_000 * K,
+        "stop_sample": 3_006_000 + 30_000 * K,
+    },
+    "raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.timestamps.npy": np.c_[
+        [0.0, 30_000.0, 60_000.0], [0.5, 1.5, 2.502]
+    ],
+}
 FILES["clusters"] |= FILES["channels"]
 """Files of a few rows of each kind, with values as they are released."""
 
 SYNC = {"alf/_ibl_wheel.timestamps.npy": np.c_[[0.0, 4.0, 39.0], [100.0, 110.0, 130.0]]}
 """Times of the wheel as points (sample, time)."""
 
+SECONDS = {f"{QUALITY}SaturationAP.intervals.npy": np.c_[100.0 + K, 100.2 + K]}
+"""Saturation in seconds."""
+
+VARIANTS = {
+    ("wheel", "sample"): SYNC,
+    ("saturation", "intervals_0"): SECONDS,
+    ("saturation", "intervals_1"): SECONDS,
+}
+"""Files in place of those of a kind, or besides them, that have a column which those lack."""
+
 ARRAYS = {
     "intervals_bpod_0": ("intervals_bpod", 0),
     "intervals_bpod_1": ("intervals_bpod", 1),
     "sample": ("timestamps", 0),
+    "clock_sample": ("timestamps", 0),
+    "clock_time": ("timestamps", 1),
+    "intervals_0": ("intervals", 0),
+    "intervals_1": ("intervals", 1),
     "lateral_um": ("localCoordinates", 0),
     "axial_um": ("localCoordinates", 1),
     "x_um": ("mlapdv", 0),
@@ -156,7 +179,7 @@ ARRAYS = {
 def place(kind, name):
     """File of a column, and its column in the file."""
     attribute, column = ARRAYS.get(name, (name, None))
-    for path, content in FILES[kind].items():
+    for path, content in (FILES[kind] | VARIANTS.get((kind, name), {})).items():
         if isinstance(content, dict):
             found = [
                 key for key in content if key == name or (kind == "pose" and key.endswith(name))

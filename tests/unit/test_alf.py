@@ -98,7 +98,7 @@ on_any_folder = settings(
         ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.ap.meta", "raw_ephys"),
         ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec.lf.bin", "raw_ephys"),
         ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.sync.npy", "raw_ephys"),
-        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.timestamps.npy", "raw_ephys"),
+        ("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.timestamps.npy", "raw_clock"),
         ("raw_ephys_data/probe00/_spikeglx_sync.times.npy", "other"),
         ("raw_ephys_data/_spikeglx_ephysData_g0_t0.nidq.cbin", "other"),
         ("raw_video_data/_iblrig_bodyCamera.raw.mp4", "raw_video"),

@@ -16,7 +16,7 @@ from schemas.sources import alf
 from schemas.sources.alf.domains import DOMAINS, METRICS
 from tests.support import domains
 from tests.support.alf import write
-from tests.support.released import FILES, SYNC, N, as_written, place
+from tests.support.released import FILES, VARIANTS, N, as_written, place
 
 DOCUMENT = domains.DOCUMENT.read_text(encoding="utf-8")
 MUTATIONS = {
@@ -44,7 +44,7 @@ def put(values, wrong):
 def mutate(kind, name, mutation):
     """The file of a column with the column changed."""
     change, (path, column) = MUTATIONS[mutation], place(kind, name)
-    content = (SYNC if name == "sample" else FILES[kind])[path]
+    content = VARIANTS.get((kind, name), FILES[kind])[path]
     if kind == "passive_periods":
         return {path: mutate_periods(content, name, change)}
     if isinstance(content, dict):
@@ -89,8 +89,10 @@ def read(tmp_path_factory):
 def released(read):
     """The arrays of every column as it was released."""
     whole = {kind: read(kind, {}) for kind in DOMAINS}
-    synced = read("wheel", SYNC)
-    return {(k, n): synced if n == "sample" else whole[k] for k, n in COLUMNS}
+    return {
+        column: read(column[0], VARIANTS[column]) if column in VARIANTS else whole[column[0]]
+        for column in COLUMNS
+    }
 
 
 def files_of(folder, contents):

@@ -34,6 +34,8 @@ from schemas.sources.simulator import (
 )
 
 EDGE_CASES = {
+    "never_saturated",
+    "no_saturation_file",
     "silent_cluster",
     "one_spike_cluster",
     "missing_metrics",

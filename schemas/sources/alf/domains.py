@@ -80,6 +80,7 @@ PIXEL = Domain("px", -500, 10_000, missing=True)
 PERCENT = Domain("percent", 0, 100, missing=True)
 ESTIMATE = Domain("fraction", 0, 1e9, missing=True)
 COUNT = Domain("count", 0, 1e9, missing=True, whole=True)
+SAMPLE = Domain("sample", 0, 30_000 * LATEST, order="ascending", whole=True)
 DEGREES = Domain("deg", -360, 360, missing=True)
 
 LOCATION = {
@@ -213,6 +214,15 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "waveformsChannels": Domain("row", -1, 32_767, whole=True),
     },
     "rms": {"rms": Domain("V", 0, 0.0125, 0.002, missing=True), "timestamps": TIME},
+    "saturation": {
+        "start_sample": SAMPLE,
+        "stop_sample": SAMPLE,
+        # Of the clock of the recording: a probe may start before the clock of the session.
+        "clock_sample": replace(SAMPLE, least=-1e8, order="strictly ascending", whole=False),
+        "clock_time": Domain("s", -LATEST, LATEST, USUAL_TIME, order="strictly ascending"),
+        "intervals_0": TIME,
+        "intervals_1": TIME,
+    },
     "spectral_density": {
         "power": Domain("V**2/Hz", 0, 1e-3, missing=True),
         "freqs": Domain("Hz", 0, 30_000, order="ascending"),

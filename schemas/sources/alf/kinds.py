@@ -87,7 +87,12 @@ def reads(
 declare(
     "raw_ephys",
     "raw recording of a probe: a pointer, fetched on request",
-    (RAW_EPHYS, rf"(?!_iblqc_).+\.(?:{BAND}\.(?:cbin|ch|meta|bin)|(?:sync|timestamps)\.npy)"),
+    (RAW_EPHYS, rf"(?!_iblqc_).+\.(?:{BAND}\.(?:cbin|ch|meta|bin)|sync\.npy)"),
+)
+declare(
+    "raw_clock",
+    "clock of the raw recording of a probe: read with its saturation",
+    (RAW_EPHYS, r"(?!_iblqc_).+\.timestamps\.npy"),
 )
 declare(
     "raw_video",

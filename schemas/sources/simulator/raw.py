@@ -7,6 +7,7 @@ be downloaded, not to be read.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from schemas.sources.records import BANDS
 from schemas.sources.simulator.ephys import N_SITES
@@ -17,6 +18,8 @@ WINDOW, LEAST_WINDOWS = 3.0, 4
 NOISE = {"ap": 12e-6, "lf": 150e-6}
 RAW_SIZES = {"ap": 6_000, "lf": 3_000}
 VIDEO_SIZE = 5_000
+CLOCK_STEP = 60.0
+"""(s) Between two points of the clock of a probe."""
 
 
 def quality_files(
@@ -69,6 +72,38 @@ def recording_files(
         meta = {"imDatPrb_sn": serial, "imSampRate": f"{rate:g}", "nSavedChans": str(N_SITES + 1)}
         files[base + "meta"] = "".join(f"{k}={v}\n" for k, v in meta.items()).encode()
     return files
+
+
+def saturation_files(
+    rng: np.random.Generator, number: int, duration: float, is_clean: bool
+) -> tuple[dict[str, Content], pd.DataFrame]:
+    """Simulate when the recording of a probe is saturated, on the clock of the probe.
+
+    Returns
+    -------
+    files : dict
+        The table of samples, and the clock of the recording as points (sample, time).
+    intervals : DataFrame
+        `start_sample`, `stop_sample`, and as times of the session (s) `start` and `stop`.
+    """
+    rate = BANDS["ap"]
+    # A clock that runs a little fast, begins a little late, and is not quite even.
+    sample = np.arange(0, (duration + CLOCK_STEP) * rate, CLOCK_STEP * rate)
+    drift = 1 + rng.uniform(-30e-6, 30e-6) + rng.uniform(-2e-6, 2e-6, len(sample))
+    time = rng.uniform(0, 0.4) + np.cumsum(drift * CLOCK_STEP) - CLOCK_STEP
+    n = 0 if is_clean else int(rng.integers(4, 9))
+    # Each in a part of the recording of its own.
+    start = (np.arange(n) + rng.uniform(0.1, 0.6, n)) * (duration / max(n, 1))
+    length = np.minimum(0.2 * np.exp(0.8 * rng.standard_normal(n)), 0.3 * duration / max(n, 1))
+    first = np.round(start * rate).astype(np.int64)
+    last = first + np.maximum(np.round(length * rate), 1).astype(np.int64)
+    table = pd.DataFrame({"start_sample": first, "stop_sample": last})
+    files: dict[str, Content] = {
+        "_iblqc_ephysSaturationAP.samples.pqt": table,
+        f"_spikeglx_ephysData_g0_t0.imec{number}.timestamps.npy": np.c_[sample, time],
+    }
+    edges = {"start": np.interp(first, sample, time), "stop": np.interp(last, sample, time)}
+    return files, table.assign(**edges)
 
 
 def video_bytes(rng: np.random.Generator) -> bytes:

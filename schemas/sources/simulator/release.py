@@ -188,6 +188,7 @@ def _truth(
         regions=_region_truth(units),
         trials={m.plan.eid: m.trials for m in made},
         cameras=pd.DataFrame([c for m in made for c in m.cameras], columns=list(CAMERA_COLUMNS)),
+        saturations=pd.concat([s for m in made for s in m.saturations], ignore_index=True),
         passive=pd.DataFrame([{"eid": m.plan.eid, **m.passive} for m in made if m.passive]),
         trajectories=said.frame("trajectories"),
         checks=said.checks(),

@@ -59,6 +59,7 @@ class SimulatedSession:
     noise: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty((0, 0, 0)))
     replayed: dict[str, np.ndarray] = field(default_factory=dict)
     sortings: list[dict[str, object]] = field(default_factory=list)
+    saturations: list[pd.DataFrame] = field(default_factory=list)
 
     def rng(self, *stream: int) -> np.random.Generator:
         """Return random numbers that depend only on seed, session and stream."""
@@ -311,6 +312,17 @@ def _quality_files(made: SimulatedSession, probe: Probe, channels: pd.DataFrame)
     )
     base = f"raw_ephys_data/{probe.name}/"
     made.files.update({base + name: values for name, values in files.items()})
+    if made.plan.role.raw == "unlisted":
+        made.odd("no_saturation_file", probe.name)
+        return
+    number = made.plan.probes.index(probe)
+    is_clean = number > 0 and made.plan.role.odd_units
+    found, intervals = raw.saturation_files(made.rng(8, probe.tag), number, size.duration, is_clean)
+    made.files.update({base + name: content for name, content in found.items()})
+    key = {"eid": made.plan.eid, "probe_name": probe.name}
+    made.saturations.append(intervals.assign(**key))
+    if intervals.empty:
+        made.odd("never_saturated", probe.name)
 
 
 def _make_sort(

@@ -106,6 +106,9 @@ class Truth:
     passive : DataFrame
         One row a session with the passive protocol: eid, n_periods, n_noise_frames, n_stimuli
         (valve, tone and noise together), n_gabors (0 without their table).
+    saturations : DataFrame
+        One row an interval in which a recording is saturated: eid, probe_name, start_sample,
+        stop_sample (clock of the probe), start, stop (s).
     trajectories : DataFrame
         The trajectories table as written.
     checks : DataFrame
@@ -136,6 +139,7 @@ class Truth:
     trials: Mapping[str, pd.DataFrame]
     cameras: pd.DataFrame
     passive: pd.DataFrame
+    saturations: pd.DataFrame
     trajectories: pd.DataFrame
     checks: pd.DataFrame
     reaction_time: Mapping[str, float]
