@@ -108,6 +108,10 @@ SATURATION_FILES = (
     *(f"{band}.{end}" for band in ("", "AP") for end in ("samples.pqt", "intervals.npy")),
     *(f"{band}.intervals.pqt" for band in ("", "AP")),
 )
+WAVEFORM_FILES = (
+    *("clusters.waveforms", "clusters.waveformsChannels"),
+    *("templates.waveforms", "templates.waveformsChannels"),
+)
 
 STEPS = (
     Step(
@@ -265,7 +269,7 @@ STEPS = (
     ),
     Step(
         8,
-        "list the good units with their regions, and import when recordings are saturated",
+        "list the good units with their regions, and import saturation and waveforms",
         (
             Rebuild("quality.__good_unit_summary"),
             Insert(
@@ -283,6 +287,21 @@ STEPS = (
                     "data_kind_description": "clock of the raw recording of a probe: read with its "
                     "saturation",
                 },
+            ),
+            Insert(
+                "session.#data_kind",
+                {
+                    "data_kind": "waveforms",
+                    "data_kind_description": "mean waveforms of the units of a spike sorting",
+                },
+            ),
+            Update(
+                "session.dataset",
+                "data_kind",
+                "'waveforms'",
+                "data_kind = 'other' AND collection LIKE 'alf/%' AND dataset_name IN ("
+                + ", ".join(f"'{name}.npy'" for name in WAVEFORM_FILES)
+                + ")",
             ),
             Update(
                 "session.dataset",

@@ -365,7 +365,8 @@ def _tune(
     """Tune good units, and return the gain of each in time."""
     chosen = tuning.plan_tuning(units["clean"].to_numpy() & (units["noise"] == "low").to_numpy())
     units.loc[chosen["cluster_id"], ["rate", "evoked_rate"]] = tuning.RATE
-    units.loc[chosen["cluster_id"], "dead_time"] = 0.004
+    # The dead time is stretched by the highest gain: a short one leaves slow correlations alone.
+    units.loc[chosen["cluster_id"], "dead_time"] = 0.002
     shown = tuning.Shown(made.size.duration, made.trials, made.movements, made.noise, made.replayed)
     where = {"eid": made.plan.eid, "probe_name": probe.name, "revision": revision}
     made.tuned.append(chosen.assign(**where)[list(TUNED_COLUMNS)])

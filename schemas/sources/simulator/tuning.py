@@ -30,7 +30,7 @@ KINDS = ("side", "choice", "outcome", "block", "movement", "noise", "replay", "p
 
 STIMULUS_GAIN, STIMULUS_LENGTH = (3.5, 1.6), 0.15
 MOVEMENT_GAIN, FIELD_GAIN, REPLAY_GAIN = 2.5, 4.0, 3.0
-FIELD_WINDOW, REPLAY_LENGTH, LOG_SPREAD = (0.04, 0.1), 0.2, 0.7
+FIELD_WINDOW, REPLAY_LENGTH, LOG_SPREAD = (0.04, 0.1), 0.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _follow_process(rng: np.random.Generator, timescale: float, n_bins: int) -> 
     noise[0] /= np.sqrt(1 - kept**2)
     level = np.repeat(scipy.signal.lfilter([1.0], [1.0, -kept], noise), 10)[:n_bins]
     # exp(x) has a mean of exp(spread ** 2 / 2); the rest rate remains the mean.
-    return np.clip(np.exp(level - LOG_SPREAD**2 / 2), 0.05, 6.0)
+    return np.clip(np.exp(level - LOG_SPREAD**2 / 2), 0.2, 3.0)
 
 
 _WINDOWS: dict[str, Callable[[pd.Series, Shown], Windows]] = {
