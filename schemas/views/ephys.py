@@ -185,11 +185,11 @@ def region_by_behavior(
     Returns
     -------
     expression
-        One row per unit, keyed by the unit, the window and the two definitions: `region_id` and
-        `region_acronym`, `rate` (Hz; null where the session has no such event), and the session's
-        `n_trials`, `performance` and `performance_easy` (fraction), `rt_median` (s) and
-        `bias_shift` (percent contrast). Units without a region and units of sessions without
-        trials have no row.
+        One row per unit, keyed by the unit, the criterion if one is given, the window and the two
+        definitions: `region_id` and `region_acronym`, `rate` (Hz; null where the session has no
+        such event), and the session's `n_trials`, `performance` and `performance_easy` (fraction),
+        `rt_median` (s) and `bias_shift` (percent contrast). Units without a region and units of
+        sessions without trials have no row.
 
     Raises
     ------
@@ -206,7 +206,11 @@ def region_by_behavior(
     chosen = sessions(
         rt_definition=rt_definition, psychometric_definition=psychometric_definition, **behaviour
     )
-    located = (units(region, criterion, release_name, sorting) & chosen.proj()).proj("region_id")
+    if criterion is None:
+        located = units(region, None, release_name, sorting)
+    else:
+        located = good_units(criterion, region, release_name, sorting)
+    located = (located & chosen.proj()).proj("region_id")
     rates = (activity.UnitRate.Unit & {"window_name": window}).proj("rate")
     regions = atlas.BrainRegion.proj("region_acronym")
     return located * regions * rates * join_measures(rt_definition, psychometric_definition)
