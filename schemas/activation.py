@@ -52,8 +52,10 @@ def schema_name(module: str, prefix: str) -> str:
     return f"{prefix}_{module}"
 
 
-def activate(connection: dj.Connection, prefix: str) -> None:
+def activate(connection: dj.Connection, prefix: str, command: str = "bwm") -> None:
     """Attach to all tables; create the missing ones.
+
+    `command` is what an error advises to run for this database, e.g. `bwm --demo`.
 
     Raises
     ------
@@ -67,8 +69,8 @@ def activate(connection: dj.Connection, prefix: str) -> None:
         reject_newer(found, prefix)
         if found.number < VERSION:
             made = f"This database was made by {found.software}."
-            raise ServerError(made, None, "An admin must run `bwm upgrade`.")
-    _reject_older_tables(existing, prefix)
+            raise ServerError(made, None, UPGRADE.format(command))
+    _reject_older_tables(existing, prefix, command)
     missing = expected_tables(prefix) - existing.keys()
     try:
         if not missing:
@@ -260,7 +262,9 @@ def expected_tables(prefix: str) -> set[tuple[str, str]]:
     return expected
 
 
-def _reject_older_tables(existing: dict[tuple[str, str], set[str]], prefix: str) -> None:
+def _reject_older_tables(
+    existing: dict[tuple[str, str], set[str]], prefix: str, command: str
+) -> None:
     """Raise ServerError if a table lacks a column; DataJoint would notice only when it is used."""
     for module in table_modules():
         schema = schema_name(module.__name__.rpartition(".")[2], prefix)
@@ -269,9 +273,8 @@ def _reject_older_tables(existing: dict[tuple[str, str], set[str]], prefix: str)
             missing = _columns(table.definition) - columns
             if columns and missing:
                 what = f"{schema}.{table.table_name} lacks {', '.join(sorted(missing))}"
-                raise ServerError(
-                    f"{what}: it is of an older version.", prefix, OLDER_TABLES_REMEDY
-                )
+                remedy = f"{UPGRADE.format(command)} If no step adds the column, restore a backup."
+                raise ServerError(f"{what}: it is of an older version.", prefix, remedy)
 
 
 def _columns(definition: str) -> set[str]:
@@ -282,9 +285,7 @@ def _columns(definition: str) -> set[str]:
     return found
 
 
-OLDER_TABLES_REMEDY = (
-    "An admin must run `bwm upgrade`. If no step adds the column, restore a backup."
-)
+UPGRADE = "An admin must run `{} upgrade`."
 
 
 def table_modules() -> Iterator[ModuleType]:

@@ -81,7 +81,7 @@ def connect(
     connection = _open(settings)
     try:
         if tables:
-            activation.activate(connection, settings.prefix)
+            activation.activate(connection, settings.prefix, settings.command)
     except BaseException as error:  # tables that stay attached could not be attached again
         _detach()
         connection.close()

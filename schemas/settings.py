@@ -271,6 +271,11 @@ class Settings(BaseModel):
         away = dict.fromkeys(("host", "port", "user", "password", "backend", "use_tls", "tls_ca"))
         return self.model_copy(update={**away, "prefix": DEMO})
 
+    @property
+    def command(self) -> str:
+        """How the command is called for this database: `bwm`, or `bwm --demo`."""
+        return "bwm --demo" if self.prefix.endswith(DEMO) else "bwm"
+
     def with_cache_limit(self, text: str) -> Settings:
         """Return the settings with another limit of the cache, e.g. `'50GB'`."""
         try:

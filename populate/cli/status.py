@@ -47,10 +47,9 @@ def status(
     """
     settings = connect(modules=module or ())
     from populate.cli import status_view
-    from schemas.settings import DEMO
 
     eid = find_eid(recording)
-    options = ["bwm --demo" if settings.prefix.endswith(DEMO) else "bwm"]
+    options = [settings.command]
     options += [f" --module {name}" for name in module or ()]
     query = _Query(eid, *options)
 

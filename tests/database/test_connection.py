@@ -13,6 +13,7 @@ import pytest
 
 import schemas
 from schemas import activation, activity, atlas, behavior, connection, session, subject
+from schemas import settings as settings_module
 from schemas.database import locks
 from schemas.database.declared import tables_of, with_parts
 from schemas.errors import ServerError
@@ -53,8 +54,8 @@ def test_after_a_failed_activation_any_database_can_be_used(database, other, mon
     activate = activation.activate
     raised, expected = FAILURES[error]
 
-    def fail(server, prefix):
-        activate(server, prefix)
+    def fail(*arguments):
+        activate(*arguments)
         raise raised
 
     with monkeypatch.context() as patch:
@@ -69,13 +70,18 @@ def test_after_a_failed_activation_any_database_can_be_used(database, other, mon
     database.connect()
 
 
-def test_tables_of_an_older_version_are_refused_by_name(database):
+def test_tables_of_an_older_version_are_refused_by_name(database, monkeypatch):
     column = "is_listed"
     table = session.Dataset.full_table_name
     dj.conn().query(f"ALTER TABLE {table} RENAME COLUMN {column} TO was_listed")
     connection.disconnect()
-    with pytest.raises(ServerError, match=f"dataset lacks {column}: it is of an older version"):
+    lacks = f"dataset lacks {column}: it is of an older version. An admin must run"
+    with pytest.raises(ServerError, match=f"{lacks} `bwm upgrade`"):
         database.connect()
+    with monkeypatch.context() as patch:
+        patch.setattr(settings_module, "DEMO", database.settings.prefix)
+        with pytest.raises(ServerError, match=f"{lacks} `bwm --demo upgrade`"):
+            database.connect()
     settings = database.settings
     password = settings.password.get_secret_value()
     dj.config["database.port"] = settings.port

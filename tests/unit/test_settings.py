@@ -605,6 +605,7 @@ def test_the_demo_has_the_embedded_server_and_schemas_of_its_own(tmp_path):
     assert demo.prefix == settings.DEMO == f"demo_{schemas.__version__.replace('.', '_')}"
     assert {demo.port, demo.user, demo.password, demo.backend, demo.use_tls} == {None}
     assert (demo.home, demo.store) == (mine.home, mine.store)
+    assert (demo.command, mine.command) == ("bwm --demo", "bwm")
     assert demo.for_demo() == demo
     assert (mine.host, mine.prefix) == ("db.example", "mine")
 
