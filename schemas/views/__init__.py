@@ -48,6 +48,7 @@ from schemas.views.rasters import (
 )
 from schemas.views.recorded import fetch_band_power, fetch_trial_frames
 from schemas.views.region_counts import (
+    count_modulated,
     fetch_region_counts,
     fetch_region_places,
     fetch_responding_fractions,
@@ -82,6 +83,7 @@ __all__ = [
     "co_recorded",
     "cohort",
     "count_cohort",
+    "count_modulated",
     "each_session",
     "fetch_autocorrelograms",
     "fetch_band_power",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datajoint as dj
@@ -115,16 +115,16 @@ def count_cohort(units: dj.expression.QueryExpression) -> dict[str, int]:
 
 
 def fetch_measures(
-    units: dj.expression.QueryExpression, *columns: str, limit: int | None = None
+    units: dj.expression.QueryExpression, columns: Sequence[str], limit: int | None = None
 ) -> pd.DataFrame:
-    """Fetch numeric columns of units, and their region.
+    """Fetch measures of units, and their region.
 
     Parameters
     ----------
     units : expression
         Rows of `ephys.SpikeSorting.Cluster`, e.g. `cohort(...)`.
-    *columns : str
-        Columns of `ephys.SpikeSorting.Cluster`.
+    columns : sequence of str
+        Numeric columns of `ephys.SpikeSorting.Cluster`, or `cluster_uuid`.
     limit : int, optional
         Greatest number of units, in the order of their keys; default all.
 
@@ -132,7 +132,15 @@ def fetch_measures(
     -------
     pandas.DataFrame
         `eid`, `probe_name`, `sorting_name`, `cluster_id`, `region_id` and the columns.
+
+    Raises
+    ------
+    QueryError
+        There is no such column; the error lists those that there are.
     """
+    known = (*ephys.NUMBERS, "cluster_uuid")
+    if unknown := [name for name in columns if name not in known]:
+        raise QueryError(f"no measure {unknown[0]!r}.", None, f"There are: {', '.join(known)}.")
     if limit is not None:
         units = units & dj.Top(limit, list(units.primary_key))
         units = units.make_subquery()

@@ -149,7 +149,10 @@ def fetch_spikes_between(
 
 
 def fetch_unit_events(
-    times: np.ndarray, recording: str, event: str | Times, window: tuple[float, float]
+    times: np.ndarray,
+    recording: str,
+    event: str | Times,
+    window: tuple[float, float] = (-0.2, 0.5),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fetch the events of a session, and the spikes of a unit around each.
 

@@ -101,6 +101,42 @@ def fetch_responding_fractions(
     return _with_names(counts.assign(modulated=counts.n_modulated / counts.n_tested))
 
 
+def count_modulated(
+    response_definition: str,
+    region: str | None = None,
+    release_name: str | None = None,
+    sorting: str | None = None,
+    alpha: float = 0.01,
+) -> dict[str, int]:
+    """Count the units of one region whose rate in a window differs from their baseline.
+
+    Parameters
+    ----------
+    response_definition, release_name, sorting, alpha
+        As in `fetch_responding_fractions`.
+    region : str, optional
+        Acronym; structures in that region are included. Default: all units, located or not.
+
+    Returns
+    -------
+    dict
+        `n_tested` and `n_modulated`.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; the error lists those that are.
+    """
+    tested = responses(response_definition, region, None, release_name, sorting)
+    counted = dj.U("response_definition").aggr(
+        tested & "wilcoxon_p IS NOT NULL",
+        n_tested="count(*)",
+        n_modulated=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
+    )
+    found = counted.to_dicts()
+    return {name: int(found[0][name]) if found else 0 for name in ("n_tested", "n_modulated")}
+
+
 def fetch_region_places(mapping: str = "Beryl", release_name: str | None = None) -> pd.DataFrame:
     """Fetch where the recording sites of each region lie on average.
 

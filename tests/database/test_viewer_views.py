@@ -66,6 +66,9 @@ def test_modulated_units_are_those_with_a_small_p(units, alpha):
     tested = tested.merge(units[[*SORT, "cluster_id", "region_id"]], on=[*SORT, "cluster_id"])
     tested = tested[tested.wilcoxon_p.notna() & tested.region_id.notna()]
     table = views.fetch_responding_fractions("stimulus", alpha=alpha)
+    of_one = views.count_modulated("stimulus", "TH", alpha=alpha)
+    thalamus = tested[tested.region_id.isin(inside(549))]
+    assert of_one == {"n_tested": len(thalamus), "n_modulated": (thalamus.wilcoxon_p < alpha).sum()}
     assert len(table)
     for row in table.itertuples():
         own = tested[tested.region_id.isin(inside(row.region_id))]
@@ -118,9 +121,9 @@ def test_bounds_are_inclusive_and_leave_out_what_is_missing(units):
     rate = units.firing_rate.dropna().median()
     expected = units[(units.firing_rate >= rate) & (units.cluster_depth <= 2000)]
     bounds = {"firing_rate": (rate, None), "cluster_depth": (None, 2000)}
-    found = views.fetch_measures(views.cohort(bounds=bounds), "firing_rate")
+    found = views.fetch_measures(views.cohort(bounds=bounds), ["firing_rate"])
     assert len(found) == len(expected) > 0
-    limited = views.fetch_measures(views.cohort(bounds=bounds), "firing_rate", limit=3)
+    limited = views.fetch_measures(views.cohort(bounds=bounds), ["firing_rate"], limit=3)
     assert limited.equals(found.head(3))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from populate import cli
 from viewer import access, cache, drawing, packed, parameters, serve, tables
 from viewer.errors import BadParameter
 from viewer.parameters import Field
@@ -296,3 +299,28 @@ def test_old_and_superfluous_answers_go():
         small.get(i, lambda: b"x" * 20)
     assert small.get(19, lambda: b"new") == b"x" * 20
     assert small.get(0, lambda: b"new") == b"new"
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def invoke(*words):
+    return CliRunner().invoke(cli.app, ["view", *words], env={"COLUMNS": "200"})
+
+
+@pytest.mark.parametrize("text", ["", "short", "has a space in the middle", "é" * 20, "a\n" * 20])
+def test_a_token_that_cannot_be_sent_is_refused(tmp_path, text):
+    path = tmp_path / "token"
+    path.write_text(text, encoding="utf-8")
+    answer = invoke("--token-file", str(path))
+    assert answer.exit_code == 1
+    assert "16 or more letters" in answer.stderr
+    assert invoke("--token-file", str(tmp_path / "none")).exit_code == 1
+
+
+def test_without_its_libraries_the_command_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("populate.cli.view.connect", lambda: None)
+    monkeypatch.setitem(sys.modules, "viewer", None)
+    answer = invoke()
+    assert answer.exit_code == 1
+    assert "pip install 'bwm-datajoint[view]'" in answer.stderr

@@ -218,15 +218,15 @@ def fetch_regions(values: Values) -> pd.DataFrame:
 
 def _histogram(metric: str, label: str, log: bool) -> Panel:
     def show(values: Values) -> Shown:
-        found = views.fetch_measures(choose(values), metric)
+        found = views.fetch_measures(choose(values), [metric])
         return drawing.histogram(found[metric] / SCALE.get(metric, 1), label, log=log)
 
     def exact(values: Values) -> pd.DataFrame:
-        return views.fetch_measures(choose(values), metric)
+        return views.fetch_measures(choose(values), [metric])
 
     def text(values: Values) -> str:
         chosen = call("views.cohort", **options(values))
-        return f"views.fetch_measures({chosen}, {metric!r})"
+        return f"views.fetch_measures({chosen}, {[metric]!r})"
 
     title = f"{label.partition(' (')[0].capitalize()} of the units"
     return Panel(title, f"{label}; 40 bins.", show, text, exact)
@@ -234,7 +234,7 @@ def _histogram(metric: str, label: str, log: bool) -> Panel:
 
 def show_scatter(values: Values) -> Shown:
     """Show rate and amplitude of the units, each a link."""
-    table = views.fetch_measures(choose(values), "firing_rate", "amp_median", "cluster_uuid")
+    table = views.fetch_measures(choose(values), ("firing_rate", "amp_median", "cluster_uuid"))
     table = table[(table.firing_rate > 0) & table.amp_median.notna()]
     table, note = drawing.thin(table)
     shown = pd.DataFrame(
@@ -294,7 +294,7 @@ PANELS = {
         show_scatter,
         lambda v: (
             f"units = {call('views.cohort', **options(v))}\n"
-            "views.fetch_measures(units, 'firing_rate', 'amp_median')"
+            "views.fetch_measures(units, ['firing_rate', 'amp_median'])"
         ),
     ),
     "by_region": Panel(

@@ -71,7 +71,7 @@ def build(values: Values) -> dict[str, Any]:
         "counts": own[0] if own else None,
         "parents": parents[parents.region_id != row["region_id"]].to_dict("records"),
         "children": children.to_dict("records"),
-        "modulated": _modulated(values, row["region_id"]),
+        "modulated": _modulated(values),
         "sessions": fetch_sessions(values).to_dict("records"),
         "choices": names.lens_choices(),
         "code": "from schemas import connection, views\n\nconnection.connect()\n"
@@ -80,15 +80,12 @@ def build(values: Values) -> dict[str, Any]:
     }
 
 
-def _modulated(values: Values, region_id: int) -> list[dict[str, Any]]:
+def _modulated(values: Values) -> list[dict[str, Any]]:
     """Return how many tested units of the region respond, by definition of a response."""
     found = []
     for row in activity.ResponseDefinition.to_dicts(order_by="response_definition"):
-        table = views.fetch_responding_fractions(
-            row["response_definition"], "Allen", **_lens(values)
-        )
-        own = table[table.region_id == region_id].to_dict("records")
-        found.append({**row, **(own[0] if own else {"n_tested": 0})})
+        name = row["response_definition"]
+        found.append({**row, **views.count_modulated(name, values["acronym"], **_lens(values))})
     return found
 
 
@@ -96,7 +93,7 @@ def fetch_measures(values: Values) -> pd.DataFrame:
     """Fetch the measures of the units of the region, and whether each is good."""
     every = views.units(values["acronym"], None, **_lens(values))
     columns = ("firing_rate", "amp_median", "cluster_depth", "presence_ratio", "cluster_uuid")
-    table = views.fetch_measures(every, *columns)
+    table = views.fetch_measures(every, columns)
     good = rows.frame(views.units(values["acronym"], values["criterion"], **_lens(values)).proj())
     table = table.merge(good.assign(group="good"), "left", on=list(good.columns))
     return table.assign(group=table.group.fillna("other"))

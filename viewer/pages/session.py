@@ -242,9 +242,8 @@ def _aligned(values: Values, name: str) -> AlignedSignal:
     )
 
 
-def fetch_means(values: Values, name: str) -> pd.DataFrame:
-    """Fetch the mean of a signal around the events, by outcome, and its standard error."""
-    found = _aligned(values, name)
+def average(found: AlignedSignal) -> pd.DataFrame:
+    """Average a signal around events by outcome, with the standard error."""
     outcome = outcomes(found.events)
     centre = (found.edges[:-1] + found.edges[1:]) / 2
     parts = []
@@ -302,15 +301,15 @@ def _signal(name: str) -> tuple[Panel, Panel]:
         return long.sort_values(["trial", "time"], ignore_index=True)
 
     def show_means(values: Values) -> Shown:
-        table = fetch_means(values, name)
+        found = _aligned(values, name)
+        table = average(found)
         table = table.assign(low=table["mean"] - table["sem"], high=table["mean"] + table["sem"])
-        unit = _aligned(values, name).unit
         place: dict[str, Any] = {"x": "time", "y": "mean", "by": "outcome", "colours": OUTCOMES}
         layers: list[dict[str, Any]] = [
             {"type": "vlines", "at": [0]},
             {"type": "line", "table": "data", **place, "low": "low", "high": "high"},
         ]
-        axes = axes_of(values, event, {"label": f"{title.lower()} ({unit})"})
+        axes = axes_of(values, event, {"label": f"{title.lower()} ({found.unit})"})
         return Shown({"data": table}, layers, *axes, height=220)
 
     caption = "One row a trial, from the first on top; {} in bins of 25 ms."
