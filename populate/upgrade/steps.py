@@ -113,6 +113,48 @@ WAVEFORM_FILES = (
     *("templates.waveforms", "templates.waveformsChannels"),
 )
 
+FACTORS = ("side", "contrast", "choice", "outcome", "block", "parity")
+OF_HALVES = ", each of even and of odd trials"
+
+PARITY_SPLITS = [
+    {
+        "trial_split": name,
+        **{f"by_{factor}": factor in factors for factor in FACTORS},
+        "split_description": shows,
+    }
+    for name, factors, shows in (
+        ("side_parity", ("side", "parity"), "left and right stimulus" + OF_HALVES),
+        (
+            "contrast_parity",
+            ("side", "contrast", "parity"),
+            "signed contrast, two zeros" + OF_HALVES,
+        ),
+        ("choice_parity", ("choice", "parity"), "left and right choice, and none" + OF_HALVES),
+        ("outcome_parity", ("outcome", "parity"), "correct, error and no_go" + OF_HALVES),
+        ("block_parity", ("block", "parity"), "blocks of the prior 0.2, 0.5 and 0.8" + OF_HALVES),
+        ("parity", ("parity",), "even and odd trials"),
+    )
+]
+
+PARITY_HISTOGRAMS = [
+    {
+        "psth_definition": f"{name}_parity",
+        "trial_event": event,
+        "psth_start": -0.5,
+        "psth_end": 1.0,
+        "bin_width": 0.05,
+        "trial_split": f"{split}_parity",
+        "trial_mask": "bwm",
+        "criterion": "ibl_2022",
+        "psth_description": shows + OF_HALVES,
+    }
+    for name, event, split, shows in (
+        ("stimulus_side", "stim_on_time", "side", "stimulus, left and right"),
+        ("movement_choice", "first_movement_time", "choice", "movement by choice"),
+        ("feedback_outcome", "feedback_time", "outcome", "reward and error"),
+    )
+]
+
 STEPS = (
     Step(
         1,
@@ -269,7 +311,8 @@ STEPS = (
     ),
     Step(
         8,
-        "list the good units with their regions, and import saturation and waveforms",
+        "list the good units with their regions, import saturation and waveforms, and split "
+        "histograms by even and odd trials",
         (
             Rebuild("quality.__good_unit_summary"),
             Insert(
@@ -319,6 +362,17 @@ STEPS = (
                 + ") AND (collection LIKE 'raw_ephys_data/%' OR collection LIKE 'alf/%') "
                 "AND collection NOT LIKE '%/%/%'",
             ),
+            Column(
+                "activity.#trial_split",
+                "by_parity : bool  # even or odd number of the trial in its session",
+                "FALSE",
+            ),
+            Column(
+                "activity.__psth__condition",
+                "psth_parity = null : varchar(4)  # even or odd number of the trial",
+            ),
+            *(Insert("activity.#trial_split", row) for row in PARITY_SPLITS),
+            *(Insert("activity.#psth_definition", row) for row in PARITY_HISTOGRAMS),
         ),
     ),
 )

@@ -13,10 +13,36 @@ from schemas.activity.base import defined, fetch_slices, fetch_trials, read_trai
 from schemas.errors import InconsistentData
 from schemas.maths import psth as maths
 
+SPLITS = (
+    ("side", True, False, False, False, False, "left and right stimulus"),
+    ("contrast", True, True, False, False, False, "signed contrast, two zeros"),
+    ("choice", False, False, True, False, False, "left and right choice, and none"),
+    ("outcome", False, False, False, True, False, "correct, error and no_go"),
+    ("block", False, False, False, False, True, "blocks of the prior 0.2, 0.5 and 0.8"),
+)
+"""Splits that are made with and without halves of even and odd trials."""
+
+HALVES = ", each of even and of odd trials"
+
+HISTOGRAMS = (
+    ("stimulus_side", "stim_on_time", "side", "stimulus, left and right"),
+    ("stimulus_contrast", "stim_on_time", "contrast", "stimulus by signed contrast"),
+    ("stimulus_block", "stim_on_time", "block", "stimulus by block of the prior"),
+    ("movement_choice", "first_movement_time", "choice", "movement by choice"),
+    ("feedback_outcome", "feedback_time", "outcome", "reward and error"),
+)
+"""Histograms of all trials: definition, event, split, and what it shows."""
+
+HALVED = ("stimulus_side", "movement_choice", "feedback_outcome")
+"""Those that are made of even and of odd trials too, as `<name>_parity`."""
+
 
 @schema
 class TrialSplit(definitions.Checked, dj.Lookup):
-    """Into which conditions trials are split: every combination of what is told apart."""
+    """Into which conditions trials are split: every combination of what is told apart.
+
+    Even and odd trials are halves for cross-validation.
+    """
 
     definition = """
     # one row per way to split trials into conditions
@@ -27,16 +53,19 @@ class TrialSplit(definitions.Checked, dj.Lookup):
     by_choice         : bool          # side of the choice, or none
     by_outcome        : bool          # correct, error or no_go
     by_block          : bool          # prior of a left stimulus
+    by_parity         : bool          # even or odd number of the trial in its session
     split_description : varchar(128)  # conditions that it makes
     """
     contents = rows.lookup(
-        "trial_split, by_side, by_contrast, by_choice, by_outcome, by_block, split_description",
-        ("side", True, False, False, False, False, "left and right stimulus"),
-        ("contrast", True, True, False, False, False, "signed contrast, two zeros"),
-        ("choice", False, False, True, False, False, "left and right choice, and none"),
-        ("outcome", False, False, False, True, False, "correct, error and no_go"),
-        ("block", False, False, False, False, True, "blocks of the prior 0.2, 0.5 and 0.8"),
-        ("none", False, False, False, False, False, "all trials together"),
+        "trial_split, by_side, by_contrast, by_choice, by_outcome, by_block, by_parity, "
+        "split_description",
+        *(
+            (name + suffix, *factors, is_halved, shows + halves)
+            for is_halved, suffix, halves in ((False, "", ""), (True, "_parity", HALVES))
+            for name, *factors, shows in SPLITS
+        ),
+        ("none", False, False, False, False, False, False, "all trials together"),
+        ("parity", False, False, False, False, False, True, "even and odd trials"),
     )
 
 
@@ -63,14 +92,10 @@ class PsthDefinition(definitions.Checked, dj.Lookup):
         "psth_definition, trial_event, psth_start, psth_end, bin_width, trial_split, trial_mask, "
         "criterion, psth_description",
         *(
-            (name, event, -0.5, 1.0, 0.05, split, "bwm", "ibl_2022", shows)
-            for name, event, split, shows in (
-                ("stimulus_side", "stim_on_time", "side", "stimulus, left and right"),
-                ("stimulus_contrast", "stim_on_time", "contrast", "stimulus by signed contrast"),
-                ("stimulus_block", "stim_on_time", "block", "stimulus by block of the prior"),
-                ("movement_choice", "first_movement_time", "choice", "movement by choice"),
-                ("feedback_outcome", "feedback_time", "outcome", "reward and error"),
-            )
+            (name + suffix, event, -0.5, 1.0, 0.05, split + suffix, "bwm", "ibl_2022", shows + end)
+            for suffix, end in (("", ""), ("_parity", HALVES))
+            for name, event, split, shows in HISTOGRAMS
+            if not suffix or name in HALVED
         ),
     )
 
@@ -110,6 +135,7 @@ class Psth(dj.Computed):
         psth_choice = null   : varchar(5)   # side of the choice, or no_go
         psth_outcome = null  : varchar(8)   # correct, error or no_go
         psth_prior = null    : float64      # (fraction) prior of a left stimulus
+        psth_parity = null   : varchar(4)   # even or odd number of the trial
         n_psth_events        : int32        # events that are averaged
         n_psth_dropped       : int32        # trials in use that lack the event
         """

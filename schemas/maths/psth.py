@@ -214,6 +214,7 @@ SPLIT_COLUMNS = {
     "choice": ("choice",),
     "outcome": ("choice", "feedback_type"),
     "block": ("probability_left",),
+    "parity": ("trial",),
 }
 """Columns of trials by which each part of a split divides them."""
 
@@ -227,6 +228,8 @@ def compute_factor(name: str, trials: dict[str, np.ndarray]) -> np.ndarray:
     if name == "outcome":
         outcome = behavior.compute_outcome(*columns)
         return np.where(outcome < 0, np.nan, outcome)
+    if name == "parity":
+        return columns[0] % 2
     return -columns[0] if name == "choice" else behavior.round_levels(columns[0])
 
 
@@ -235,6 +238,7 @@ LEVELS: dict[str, dict[float, str]] = {
     # Turning the wheel clockwise, a choice of +1 as released, chooses the left.
     "choice": {-1: "left", 0: "no_go", 1: "right"},
     "outcome": dict(enumerate(behavior.OUTCOMES)),
+    "parity": {0: "even", 1: "odd"},
 }
 """Names of the levels that are numbers in the computation."""
 

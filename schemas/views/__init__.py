@@ -38,6 +38,7 @@ from schemas.views.performance import (
     fetch_training_status,
 )
 from schemas.views.places import fetch_cortical_depth, fetch_location
+from schemas.views.psth_matrix import fetch_psth_matrix
 from schemas.views.quality import bwm_candidates
 from schemas.views.rasters import (
     average_events,
@@ -107,6 +108,7 @@ __all__ = [
     "fetch_passive_responses",
     "fetch_pose",
     "fetch_psth",
+    "fetch_psth_matrix",
     "fetch_psychometric_curve",
     "fetch_pupil",
     "fetch_reaction_times",

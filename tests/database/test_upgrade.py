@@ -66,11 +66,17 @@ def test_an_upgrade_keeps_every_row_and_makes_the_tables_of_a_new_database(old, 
     assert more <= {
         *("ephys.__good_units", "ephys.__good_units__unit"),
         *("activity.__region_rate", "activity.__region_rate__region"),
+        *("activity.__psth", "activity.__psth__condition", "activity.__psth__unit"),
     }
     assert "behavior.Trials" in made
 
 
-NEW_ROWS = {"ephys.#unit_criterion": 1, "session.#data_kind": 3}
+NEW_ROWS = {
+    "ephys.#unit_criterion": 1,
+    "session.#data_kind": 3,
+    "activity.#trial_split": 6,
+    "activity.#psth_definition": 3,
+}
 """Rows that a later version has more of, in lookup tables of 0.4.0."""
 
 
@@ -78,6 +84,8 @@ def assert_values_are_those_of_now():
     assert wheel.Wheel.to_arrays("wheel_unit").tolist() == ["rad"]
     rules = activity.InclusionRule.to_dicts()
     assert sorted(rules, key=str) == sorted(activity.InclusionRule.contents, key=str)
+    for table in (activity.TrialSplit, activity.PsthDefinition, session.DataKind):
+        assert sorted(table.to_dicts(), key=str) == sorted(table.contents, key=str)
     criteria = ephys.UnitCriterion.to_dicts()
     assert sorted(criteria, key=str) == sorted(ephys.UnitCriterion.contents, key=str)
 
