@@ -49,9 +49,9 @@ from schemas.views.rasters import (
 )
 from schemas.views.recorded import fetch_band_power, fetch_trial_frames
 from schemas.views.region_counts import (
-    count_modulated,
     fetch_region_counts,
     fetch_region_places,
+    fetch_responding,
     fetch_responding_fractions,
 )
 from schemas.views.regions import co_recorded, fetch_co_recorded
@@ -84,7 +84,6 @@ __all__ = [
     "co_recorded",
     "cohort",
     "count_cohort",
-    "count_modulated",
     "each_session",
     "fetch_autocorrelograms",
     "fetch_band_power",
@@ -117,6 +116,7 @@ __all__ = [
     "fetch_region_latencies",
     "fetch_region_places",
     "fetch_region_summary",
+    "fetch_responding",
     "fetch_responding_fractions",
     "fetch_reversal_curve",
     "fetch_rms",

@@ -6,8 +6,9 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, ephys, probe, release, rows
+from schemas import activity, atlas, ephys, probe, release, rows
 from schemas.views.activity import fetch_groups, responses
+from schemas.views.atlas import find_region
 from schemas.views.ephys import sorts
 from schemas.views.session import require
 
@@ -101,40 +102,53 @@ def fetch_responding_fractions(
     return _with_names(counts.assign(modulated=counts.n_modulated / counts.n_tested))
 
 
-def count_modulated(
-    response_definition: str,
+def fetch_responding(
     region: str | None = None,
     release_name: str | None = None,
     sorting: str | None = None,
     alpha: float = 0.01,
-) -> dict[str, int]:
-    """Count the units of one region whose rate in a window differs from their baseline.
+) -> pd.DataFrame:
+    """Count the units of one region that respond, by each definition of a response.
 
     Parameters
     ----------
-    response_definition, release_name, sorting, alpha
-        As in `fetch_responding_fractions`.
     region : str, optional
-        Acronym; structures in that region are included. Default: all units, located or not.
+        Acronym; structures in that region are included. Default: all regions.
+    release_name, sorting, alpha
+        As in `fetch_responding_fractions`.
 
     Returns
     -------
-    dict
-        `n_tested` and `n_modulated`.
+    pandas.DataFrame
+        One row per row of `activity.ResponseDefinition`, in the order of their names:
+        `response_definition`, `response_description`, `n_tested`, `n_modulated`.
 
     Raises
     ------
     QueryError
         A name is not known; the error lists those that are.
     """
-    tested = responses(response_definition, region, None, release_name, sorting)
-    counted = dj.U("response_definition").aggr(
-        tested & "wilcoxon_p IS NOT NULL",
-        n_tested="count(*)",
-        n_modulated=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
+    top = {} if region is None else {"ancestor_id": find_region(region)}
+    inside = set(rows.frame(atlas.BrainRegion.Ancestor & top).region_id)
+    # Counted for all regions at once: PostgreSQL takes long to look for many regions in each unit.
+    tested = activity.UnitResponse.Unit & sorts(sorting, release_name).proj()
+    tested = (tested & "wilcoxon_p IS NOT NULL").proj("wilcoxon_p")
+    located = tested * ephys.SpikeSorting.Cluster.proj("region_id") & "region_id IS NOT NULL"
+    by_region = dj.U("response_definition", "region_id")
+    counted = rows.frame(
+        by_region.aggr(
+            located,
+            n_tested="count(*)",
+            n_modulated=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
+        )
     )
-    found = counted.to_dicts()
-    return {name: int(found[0][name]) if found else 0 for name in ("n_tested", "n_modulated")}
+    own = counted[counted.region_id.isin(inside)]
+    names = ["n_tested", "n_modulated"]
+    counts = own.astype(dict.fromkeys(names, int)).groupby("response_definition")[names].sum()
+    every = rows.frame(activity.ResponseDefinition.proj("response_description"))
+    table = every.merge(counts, "left", on="response_definition")
+    table[names] = table[names].fillna(0).astype(int)
+    return table.sort_values("response_definition", ignore_index=True)
 
 
 def fetch_region_places(mapping: str = "Beryl", release_name: str | None = None) -> pd.DataFrame:

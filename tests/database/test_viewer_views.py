@@ -66,9 +66,11 @@ def test_modulated_units_are_those_with_a_small_p(units, alpha):
     tested = tested.merge(units[[*SORT, "cluster_id", "region_id"]], on=[*SORT, "cluster_id"])
     tested = tested[tested.wilcoxon_p.notna() & tested.region_id.notna()]
     table = views.fetch_responding_fractions("stimulus", alpha=alpha)
-    of_one = views.count_modulated("stimulus", "TH", alpha=alpha)
+    of_one = views.fetch_responding("TH", alpha=alpha).set_index("response_definition")
     thalamus = tested[tested.region_id.isin(inside(549))]
-    assert of_one == {"n_tested": len(thalamus), "n_modulated": (thalamus.wilcoxon_p < alpha).sum()}
+    assert of_one.n_tested["stimulus"] == len(thalamus) > 0
+    assert of_one.n_modulated["stimulus"] == (thalamus.wilcoxon_p < alpha).sum()
+    assert set(of_one.index) == set(activity.ResponseDefinition.to_arrays("response_definition"))
     assert len(table)
     for row in table.itertuples():
         own = tested[tested.region_id.isin(inside(row.region_id))]

@@ -8,7 +8,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, atlas, rows, session, subject, views
+from schemas import atlas, rows, session, subject, views
 from schemas.figures.style import choose_colours
 from viewer import drawing, parameters
 from viewer.errors import NotFound
@@ -71,22 +71,13 @@ def build(values: Values) -> dict[str, Any]:
         "counts": own[0] if own else None,
         "parents": parents[parents.region_id != row["region_id"]].to_dict("records"),
         "children": children.to_dict("records"),
-        "modulated": _modulated(values),
+        "modulated": views.fetch_responding(values["acronym"], **_lens(values)).to_dict("records"),
         "sessions": fetch_sessions(values).to_dict("records"),
         "choices": names.lens_choices(),
         "code": "from schemas import connection, views\n\nconnection.connect()\n"
         f"units = {_code(values)}\n"
         "views.fetch_units(units), views.fetch_clusters(units)",
     }
-
-
-def _modulated(values: Values) -> list[dict[str, Any]]:
-    """Return how many tested units of the region respond, by definition of a response."""
-    found = []
-    for row in activity.ResponseDefinition.to_dicts(order_by="response_definition"):
-        name = row["response_definition"]
-        found.append({**row, **views.count_modulated(name, values["acronym"], **_lens(values))})
-    return found
 
 
 def fetch_measures(values: Values) -> pd.DataFrame:

@@ -307,13 +307,25 @@ def show_place(values: Values) -> Shown:
     return Shown(tables, layers, shown.x, shown.y, note=shown.note, height=360)
 
 
+def fetch_waveform(values: Values) -> pd.DataFrame:
+    """Fetch the mean waveform of the unit on its largest channel: `time` (ms), `amplitude` (V)."""
+    unit = ephys.SpikeSorting.Cluster & key_of(values)
+    found = views.fetch_waveforms(unit)
+    if not len(found):
+        width = unit.fetch1("peak_to_trough")
+        known = "" if width is None else f" Its peak and trough are {abs(width):.3g} ms apart."
+        raise QueryError(f"no waveform of this unit is imported.{known}")
+    return found[["time", "amplitude"]].reset_index(drop=True)
+
+
 def show_waveform(values: Values) -> Shown:
-    """Say what is known of the waveform: the database has no samples of it."""
-    key = key_of(values)
-    unit = (ephys.SpikeSorting.Cluster & key).to_dicts()[0]
-    width = unit["peak_to_trough"]
-    known = "" if width is None else f" Its peak and trough are {abs(width):.3g} ms apart."
-    raise QueryError(f"waveforms are not imported.{known}")
+    """Show the mean waveform of the unit."""
+    found = fetch_waveform(values)
+    # Not called time: it is of milliseconds, and few.
+    shown = pd.DataFrame({"lag": found.time, "amplitude": 1e6 * found.amplitude})
+    layer = {"type": "line", "table": "data", "x": "lag", "y": "amplitude", "width": 2}
+    axes = {"label": "time (ms)"}, {"label": "amplitude (µV)"}
+    return Shown({"data": shown}, [layer], *axes, height=240)
 
 
 def fetch_autocorrelogram(values: Values) -> pd.DataFrame:
@@ -442,7 +454,11 @@ PANELS |= {
         lambda v: call("views.fetch_clusters", v["pid"], v["sort_name"]),
     ),
     "waveform": Panel(
-        "Waveform", "Mean waveform at the peak channel.", show_waveform, lambda _: "unit.fetch1()"
+        "Waveform",
+        "Mean waveform on the largest channel.",
+        show_waveform,
+        lambda _: "views.fetch_waveforms(unit)",
+        fetch_waveform,
     ),
     "autocorrelogram": Panel(
         "Autocorrelogram",
