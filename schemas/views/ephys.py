@@ -130,7 +130,8 @@ def good_units(
     expression
         One row per unit, keyed by the unit and the criterion, to restrict and join further:
         `region_id`, `cluster_uuid`, `unit_x` (um), `cluster_depth` (um), `spike_count`,
-        `firing_rate` (Hz), `amp_median` (V).
+        `firing_rate` (Hz), `amp_median` (V). For other columns of the same units, restrict or join
+        `ephys.SpikeSorting.Cluster` by its `.proj()`.
 
     Raises
     ------
