@@ -83,7 +83,7 @@ def notices(
     """Register notices about releases: errata and notes, of which views then warn.
 
     The file has notice, release, kind, since, text, source and recording.
-    A recording is an eid or a pid; without it, a notice is about its whole release.
+    A recording is an eid or a pid. Without one, the whole release is meant.
 
     Example: bwm notices errata_2025.csv
     """
