@@ -176,7 +176,8 @@ def _units() -> list[Rule]:
     replayed, rates = activity.PassiveResponse, activity.RegionRate
     units, good = Count(sorting.Cluster), Count(good_units.Unit, where="p.is_good")
     chosen = "CASE WHEN m.criterion IS NULL THEN {units} ELSE {good} END"
-    of_stimuli = f"m.n_replayed_stimuli * ({chosen})"
+    # Not the column, which another rule compares with these rows.
+    n = {"stimuli": Count(replayed.Stimulus), "units": units, "good": good}
     sources, regions = (sorting, good_units), quality.GoodUnitSummary
     counted = partial(_counted, "units")
     return [
@@ -189,7 +190,7 @@ def _units() -> list[Rule]:
             for table in of_chosen
         ),
         counted(activity.Latency, "n_responding", activity.Latency.Unit, "p.latency IS NOT NULL"),
-        _rows_of("units", replayed, replayed.Unit, of_stimuli, *sources, units=units, good=good),
+        _rows_of("units", replayed, replayed.Unit, f"{{stimuli}} * ({chosen})", *sources, **n),
         _rows_of("units", regions, regions.GoodUnit, "{good}", *sources, good=good),
         counted(good_units, "n_good", good_units.Unit, "p.is_good"),
         counted(good_units, "n_undecided", good_units.Unit, "p.is_good IS NULL"),
@@ -227,12 +228,14 @@ def _spikes() -> list[Rule]:
     released = partial(_read, sorting, "Cluster", "spike_count")
     return [
         *_slice_rules(spikes, "m.n_spikes", "n_unit_spikes", "spike_offset"),
-        *_slice_rules(ephys.Waveform, "m.n_waveform_rows", "n_waveform_samples", "waveform_offset"),
+        *_slice_rules(
+            ephys.Waveform, _length("waveforms"), "n_waveform_samples", "waveform_offset"
+        ),
         *_slice_rules(
             ephys.AutoCorrelogram, _length("autocorrelograms"), "n_acg_rows", "acg_offset"
         ),
         *_slice_rules(activity.Psth, _length("psth"), "n_psth_rows", "psth_offset"),
-        *_slice_rules(fields, "m.n_field_rows", "n_unit_squares", "field_offset"),
+        *_slice_rules(fields, _length("receptive_fields"), "n_unit_squares", "field_offset"),
         *(
             Rows(
                 "spikes",
