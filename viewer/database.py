@@ -41,7 +41,7 @@ def ask(question: Callable[[], Answer]) -> Answer:
         The server is away, a query takes too long, or the requests before this one do.
     """
     if not _lock.acquire(timeout=WAIT_SECONDS):
-        remedy = "Reload the page in a minute, or start the viewer with more `--workers`."
+        remedy = "Reload the page in a minute."
         raise Busy("the requests before this one take too long.", None, remedy)
     try:
         try:
