@@ -217,6 +217,8 @@ def test_every_other_key_is_there(faulty, failed):
     }
     failing = {table: {f.eid for f in faults} for table, faults in at_fault.items()}
     planted = planted_keys(truth)
+    # Units that are not imported have no waveforms either.
+    at_fault["ephys.Waveform"] = at_fault["ephys.SpikeSorting"]
     for table, keys in planted.items():
         names = TABLES[table].primary_key
         expected = {
