@@ -151,7 +151,7 @@ def one_of(values: Iterable[str]) -> Callable[[str], str]:
 
     def rule(text: str) -> str:
         if text not in known:
-            raise ValueError(f"is none of {', '.join(known)}")
+            raise ValueError(f"is not one of {', '.join(known)}")
         return text
 
     return rule

@@ -157,9 +157,9 @@ class Modulation(dj.Computed):
         window = definition["window_start"], definition["window_end"]
         counts = activity_maths.count_in_windows(*read_trains(stored, slices), events, window)
         rng = np.random.default_rng(definition["permutation_seed"])
-        orders = maths.draw_permutations(stratum, definition["n_permutations"], rng)
+        permutations = maths.draw_permutations(stratum, definition["n_permutations"], rng)
         how = definition["modulation_statistic"]
-        found = maths.compute_modulation(counts, is_first, condition, orders, how)
+        found = maths.compute_modulation(counts, is_first, condition, permutations, how)
         rates = counts / (window[1] - window[0])
         found |= maths.average_levels(rates, is_first, condition)
         return definition, slices[:, 0], found

@@ -177,7 +177,7 @@ def plot_region_by_behavior(
     Raises
     ------
     ValueError
-        The measure is none of these, a session has two values of it, or there are too many
+        The measure is not one of these, a session has two values of it, or there are too many
         regions.
     """
     shown, n_missing = _choose_units(units, measure, by_region)

@@ -151,15 +151,15 @@ def compute_threshold_latencies(
     """
     n_trials, n_searched = before.shape[1], after.shape[2]
     every = np.vstack([np.ones(n_trials), weights]).astype(np.float32)
-    crossed = np.empty((len(every), len(before)))
+    crossings = np.empty((len(every), len(before)))
     for unit, (base, response) in enumerate(zip(before, after, strict=True)):
         base, rates = (
             every @ part.astype(np.float32) / width / n_trials for part in (base, response)
         )
         mean, sd = base.mean(axis=1), base.std(axis=1, ddof=1)
-        crossed[:, unit] = find_crossings(mean, sd, rates, n_sd, n_bins)
-    times = np.where(crossed < n_searched, start + crossed * width, np.nan)
-    often = (crossed[1:] < n_searched).mean(axis=0) >= 0.5
+        crossings[:, unit] = find_crossings(mean, sd, rates, n_sd, n_bins)
+    times = np.where(crossings < n_searched, start + crossings * width, np.nan)
+    often = (crossings[1:] < n_searched).mean(axis=0) >= 0.5
     limits = np.full((2, len(before)), np.nan)
     known = often & ~np.isnan(times[0])
     if known.any():
@@ -169,7 +169,7 @@ def compute_threshold_latencies(
         "low": limits[0],
         "high": limits[1],
         "rate_before": before.mean(axis=(1, 2)) / width,
-        "rate_after": _rates_after(after, crossed[0], width),
+        "rate_after": _rates_after(after, crossings[0], width),
     }
 
 

@@ -12,14 +12,14 @@ STATISTICS = {"signed", "smaller"}
 def draw_permutations(
     stratum: np.ndarray, n_permutations: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw orders of trials in which each trial stays within its stratum.
+    """Draw permutations of trials in which each trial stays within its stratum.
 
     Parameters
     ----------
     stratum : (E,) int array
         Stratum of each trial; labels are exchanged within a stratum only.
     n_permutations : int
-        Number of orders P.
+        Number of permutations P.
     rng : numpy.random.Generator
 
     Returns
@@ -31,16 +31,16 @@ def draw_permutations(
     rank = np.unique(stratum[place], return_inverse=True)[1]
     # The numbers are below 1: strata stay apart, and the trials of one are in a random order.
     drawn = np.argsort(rank + rng.random((n_permutations, len(stratum))), axis=1)
-    orders = np.empty_like(drawn)
-    orders[:, place] = place[drawn]
-    return orders
+    permutations = np.empty_like(drawn)
+    permutations[:, place] = place[drawn]
+    return permutations
 
 
 def compute_modulation(
     counts: np.ndarray,
     is_first: np.ndarray,
     condition: np.ndarray,
-    orders: np.ndarray,
+    permutations: np.ndarray,
     statistic: str = "signed",
 ) -> dict[str, np.ndarray | int]:
     """Test whether units fire more in trials of one level than of another, other things equal.
@@ -58,7 +58,7 @@ def compute_modulation(
         Whether a trial is of the first level; else it is of the second.
     condition : (E,) int array
         Condition of each trial, from 0.
-    orders : (P, E) int array
+    permutations : (P, E) int array
         As `draw_permutations` gives them, of strata that lie within conditions.
     statistic : str
         `signed` adds U over conditions, and takes its distance from a half in either direction.
@@ -81,7 +81,7 @@ def compute_modulation(
     if not len(compared):
         nothing = np.full(len(counts), np.nan)
         return {"effect": nothing, "p": nothing, **found}
-    signed, distance = _sum_over_conditions(counts, is_first, condition, orders, compared)
+    signed, distance = _sum_over_conditions(counts, is_first, condition, permutations, compared)
     pairs = float((levels[0] * levels[1])[compared].sum())
     if statistic == "signed":
         distance = np.abs(signed - pairs / 2)
@@ -93,14 +93,14 @@ def _sum_over_conditions(
     counts: np.ndarray,
     is_first: np.ndarray,
     condition: np.ndarray,
-    orders: np.ndarray,
+    permutations: np.ndarray,
     compared: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum U, and the distances of U from half the pairs, over conditions: (1 + P, U) each.
 
     The first row is of the true labels.
     """
-    labels = np.vstack([is_first, is_first[orders]]).astype(np.float32)
+    labels = np.vstack([is_first, is_first[permutations]]).astype(np.float32)
     signed, distance = np.zeros((2, len(labels), len(counts)))
     for trials in (condition == one for one in compared):
         first = int(is_first[trials].sum())

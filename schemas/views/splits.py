@@ -42,7 +42,7 @@ def split(
         Share of the insertions of each part, by its name; they sum to 1. Default halves for
         exploration and confirmation.
     seed : int
-        Orders groups of equal size.
+        Sorts groups of equal size.
 
     Returns
     -------

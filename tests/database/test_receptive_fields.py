@@ -19,7 +19,7 @@ UNIT = [*SORT, "cluster_id"]
 LAG = (0.03, 0.13)
 
 
-def by_hand(train, time, frames):
+def count_slowly(train, time, frames):
     """Mean counts after onsets of white and of black squares, by loops."""
     counts = [((train >= t + LAG[0]) & (train < t + LAG[1])).sum() for t in time]
     found = {}
@@ -50,7 +50,7 @@ def test_fields_are_those_of_loops_over_frames_and_squares(populated):
     n_onsets = (passive.UnitReceptiveField & units.proj()).to_arrays("n_onset_frames")
     assert set(n_onsets) <= {len(time), len(time) - 1}
     for u, unit in enumerate(peaks[UNIT].itertuples(index=False, name=None)):
-        expected = by_hand(trains[unit], time, frames)
+        expected = count_slowly(trains[unit], time, frames)
         for name, field in expected.items():
             np.testing.assert_allclose(fields[name][u], field, rtol=1e-12)
         polarity, i, j = peaks.loc[u, ["polarity", "row", "column"]]

@@ -50,7 +50,7 @@ def test_samples_become_seconds_as_by_interpolation_and_extrapolation(tmp_path):
     assert all(file.md5 for file in found.files)
 
 
-def test_by_hand(tmp_path):
+def test_values_worked_out_here(tmp_path):
     """30,000 samples a second, and 0.5 s late."""
     points = np.c_[[0.0, 30_000.0], [0.5, 1.5]]
     found = read(tmp_path, **{SAMPLES: table([3_000, 60_000], [6_000, 75_000]), CLOCK: points})

@@ -5,7 +5,7 @@ import numpy as np
 from schemas.maths.intervals import count_overlapping
 
 
-def test_by_hand():
+def test_values_worked_out_here():
     start, stop = np.array([5.0, 1.0, 1.5]), np.array([6.0, 2.0, 5.5])
     first = np.array([0.0, 0.0, 2.0, 5.5, 6.0, np.nan, 1.0])
     last = np.array([1.0, 1.6, 2.0, 9.0, 7.0, 9.0, np.nan])

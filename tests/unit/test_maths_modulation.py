@@ -30,16 +30,16 @@ def test_blocks_are_numbered_at_each_change():
 
 
 def test_permuted_labels_stay_within_their_stratum_and_are_all_kept(task):
-    orders = maths.draw_permutations(task["s"], 50, np.random.default_rng(0))
-    assert (np.sort(orders, axis=1) == np.arange(400)).all()
-    assert (task["s"][orders] == task["s"]).all()
-    assert len(np.unique(orders, axis=0)) == 50
+    permutations = maths.draw_permutations(task["s"], 50, np.random.default_rng(0))
+    assert (np.sort(permutations, axis=1) == np.arange(400)).all()
+    assert (task["s"][permutations] == task["s"]).all()
+    assert len(np.unique(permutations, axis=0)) == 50
 
 
 def test_every_order_of_a_stratum_is_as_likely():
-    orders = maths.draw_permutations(np.array([5, 0, 5, 5]), 6000, np.random.default_rng(0))
-    assert (orders[:, 1] == 1).all()
-    _, n = np.unique(orders, axis=0, return_counts=True)
+    permutations = maths.draw_permutations(np.array([5, 0, 5, 5]), 6000, np.random.default_rng(0))
+    assert (permutations[:, 1] == 1).all()
+    _, n = np.unique(permutations, axis=0, return_counts=True)
     assert len(n) == 6
     assert scipy.stats.chisquare(n).pvalue > 0.001
 
@@ -48,8 +48,8 @@ def test_one_condition_is_the_mann_whitney_test():
     rng = np.random.default_rng(2)
     counts = rng.poisson([[3.0], [5.0]], (2, 60))
     is_first = rng.random(60) < 0.4
-    orders = maths.draw_permutations(np.zeros(60, int), 4000, rng)
-    found = maths.compute_modulation(counts, is_first, np.zeros(60, int), orders)
+    permutations = maths.draw_permutations(np.zeros(60, int), 4000, rng)
+    found = maths.compute_modulation(counts, is_first, np.zeros(60, int), permutations)
     for unit, row in enumerate(counts):
         known = scipy.stats.mannwhitneyu(row[is_first], row[~is_first], method="asymptotic")
         pairs = is_first.sum() * (~is_first).sum()
@@ -62,8 +62,8 @@ def test_the_statistic_is_that_of_pairs_compared_one_by_one(task):
     rng = np.random.default_rng(3)
     counts = rng.poisson(2, (2, 400))
     left, condition = task["left"], task["condition"]
-    orders = maths.draw_permutations(task["s"], 10, rng)
-    found = maths.compute_modulation(counts, left, condition, orders)
+    permutations = maths.draw_permutations(task["s"], 10, rng)
+    found = maths.compute_modulation(counts, left, condition, permutations)
     won = pairs = 0.0
     for c in range(4):
         a = counts[0, left & (condition == c)][:, None]
@@ -79,8 +79,10 @@ def test_a_thousand_units_without_an_effect_are_at_the_nominal_level(task, stati
     drift = 1 + 0.5 * np.sin(np.arange(400) / 60 + rng.uniform(0, 6, (1000, 1)))
     rate = 4 * drift * np.where(task["choice"], 1.5, 1) * np.where(task["prior"] > 0.5, 1.3, 1)
     counts = rng.poisson(rate)
-    orders = maths.draw_permutations(task["s"], 1000, rng)
-    found = maths.compute_modulation(counts, task["left"], task["condition"], orders, statistic)
+    permutations = maths.draw_permutations(task["s"], 1000, rng)
+    found = maths.compute_modulation(
+        counts, task["left"], task["condition"], permutations, statistic
+    )
     # One set of labels for all units correlates their p little; four standard errors are allowed.
     for level in (0.01, 0.05, 0.2):
         error = np.sqrt(level * (1 - level) / 1000)
@@ -91,8 +93,8 @@ def test_planted_effects_are_found_in_their_direction(task):
     rng = np.random.default_rng(5)
     gain = np.where(task["left"], 1.6, 1.0)
     counts = rng.poisson(np.vstack([4 * gain, 4 / gain, 4 * np.ones(400)]))
-    orders = maths.draw_permutations(task["s"], 1000, rng)
-    found = maths.compute_modulation(counts, task["left"], task["condition"], orders)
+    permutations = maths.draw_permutations(task["s"], 1000, rng)
+    found = maths.compute_modulation(counts, task["left"], task["condition"], permutations)
     assert found["effect"][0] > 0.6 > 0.4 > found["effect"][1]
     assert (found["p"][:2] < 0.01).all()
     assert found["p"][2] > 0.01
@@ -102,9 +104,9 @@ def test_opposite_effects_in_two_conditions_cancel_in_one_statistic_only():
     rng = np.random.default_rng(6)
     condition, is_first = np.repeat([0, 1], 100), np.tile([True, False], 100)
     counts = rng.poisson(np.where(is_first == (condition == 0), 8, 3))[None]
-    orders = maths.draw_permutations(condition, 500, rng)
+    permutations = maths.draw_permutations(condition, 500, rng)
     signed, smaller = (
-        maths.compute_modulation(counts, is_first, condition, orders, how)["p"][0]
+        maths.compute_modulation(counts, is_first, condition, permutations, how)["p"][0]
         for how in ("signed", "smaller")
     )
     assert signed > 0.05 > 0.01 > smaller
@@ -112,12 +114,12 @@ def test_opposite_effects_in_two_conditions_cancel_in_one_statistic_only():
 
 def test_without_trials_of_both_levels_there_is_no_result():
     counts = np.ones((2, 3))
-    orders = maths.draw_permutations(np.zeros(3, int), 10, np.random.default_rng(0))
-    found = maths.compute_modulation(counts, np.ones(3, bool), np.zeros(3, int), orders)
+    permutations = maths.draw_permutations(np.zeros(3, int), 10, np.random.default_rng(0))
+    found = maths.compute_modulation(counts, np.ones(3, bool), np.zeros(3, int), permutations)
     assert np.isnan([found["effect"], found["p"]]).all()
     assert (found["n_first"], found["n_second"], found["n_conditions"]) == (0, 0, 0)
     none = maths.compute_modulation(
-        np.ones((2, 0)), np.ones(0, bool), np.ones(0, int), orders[:, :0]
+        np.ones((2, 0)), np.ones(0, bool), np.ones(0, int), permutations[:, :0]
     )
     assert np.isnan(none["p"]).all()
 

@@ -15,7 +15,7 @@ def totals(sizes, part, n_parts):
     return np.bincount(part, weights=sizes, minlength=n_parts)
 
 
-def test_by_hand():
+def test_values_worked_out_here():
     """Halves of 16 are 8: 7 leaves 1 of one, 4 and 3 leave 1 of the other; 2 goes to either."""
     last = set()
     for seed in range(9):
@@ -26,7 +26,7 @@ def test_by_hand():
     assert last == {True, False}
 
 
-def test_three_parts_by_hand():
+def test_three_parts():
     """Of 10: lacks are 7, 2 and 1; 4 leaves 3, 2, 1; 3 leaves 0, 2, 1; 2 and 1 fill the others."""
     part = assign_groups("abcd", [4, 3, 2, 1], {"train": 0.7, "test": 0.2, "validation": 0.1}, 0)
     assert part.tolist() == [0, 0, 1, 2]

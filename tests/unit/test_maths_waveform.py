@@ -16,7 +16,7 @@ def shape(*samples, sampling=1000.0):
     return {name: values[0] for name, values in found.items()}
 
 
-def test_a_trough_and_its_peak_by_hand():
+def test_a_trough_and_its_peak():
     found = shape(0, 0, -4, -8, -4, 0, 2, 4, 2, 0)
     assert found["peak_to_trough"] == 4
     assert found["ratio"] == 0.5

@@ -269,7 +269,7 @@ def test_the_redirect_after_a_token_stays_here(path):
         *((host, False) for host in ("0.0.0.0", "example.org", "10.0.0.1")),
     ],
 )
-def test_loopback_is_told(host, expected):
+def test_loopback_is_recognised(host, expected):
     assert serve.is_loopback(host) is expected
 
 
