@@ -258,7 +258,7 @@ def fit_decay(
 def _try_all(
     lags: np.ndarray, values: np.ndarray, tried: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best of the timescales that are tried, and whether it lies between the outermost."""
+    """Return the best of the tried timescales, and whether it is neither the first nor the last."""
     decay = np.exp(-lags / tried[:, None])
     decay -= decay.mean(axis=1, keepdims=True)
     # What a decay of the best amplitude, not below 0, takes from the sum of squares.
