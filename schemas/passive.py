@@ -311,7 +311,8 @@ def _field_rows(
     n_units, n_squares = len(cluster_id), SIDE**2
     row, column = (np.tile(of.ravel(), n_units) for of in np.indices((SIDE, SIDE)))
     columns = {"cluster": np.repeat(cluster_id, n_squares), "row": row, "column": column}
-    fields = {name: found[name].reshape(n_units, len(maths.LEVELS), -1) for name in ("mean", "z")}
+    shape = n_units, len(maths.LEVELS), n_squares
+    fields = {name: found[name].reshape(shape) for name in ("mean", "z")}
     for k, polarity in enumerate(maths.LEVELS):
         columns[polarity] = fields["mean"][:, k].ravel()
         columns[f"{polarity}_z"] = fields["z"][:, k].ravel()
