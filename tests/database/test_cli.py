@@ -400,7 +400,7 @@ class TestDemo:
     def test_the_printed_imports_need_no_more(self):
         from schemas import session
 
-        assert len(session.Session()) == 10
+        assert len(session.Session()) == 11
 
     def test_a_narrow_terminal_cuts_neither_code_nor_numbers(self, demo):
         assert "…" not in demo.second
@@ -433,7 +433,7 @@ class TestDemo:
 
         status = run("status", "--json")
         assert (status.returncode, status.stderr) == (0, "")
-        assert states(status)["behavior.Trials"]["done"] == 10
+        assert states(status)["behavior.Trials"]["done"] == 11
         debug = run("--debug", "units", "--region", "nowhere")
         assert (debug.returncode, debug.stdout) == (1, "")
         assert debug.stderr.startswith("Traceback (most recent call last):")
@@ -447,4 +447,4 @@ class TestDemo:
         its = CliRunner().invoke(cli.app, ["--demo", "status", "--json"], env=demo.own)
         connection.disconnect()
         assert {row["done"] for row in states(mine).values()} == {0}
-        assert states(its)["behavior.Trials"]["done"] == 10
+        assert states(its)["behavior.Trials"]["done"] == 11
