@@ -254,8 +254,7 @@ class UnitReceptiveField(dj.Computed):
     def key_source(self) -> dj.expression.QueryExpression:
         """Return every sort, noise and definition whose units are known."""
         noise = (ReceptiveField & "has_pattern = TRUE").proj()
-        every = ephys.Spikes.proj() * noise * FieldDefinition.proj("criterion")
-        return (every & ["criterion IS NULL", ephys.GoodUnits.proj()]).proj()
+        return ephys.with_labels(ephys.Spikes.proj() * noise * FieldDefinition.proj("criterion"))
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the definition, the units' slices, and where spikes and frames are."""

@@ -18,9 +18,7 @@ schema = dj.Schema()
 def defined(definition: type[dj.Lookup]) -> dj.expression.QueryExpression:
     """Return every sort and definition for which the trials and units that it asks for are."""
     every = ephys.Spikes.proj() * definition.proj("trial_mask", "criterion")
-    every = every & behavior.TrialMask.proj()
-    # NULL in a join is equal to nothing.
-    return (every & ["criterion IS NULL", ephys.GoodUnits.proj()]).proj()
+    return ephys.with_labels(every & ["trial_mask IS NULL", behavior.TrialMask.proj()])
 
 
 def fetch_trials(key: dict[str, Any], trial_mask: str, *columns: str) -> dict[str, np.ndarray]:

@@ -114,7 +114,7 @@ class PassiveResponse(dj.Computed):
         every = ephys.Spikes.proj() * definition
         every = every & [f"replayed_kind = '{GABOR}'", passive.PassiveStimuli.proj()]
         every = every & [f"replayed_kind <> '{GABOR}'", passive.PassiveGabors.proj()]
-        return (every & ["criterion IS NULL", ephys.GoodUnits.proj()]).proj()
+        return ephys.with_labels(every)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the definition, the stimuli, the units' slices and where the spikes are."""

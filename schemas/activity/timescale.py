@@ -9,8 +9,8 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import behavior, definitions, ephys, rows
-from schemas.activity.base import fetch_slices, fetch_trials, read_trains, schema, sources
+from schemas import behavior, definitions, ephys, rows  # noqa: F401  (foreign keys)
+from schemas.activity.base import defined, fetch_slices, fetch_trials, read_trains, schema, sources
 from schemas.errors import DefinitionError
 from schemas.maths import psth
 from schemas.maths import timescale as maths
@@ -123,10 +123,7 @@ class Timescale(dj.Computed):
     @property
     def key_source(self) -> dj.expression.QueryExpression:
         """Return every sort and definition for which the trials and units that it asks for are."""
-        every = ephys.Spikes.proj() * TimescaleDefinition.proj("trial_mask", "criterion")
-        # NULL in a join is equal to nothing.
-        every = every & ["trial_mask IS NULL", behavior.TrialMask.proj()]
-        return (every & ["criterion IS NULL", ephys.GoodUnits.proj()]).proj()
+        return defined(TimescaleDefinition)
 
     def make_fetch(self, key: dict[str, Any]) -> tuple:
         """Fetch the definition, the events, the units' slices and where the spikes are."""

@@ -18,7 +18,7 @@ from schemas.ephys.waveforms import Waveform
 from schemas.ephys.criteria import METRICS, NUMBERS, RULE, UnitCriterion, GoodUnits
 from schemas.ephys.metrics import MetricsDefinition, UnitMetrics
 from schemas.ephys.autocorrelogram import AutoCorrelogramDefinition, AutoCorrelogram
-from schemas.ephys.trains import fetch_slices, read_trains
+from schemas.ephys.trains import fetch_slices, read_trains, with_labels
 # isort: on
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "read_trains",
     "schema",
     "spike_times",
+    "with_labels",
 ]

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import datajoint as dj
 import numpy as np
 
 from schemas import rows, storage
 from schemas.ephys.criteria import GoodUnits
 from schemas.ephys.sorting import Spikes
+
+
+def with_labels(keys: dj.expression.QueryExpression) -> dj.expression.QueryExpression:
+    """Return keys of sorts and definitions whose criterion is null or has labelled the sort."""
+    # NULL in a join is equal to nothing.
+    return (keys & ["criterion IS NULL", GoodUnits.proj()]).proj()
 
 
 def fetch_slices(key: dict[str, Any], criterion: str | None = None) -> np.ndarray:

@@ -46,9 +46,7 @@ def fetch_psth(
         No such definition or recording.
     """
     require(activity.PsthDefinition, "psth_definition", psth_definition)
-    if isinstance(units, str):
-        units = unit_views.units(recording=units)
-    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    chosen = unit_views.units_or_recording(units).proj()
     of_definition = {"psth_definition": psth_definition}
     slices = rows.frame(activity.Psth.Unit & of_definition & chosen)
     warn_of("spikes", slices)

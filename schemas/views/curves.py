@@ -106,20 +106,13 @@ def fetch_timescales(
     """
     require(activity.TimescaleDefinition, "timescale_definition", timescale_definition)
     of_definition = {"timescale_definition": timescale_definition}
-    chosen = _choose(units)
+    chosen = unit_views.units_or_recording(units)
     located = rows.frame(chosen.proj("region_id"))
     found = rows.frame(activity.Timescale.Unit & of_definition & chosen.proj())
     regions = rows.frame(atlas.BrainRegion.proj("region_acronym"))
     table = found.merge(located, "left", UNIT).merge(regions, "left", "region_id")
     names = ["region_acronym", *activity.Timescale.Unit().heading.secondary_attributes]
     return table.sort_values(UNIT, ignore_index=True)[[*UNIT, *names]]
-
-
-def _choose(units: dj.expression.QueryExpression | str) -> dj.expression.QueryExpression:
-    """Return rows of `ephys.SpikeSorting.Cluster`: units, or those of a recording."""
-    if isinstance(units, str):
-        return unit_views.units(recording=units)
-    return unit_views.unit_rows(units)
 
 
 def _read(
@@ -143,7 +136,7 @@ def _read(
     units
         As in `fetch_autocorrelograms`.
     """
-    chosen = _choose(units).proj()
+    chosen = unit_views.units_or_recording(units).proj()
     wanted = rows.frame(parts & chosen, columns=[*UNIT, *slices], order_by=", ".join(UNIT))
     wanted = wanted.rename(columns=slices)
     stored = {

@@ -253,6 +253,22 @@ def fetch_units(units: dj.expression.QueryExpression) -> pd.DataFrame:
     return table.sort_values(order, ignore_index=True)[UNIT_COLUMNS]
 
 
+def units_or_recording(
+    chosen: dj.expression.QueryExpression | str,
+) -> dj.expression.QueryExpression:
+    """Return rows of `ephys.SpikeSorting.Cluster`: those of an expression, or all of a recording.
+
+    `chosen` is an expression with the key of a unit; or the pid of an insertion or the eid of a
+    session, for all units of its default sort.
+
+    Raises
+    ------
+    QueryError
+        As `units`.
+    """
+    return units(recording=chosen) if isinstance(chosen, str) else unit_rows(chosen)
+
+
 def unit_rows(units: dj.expression.QueryExpression) -> dj.expression.QueryExpression:
     """Return the rows of `ephys.SpikeSorting.Cluster` of any expression with the key of a unit."""
     cluster = ephys.SpikeSorting.Cluster()

@@ -6,7 +6,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, ephys, passive, rows
+from schemas import activity, passive, rows
 from schemas.views import ephys as unit_views
 from schemas.views.located import KEY as UNIT
 from schemas.views.session import require
@@ -45,9 +45,7 @@ def fetch_receptive_fields(
         No such definition or recording.
     """
     require(passive.FieldDefinition, "field_definition", field_definition)
-    if isinstance(units, str):
-        units = unit_views.units(recording=units)
-    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    chosen = unit_views.units_or_recording(units).proj()
     of_definition = {"field_definition": field_definition}
     peaks = rows.frame(passive.UnitReceptiveField.Unit & of_definition & chosen)
     stored = (passive.UnitReceptiveField & of_definition & chosen).to_dicts()
@@ -94,9 +92,7 @@ def fetch_passive_responses(
     if passive_definition is not None:
         require(activity.PassiveResponseDefinition, "passive_definition", passive_definition)
         of_definition["passive_definition"] = passive_definition
-    if isinstance(units, str):
-        units = unit_views.units(recording=units)
-    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    chosen = unit_views.units_or_recording(units).proj()
     stimuli = rows.frame(activity.PassiveResponse.Stimulus & of_definition & chosen)
     responses = rows.frame(activity.PassiveResponse.Unit & of_definition & chosen)
     beside = rows.frame(activity.PassiveResponseDefinition.proj("response_definition"))

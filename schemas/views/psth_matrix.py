@@ -10,7 +10,7 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, ephys, rows
+from schemas import activity, rows
 from schemas.errors import QueryError
 from schemas.maths.psth import compute_bin_edges
 from schemas.views import ephys as unit_views
@@ -124,10 +124,8 @@ def fetch_psth_matrix(
     """
     names = [psth_definition] if isinstance(psth_definition, str) else list(psth_definition)
     time = _fetch_times(names)
-    if isinstance(units, str):
-        units = unit_views.units(recording=units)
     of_names = [{"psth_definition": name} for name in names]
-    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    chosen = unit_views.units_or_recording(units).proj()
     slices = rows.frame(activity.Psth.Unit & of_names & chosen)
     if slices.empty:
         what = f"no histogram {' or '.join(names)} of these units is stored."

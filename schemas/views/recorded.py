@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, behavior, probe, quality, rows, video
+from schemas import atlas, behavior, probe, rows, video
 from schemas.errors import QueryError
 from schemas.views.frames import POPULATE
 from schemas.views.session import find_recording, require, session_key
+from schemas.views.sites import fetch_spectrum
 
 
 def fetch_band_power(recording: str, low: float, high: float, band: str = "lf") -> pd.DataFrame:
@@ -38,31 +39,17 @@ def fetch_band_power(recording: str, low: float, high: float, band: str = "lf") 
         the two.
     """
     require(probe.Band, "band", band)
-    key = find_recording(recording)
-    found = (quality.SpectralDensity & key & {"band": band}).to_dicts()
-    if not found:
-        raise QueryError(f"no {band} spectrum is imported.", f"recording {recording}", POPULATE)
-    if len(found) > 1:
-        there = ", ".join(sorted(row["probe_name"] for row in found))
-        remedy = "Give the pid of one insertion."
-        raise QueryError(f"the session has several probes, {there}.", None, remedy)
-    spectrum = found[0]["spectral_density"].read()
-    frequency = spectrum.pop("frequency")
+    frequency, density = fetch_spectrum(recording, band)
     inside = (frequency >= low) & (frequency <= high)
     if not inside.any():
         what = f"no frequency of the spectrum lies between {low} and {high} Hz."
-        known = f"from {frequency[0]:g} to {frequency[-1]:g} Hz, {frequency[1]:g} Hz apart"
-        raise QueryError(what, None, f"It has frequencies {known}.")
-    density = np.column_stack([spectrum[f"channel_{k}"][inside] for k in range(len(spectrum))])
-    power = density.mean(axis=0) * (high - low)
+        known = ", ".join(f"{one:g}" for one in frequency[:3])
+        raise QueryError(what, None, f"It has {len(frequency)} frequencies: {known} Hz ...")
+    power = density[inside].mean(axis=0) * (high - low)
     with np.errstate(divide="ignore"):
         table = pd.DataFrame({"power": power, "power_db": 10 * np.log10(power)})
-    insertion = {name: found[0][name] for name in ("eid", "probe_name")}
-    return (
-        table.rename_axis("raw_index")
-        .reset_index()
-        .merge(_fetch_sites(insertion), on="raw_index", how="left")
-    )
+    sites = _fetch_sites(find_recording(recording))
+    return table.rename_axis("raw_index").reset_index().merge(sites, "left", on="raw_index")
 
 
 def _fetch_sites(insertion: dict[str, str]) -> pd.DataFrame:

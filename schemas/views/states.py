@@ -67,9 +67,7 @@ def fetch_state_rates(units: dj.expression.QueryExpression | str) -> pd.DataFram
     QueryError
         No such recording.
     """
-    if isinstance(units, str):
-        units = unit_views.units(recording=units)
-    chosen = (ephys.SpikeSorting.Cluster & units.proj()).proj()
+    chosen = unit_views.units_or_recording(units).proj()
     rates = rows.frame(activity.StateRate.Unit & chosen, order_by=", ".join([*UNIT, "state"]))
     time = rows.frame(activity.StateRate.proj("n_state_intervals", "state_duration") & chosen)
     table = rates.merge(time, how="left", on=activity.StateRate.primary_key)

@@ -14,8 +14,7 @@ from rich.progress import track
 from schemas import ephys, rows
 from schemas.errors import BwmError, QueryError
 from schemas.maths import psth
-from schemas.views.ephys import unit_rows
-from schemas.views.ephys import units as units_of
+from schemas.views.ephys import unit_rows, units_or_recording
 from schemas.views.errata import one_warning, warn_of, without_warning
 from schemas.views.events import Times, Trials, fetch_events, kind_of_event, require_event
 from schemas.views.frames import choose_units, plain_array, require_spikes
@@ -409,7 +408,7 @@ def choose_recording(
 ) -> dj.expression.QueryExpression:
     """Return units of an expression; of a session or insertion, those of its default sorts."""
     if isinstance(units, str):
-        return units_of(recording=units)
+        return units_or_recording(units)
     return ephys.SpikeSorting.Cluster & choose_units(units)
 
 
