@@ -48,5 +48,5 @@ def test_install_demo_command_and_snippet_run_as_printed_in_a_new_shell():
         if line.strip() != "...":
             assert " ".join(line.split()) in printed, line
     assert "good units of ibl_2022" in run.stdout
-    assert re.search(r"^ACB +7\.22", run.stdout, re.M), "the snippet printed no rates"
+    assert re.search(r"^ACB +7\.23", run.stdout, re.M), "the snippet printed no rates"
     assert re.search(r"thalamus|PO |LP ", run.stdout), "the command printed no units"

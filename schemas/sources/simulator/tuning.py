@@ -28,7 +28,7 @@ FIELDS = ((3, 4), (7, 7), (10, 2), (12, 12))
 KINDS = ("side", "choice", "outcome", "block", "movement", "noise", "replay", "process")
 """What a unit may be tuned to."""
 
-STIMULUS_GAIN, STIMULUS_LENGTH = (3.5, 1.6), 0.15
+STIMULUS_GAIN, STIMULUS_LENGTH = (6.0, 1.3), 0.15
 MOVEMENT_GAIN, FIELD_GAIN, REPLAY_GAIN = 2.5, 4.0, 3.0
 FIELD_WINDOW, REPLAY_LENGTH, LOG_SPREAD = (0.04, 0.1), 0.2, 0.5
 
