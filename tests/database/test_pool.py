@@ -33,8 +33,8 @@ N_SESSIONS = 4
 TIMEOUT = 120.0
 STALE_AFTER = 2
 OFTEN_KILLED = {"bwm.stale_after": STALE_AFTER, "bwm.deaths_allowed": 100}
-STOPPED_WITHIN = 10.0
-"""Seconds in which a pool ends that is asked to."""
+STOPPED_WITHIN = 15.0
+"""Seconds in which a pool ends that is asked to: it kills workers after 8, and tests run beside."""
 
 SERVER_AWAY = 2
 """Seconds between the end of a server and its start: a new worker looks for it meanwhile."""

@@ -16,6 +16,7 @@ from populate.workers import worker
 from schemas import behavior, ephys, imported, rows, session, wheel
 from schemas.database.declared import with_parts
 from schemas.errors import QueryError
+from schemas.maths import ephys as ephys_maths
 from schemas.sources import alf, simulator
 from tests.support import readers
 from tests.support.databases import Database, Release, held_objects
@@ -159,7 +160,7 @@ STOPS = {
     "at the first file": (alf.KINDS, "trials", KeyboardInterrupt(), 0),
     "at a later file": (alf.KINDS, "spikes", KeyboardInterrupt(), 2),
     "within a transaction": (imported, "insert_sources", KeyboardInterrupt(), 4),
-    "after an object is stored": (ephys.maths, "slice_by_cluster", KeyboardInterrupt(), 1),
+    "after an object is stored": (ephys_maths, "slice_by_cluster", KeyboardInterrupt(), 1),
     "by SystemExit": (alf.KINDS, "wheel", SystemExit("SIGTERM received"), 1),
     "between two keys": (dj.jobs.Job, "complete", KeyboardInterrupt(), 3),
     "as a job is reserved": (dj.jobs.Job, "reserve", KeyboardInterrupt(), 3),

@@ -113,7 +113,7 @@ def test_fault_corrupt(alyx, some_file):
 
 
 def test_fault_repeated_page(alyx, own):
-    alyx.fault("repeat", "offset=50")
+    alyx.fault("repeat", r"offset=50\b")
     pages = [[row["url"] for row in page] for page in own.pages("datasets", limit=50)]
     assert pages[1] == pages[0]
     assert len({url for page in pages for url in page}) == sum(map(len, pages)) - 50
