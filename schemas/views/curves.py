@@ -8,9 +8,10 @@ import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, atlas, ephys, rows
+from schemas import activity, ephys, rows
 from schemas.views import ephys as unit_views
 from schemas.views.located import KEY as UNIT
+from schemas.views.located import fetch_located
 from schemas.views.session import require
 
 
@@ -93,9 +94,9 @@ def fetch_timescales(
     Returns
     -------
     pandas.DataFrame
-        One row per unit of the definition, ordered by key: `eid`, `probe_name`, `sorting_name`,
-        `cluster_id`, `region_acronym`, `tau`, `tau_low` and `tau_high` (s, the interval is of
-        95 %), `tau_amplitude` and `tau_offset` (correlations), `n_correlated_spikes`, and
+        One row per unit of the definition, ordered by key: the key, `region_id` and the columns of
+        `views.fetch_location`; `tau`, `tau_low` and `tau_high` (s, the interval is of 95 %),
+        `tau_amplitude` and `tau_offset` (correlations), `n_correlated_spikes`, and
         `timescale_failure`: why there is no timescale, missing where there is one. The names are
         those of `maths.timescale.FAILURES`.
 
@@ -105,14 +106,10 @@ def fetch_timescales(
         No such definition or recording.
     """
     require(activity.TimescaleDefinition, "timescale_definition", timescale_definition)
+    chosen = unit_views.units_or_recording(units).proj()
     of_definition = {"timescale_definition": timescale_definition}
-    chosen = unit_views.units_or_recording(units)
-    located = rows.frame(chosen.proj("region_id"))
-    found = rows.frame(activity.Timescale.Unit & of_definition & chosen.proj())
-    regions = rows.frame(atlas.BrainRegion.proj("region_acronym"))
-    table = found.merge(located, "left", UNIT).merge(regions, "left", "region_id")
-    names = ["region_acronym", *activity.Timescale.Unit().heading.secondary_attributes]
-    return table.sort_values(UNIT, ignore_index=True)[[*UNIT, *names]]
+    table = fetch_located(activity.Timescale.Unit & of_definition, chosen)
+    return table.drop(columns="timescale_definition")
 
 
 def _read(

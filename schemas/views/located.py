@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import atlas, rows
+from schemas import atlas, ephys, rows
 
 KEY = ["eid", "probe_name", "sorting_name", "cluster_id"]
 """Primary key of a unit."""
 
 LOCATION = ["region_acronym", "region_name", "region_beryl", "region_cosmos", "hemisphere"]
 """Columns that say where a unit is."""
+
+
+def fetch_located(table: dj.expression.QueryExpression, units: Any) -> pd.DataFrame:
+    """Fetch the rows of a table that has the key of a unit, with where their units are.
+
+    Parameters
+    ----------
+    table : expression
+        E.g. a part table of units.
+    units
+        Units whose rows are fetched: any restriction by their key.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows in the order of their key: `KEY`, `region_id`, `LOCATION`, the other columns.
+    """
+    where = ephys.SpikeSorting.Cluster.proj("region_id", "unit_x")
+    found = add_location(rows.frame((table & units) * where))
+    first = [*KEY, "region_id", *LOCATION]
+    return found[[*first, *(name for name in found.columns if name not in {*first, "unit_x"})]]
 
 
 def add_location(units: pd.DataFrame) -> pd.DataFrame:

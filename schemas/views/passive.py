@@ -9,6 +9,7 @@ import pandas as pd
 from schemas import activity, passive, rows
 from schemas.views import ephys as unit_views
 from schemas.views.located import KEY as UNIT
+from schemas.views.located import LOCATION, fetch_located
 from schemas.views.session import require
 
 FIELDS = ("on", "off", "on_z", "off_z")
@@ -30,10 +31,11 @@ def fetch_receptive_fields(
     Returns
     -------
     peaks : DataFrame
-        One row per unit, ordered by key: `eid`, `probe_name`, `sorting_name`, `cluster_id`, and the
-        square with the largest z: `polarity` (on or off), `row`, `column` (from 0), `count` (mean
-        spikes after its onsets), `z` (standard deviations), `p` (of so large a z in any square by
-        chance), `has_field` (whether p is no more than the level of the definition).
+        One row per unit, ordered by key: the key, `region_id` and the columns of
+        `views.fetch_location`; of the square with the largest z, `polarity` (on or off), `row`,
+        `column` (from 0), `count` (mean spikes after its onsets), `z` (standard deviations), `p`
+        (of so large a z in any square by chance) and `has_field` (whether p is no more than the
+        level of the definition).
     fields : dict
         (U, 15, 15) float arrays in the order of `peaks`, row and column of a square: `on` and `off`
         (mean spikes after onsets of white and of black squares), `on_z` and `off_z`. NaN where a
@@ -47,7 +49,7 @@ def fetch_receptive_fields(
     require(passive.FieldDefinition, "field_definition", field_definition)
     chosen = unit_views.units_or_recording(units).proj()
     of_definition = {"field_definition": field_definition}
-    peaks = rows.frame(passive.UnitReceptiveField.Unit & of_definition & chosen)
+    peaks = fetch_located(passive.UnitReceptiveField.Unit & of_definition, chosen)
     stored = (passive.UnitReceptiveField & of_definition & chosen).to_dicts()
     of_sort = peaks.groupby(UNIT[:-1], sort=False).indices
     side = passive.SIDE
@@ -58,7 +60,8 @@ def fetch_receptive_fields(
         for name, field in fields.items():
             found = row["receptive_fields"].read_slices(name, *slices)
             field[at] = np.reshape(found, (-1, side, side))
-    return peaks.rename(columns=PEAK_COLUMNS)[[*UNIT, *PEAK_COLUMNS.values()]], fields
+    names = [*UNIT, "region_id", *LOCATION, *PEAK_COLUMNS.values()]
+    return peaks.rename(columns=PEAK_COLUMNS)[names], fields
 
 
 def fetch_passive_responses(
@@ -76,12 +79,13 @@ def fetch_passive_responses(
     Returns
     -------
     pandas.DataFrame
-        One row per unit and replayed stimulus: `eid`, `probe_name`, `sorting_name`, `cluster_id`,
-        `passive_definition`, `stimulus` (valve, tone, noise, or side and contrast of a Gabor
-        patch), `side`, `contrast` (fraction), `n_stimuli`, `rate_before` and `rate_in` (Hz), `p`
-        (of their difference); `task_response` (the row of `activity.ResponseDefinition` that the
-        definition names), `task_rate_before`, `task_rate_in` (Hz) and `task_p`, all missing where
-        that response of the unit is not computed.
+        One row per unit and replayed stimulus: the key, `region_id` and the columns of
+        `views.fetch_location`; `passive_definition`; `stimulus` (valve, tone, noise, or side and
+        contrast of a Gabor patch), `side`, `contrast` (fraction), `n_stimuli`; `rate_before` and
+        `rate_in` (Hz), `p` (of their difference); `task_response` (the row of
+        `activity.ResponseDefinition` that the definition names), `task_rate_before`,
+        `task_rate_in` (Hz) and `task_p`, all missing where that response of the unit is not
+        computed.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def fetch_passive_responses(
         of_definition["passive_definition"] = passive_definition
     chosen = unit_views.units_or_recording(units).proj()
     stimuli = rows.frame(activity.PassiveResponse.Stimulus & of_definition & chosen)
-    responses = rows.frame(activity.PassiveResponse.Unit & of_definition & chosen)
+    responses = fetch_located(activity.PassiveResponse.Unit & of_definition, chosen)
     beside = rows.frame(activity.PassiveResponseDefinition.proj("response_definition"))
     table = responses.merge(stimuli, "left", activity.PassiveResponse.Stimulus.primary_key)
     table = table.merge(beside, "left", "passive_definition").rename(columns=RESPONSE_COLUMNS)
@@ -103,7 +107,7 @@ def fetch_passive_responses(
     table["task_response"] = table.task_response.where(table.is_there.notna())
     table = table.sort_values([*UNIT, "passive_definition", "side", "contrast"], ignore_index=True)
     names = ["passive_definition", *RESPONSE_COLUMNS.values(), *TASK_COLUMNS.values()]
-    return table[list(dict.fromkeys([*UNIT, *names]))]
+    return table[list(dict.fromkeys([*UNIT, "region_id", *LOCATION, *names]))]
 
 
 RESPONSE_COLUMNS = {

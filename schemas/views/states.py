@@ -5,9 +5,10 @@ from __future__ import annotations
 import datajoint as dj
 import pandas as pd
 
-from schemas import activity, ephys, rows
+from schemas import activity, ephys
 from schemas.views import ephys as unit_views
 from schemas.views.located import KEY as UNIT
+from schemas.views.located import LOCATION, fetch_located
 from schemas.views.session import require
 
 
@@ -57,10 +58,10 @@ def fetch_state_rates(units: dj.expression.QueryExpression | str) -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        One row per unit and state, in that order: `eid`, `probe_name`, `sorting_name`,
-        `cluster_id`, `state` (a row of `activity.State`), `rate` (Hz; NaN where the session has no
-        such time), `n_intervals`, `duration` (s, their total length). States for which a session
-        lacks the data, e.g. a wheel, have no row.
+        One row per unit and state: the key, `region_id` and the columns of `views.fetch_location`;
+        `state` (a row of `activity.State`), `rate` (Hz; NaN where the session has no such time),
+        `n_intervals`, `duration` (s, their total length). States for which a session lacks the
+        data, e.g. a wheel, have no row.
 
     Raises
     ------
@@ -68,11 +69,9 @@ def fetch_state_rates(units: dj.expression.QueryExpression | str) -> pd.DataFram
         No such recording.
     """
     chosen = unit_views.units_or_recording(units).proj()
-    rates = rows.frame(activity.StateRate.Unit & chosen, order_by=", ".join([*UNIT, "state"]))
-    time = rows.frame(activity.StateRate.proj("n_state_intervals", "state_duration") & chosen)
-    table = rates.merge(time, how="left", on=activity.StateRate.primary_key)
-    table = table.rename(columns=STATE_COLUMNS)
-    return table[[*UNIT, "state", *STATE_COLUMNS.values()]]
+    time = activity.StateRate.proj("n_state_intervals", "state_duration")
+    table = fetch_located(activity.StateRate.Unit * time, chosen).rename(columns=STATE_COLUMNS)
+    return table[[*UNIT, "region_id", *LOCATION, "state", *STATE_COLUMNS.values()]]
 
 
 STATE_COLUMNS = {

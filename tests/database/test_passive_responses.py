@@ -111,7 +111,7 @@ def test_responses_are_of_the_units_and_the_stimuli_that_are_asked_for(populated
     table = views.fetch_passive_responses(units, "gabor")
     expected = found[found.passive_definition == "gabor"].merge(rows.frame(units.proj()))
     assert len(expected)
-    pd.testing.assert_frame_equal(table, expected)
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     eid = found.eid.iloc[0]
     of_session = views.fetch_passive_responses(eid)
     units = rows.frame(views.units(recording=eid).proj())
