@@ -5,6 +5,7 @@ The demo has schemas of its own, so that simulated and real data never mix.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -123,6 +124,11 @@ def register(settings: Settings, progress_of: ProgressFactory | None = None) -> 
     """Register the simulated folder and its release list."""
     (listing,) = folder(settings).glob("*.csv")
     return entry.register(str(folder(settings)), listing, progress_of=progress_of)
+
+
+def count_workers(is_new: bool) -> int:
+    """Return how many processes fill the tables: those of a new release share much to do."""
+    return min(os.cpu_count() or 1, 4) if is_new else 1
 
 
 def draw(target: Path) -> Path:

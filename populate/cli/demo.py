@@ -27,7 +27,7 @@ def demo(
     """
     use_demo()
     from populate import demo as steps
-    from populate.workers import worker
+    from populate.workers import pool, worker
 
     settings = load_settings()
     started = time.monotonic()
@@ -39,7 +39,11 @@ def demo(
         connect()
     with display.bars() as bars:
         reports = steps.register(settings, lambda title: display.bar(bars, title))
-        results = worker.run(progress=display.table_bars(bars))
+        n_workers = steps.count_workers(written)
+        if n_workers > 1:
+            results = pool.run(n_workers, on_result=display.job_bar(bars))
+        else:
+            results = worker.run(progress=display.table_bars(bars))
     for report in reports:
         display.report(report)
     display.results(results)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from populate.registration.upsert import Report
-    from populate.workers.worker import TableResult
+    from populate.workers.worker import JobResult, TableResult
 
 WIDE = 160
 """Columns of what is printed into a file or pipe: nothing is cut there."""
@@ -59,6 +59,12 @@ def bar(progress: Progress, title: str) -> Callable[[int, int], None]:
     """Add a bar; return a function that takes the number done and the total."""
     task = progress.add_task(title, total=None)
     return lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def job_bar(progress: Progress) -> Callable[[JobResult], None]:
+    """Add a bar; return a function that counts a job of any table."""
+    task = progress.add_task("populate", total=None)
+    return lambda done: progress.update(task, advance=1, description=done.table)
 
 
 def table_bars(progress: Progress) -> Callable[[str, int, int], None]:
