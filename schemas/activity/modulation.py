@@ -95,10 +95,6 @@ class ModulationDefinition(definitions.Checked, dj.Lookup):
             raise DefinitionError(what, where, f"Set within_{factor} to False.")
 
 
-CONDITIONS = {"side": "within_side", "choice": "within_choice", "block": "within_prior"}
-"""Factors that conditions may consist of, and their columns."""
-
-
 @schema
 class Modulation(dj.Computed):
     """Whether units tell two levels of a factor apart: Mann-Whitney tests over conditions."""
@@ -152,7 +148,7 @@ class Modulation(dj.Computed):
         stored: dict[str, Any],
     ) -> tuple:
         """Count the spikes of the compared trials, and test."""
-        chosen, is_first, condition, stratum = choose_trials(definition, trials)
+        chosen, is_first, condition, stratum = maths.choose_trials(definition, trials)
         events = trials[definition["trial_event"]][chosen]
         window = definition["window_start"], definition["window_end"]
         counts = activity_maths.count_in_windows(*read_trains(stored, slices), events, window)
@@ -189,41 +185,3 @@ MODULATION_COLUMNS = {
     "modulation_effect": "effect",
     "modulation_p": "p",
 }
-
-
-def choose_trials(
-    definition: Mapping[str, Any], trials: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Choose the trials that a definition compares.
-
-    Returns
-    -------
-    chosen : (n,) bool array
-        Trials in use that have the event and one of the two levels, and lack no condition.
-    is_first, condition, stratum : (m,) arrays
-        Of the chosen trials: whether they have the first level, their condition, and the stratum
-        within which labels are exchanged.
-    """
-    factor = psth.compute_factor(definition["task_factor"], dict(trials))
-    levels = definition["first_level"], definition["second_level"]
-    chosen = trials["is_used"] & np.isin(factor, levels)
-    chosen &= ~np.isnan(trials[definition["trial_event"]])
-    within = [name for name, column in CONDITIONS.items() if definition[column]]
-    conditions = {name: psth.compute_factor(name, dict(trials)) for name in within}
-    if "block" in conditions:
-        chosen &= conditions["block"] != UNBIASED
-    if "choice" in conditions:
-        chosen &= conditions["choice"] != NO_GO
-    if definition["drops_zero_contrast"]:
-        chosen &= psth.compute_factor("contrast", dict(trials)) > 0
-    split = {name: values[chosen] for name, values in conditions.items()}
-    condition, _ = psth.split_trials(split or {"all": np.zeros(chosen.sum())})
-    block = maths.number_blocks(trials["probability_left"])[chosen]
-    of_stratum = {"condition": condition, "block": block * definition["shuffled_within_blocks"]}
-    stratum, _ = psth.split_trials(of_stratum)
-    kept = condition >= 0
-    chosen[np.flatnonzero(chosen)[~kept]] = False
-    return chosen, factor[chosen] == levels[0], condition[kept], stratum[kept]
-
-
-UNBIASED, NO_GO = 0.5, 0

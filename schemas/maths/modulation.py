@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import scipy
 
+from schemas.maths import psth
+
 STATISTICS = {"signed", "smaller"}
 """How conditions are combined: by the sum of U, or by the sum of the smaller U of each."""
+
+
+CONDITIONS = {"side": "within_side", "choice": "within_choice", "block": "within_prior"}
+"""Factors that conditions may consist of, and their columns."""
+
+UNBIASED, NO_GO = 0.5, 0
 
 
 def draw_permutations(
@@ -73,8 +84,7 @@ def compute_modulation(
         included, with a statistic at least as far; both NaN where no condition has both levels.
         `n_first`, `n_second`, `n_conditions`: trials and conditions that are compared.
     """
-    n = int(condition.max(initial=-1)) + 1
-    levels = np.array([np.bincount(condition[is_first == one], minlength=n) for one in (1, 0)])
+    levels = _count_levels(is_first, condition)
     compared = np.flatnonzero(levels.all(axis=0))
     n_first, n_second = levels[:, compared].sum(axis=1).tolist()
     found = {"n_first": n_first, "n_second": n_second, "n_conditions": len(compared)}
@@ -87,6 +97,12 @@ def compute_modulation(
         distance = np.abs(signed - pairs / 2)
     at_least = (distance[1:] >= distance[0]).sum(axis=0)
     return {"effect": signed[0] / pairs, "p": (at_least + 1) / len(signed), **found}
+
+
+def _count_levels(is_first: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    """Count the trials of the first and of the second level in each condition, (2, conditions)."""
+    n = int(condition.max(initial=-1)) + 1
+    return np.array([np.bincount(condition[level], minlength=n) for level in (is_first, ~is_first)])
 
 
 def _sum_over_conditions(
@@ -158,12 +174,51 @@ def average_levels(
     dict
         `rate_first`, `rate_second` (U,) Hz; NaN where no condition has both levels.
     """
-    n = int(condition.max(initial=-1)) + 1
-    both = np.ones(n, dtype=bool)
-    for level in (is_first, ~is_first):
-        both &= np.bincount(condition[level], minlength=n) > 0
-    compared = both[condition]
+    has_both: np.ndarray = _count_levels(is_first, condition).min(axis=0, initial=1) > 0
+    compared = has_both[condition]
     if not compared.any():
         return dict.fromkeys(("rate_first", "rate_second"), np.full(len(rates), np.nan))
     found = (rates[:, compared & level].mean(axis=1) for level in (is_first, ~is_first))
     return dict(zip(("rate_first", "rate_second"), found, strict=True))
+
+
+def choose_trials(
+    definition: Mapping[str, Any], trials: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Choose the trials that a definition compares.
+
+    Parameters
+    ----------
+    definition : mapping
+        Columns of `activity.ModulationDefinition`, of its window and of its factor.
+    trials : mapping of str to (n,) arrays
+        The event, the columns of `psth.SPLIT_COLUMNS`, and `is_used`.
+
+    Returns
+    -------
+    chosen : (n,) bool array
+        Trials in use that have the event and one of the two levels, and lack no condition.
+    is_first, condition, stratum : (m,) arrays
+        Of the chosen trials: whether they have the first level, their condition, and the stratum
+        within which labels are exchanged.
+    """
+    factor = psth.compute_factor(definition["task_factor"], dict(trials))
+    levels = definition["first_level"], definition["second_level"]
+    chosen = trials["is_used"] & np.isin(factor, levels)
+    chosen &= ~np.isnan(trials[definition["trial_event"]])
+    within = [name for name, column in CONDITIONS.items() if definition[column]]
+    conditions = {name: psth.compute_factor(name, dict(trials)) for name in within}
+    if "block" in conditions:
+        chosen &= conditions["block"] != UNBIASED
+    if "choice" in conditions:
+        chosen &= conditions["choice"] != NO_GO
+    if definition["drops_zero_contrast"]:
+        chosen &= psth.compute_factor("contrast", dict(trials)) > 0
+    split = {name: values[chosen] for name, values in conditions.items()}
+    condition, _ = psth.split_trials(split or {"all": np.zeros(chosen.sum())})
+    block = number_blocks(trials["probability_left"])[chosen]
+    of_stratum = {"condition": condition, "block": block * definition["shuffled_within_blocks"]}
+    stratum, _ = psth.split_trials(of_stratum)
+    kept = condition >= 0
+    chosen[np.flatnonzero(chosen)[~kept]] = False
+    return chosen, factor[chosen] == levels[0], condition[kept], stratum[kept]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, ephys, rows
+from schemas import activity, atlas
 from schemas.errors import QueryError
 from schemas.maths.modulation import compute_fdr
 from schemas.views.ephys import sorts
-from schemas.views.located import KEY, LOCATION, add_location
+from schemas.views.located import fetch_located
 from schemas.views.session import require
 
 MAPPINGS = {"Allen": "region_acronym", "Beryl": "region_beryl", "Cosmos": "region_cosmos"}
@@ -52,7 +49,7 @@ def fetch_modulation(
     """
     row = require(activity.ModulationDefinition, "modulation_definition", modulation_definition)
     tested = activity.Modulation.Unit & {"modulation_definition": modulation_definition}
-    table = _fetch_located(tested, sorts(sorting, release_name, recording))
+    table = fetch_located(tested, sorts(sorting, release_name, recording).proj())
     table["modulation_q"] = compute_fdr(table.modulation_p.to_numpy(float, na_value=np.nan))
     table["contralateral_effect"] = np.nan
     if row["task_factor"] in ("side", "choice"):
@@ -62,7 +59,7 @@ def fetch_modulation(
         for hemisphere, values in of_side.items():
             is_there = (table.hemisphere == hemisphere).fillna(False).to_numpy(bool)
             table.loc[is_there, "contralateral_effect"] = values[is_there]
-    return table.drop(columns=["modulation_definition", "unit_x"])
+    return table.drop(columns="modulation_definition")
 
 
 def fetch_modulated_fractions(
@@ -97,7 +94,7 @@ def fetch_modulated_fractions(
     QueryError
         A name is not known (the error lists those that are), or the level is no fraction.
     """
-    column = _column_of(mapping)
+    column = MAPPINGS[require(atlas.Mapping, "mapping", mapping)["mapping"]]
     if not 0 < level < 1:
         raise QueryError(f"the level is {level}.", None, "Give a fraction, e.g. 0.05.")
     table = fetch_modulation(modulation_definition, release_name, sorting)
@@ -152,8 +149,8 @@ def fetch_latencies(
     """
     require(activity.LatencyDefinition, "latency_definition", latency_definition)
     measured = activity.Latency.Unit & {"latency_definition": latency_definition}
-    table = _fetch_located(measured, sorts(sorting, release_name, recording))
-    return table.drop(columns=["latency_definition", "unit_x"])
+    table = fetch_located(measured, sorts(sorting, release_name, recording).proj())
+    return table.drop(columns="latency_definition")
 
 
 def fetch_region_latencies(
@@ -189,7 +186,7 @@ def fetch_region_latencies(
     QueryError
         A name is not known; the error lists those that are.
     """
-    column = _column_of(mapping)
+    column = MAPPINGS[require(atlas.Mapping, "mapping", mapping)["mapping"]]
     table = fetch_latencies(latency_definition, release_name, sorting).dropna(subset=[column])
     rng = np.random.default_rng(seed)
     found = []
@@ -201,17 +198,3 @@ def fetch_region_latencies(
             found.append((region, len(units), len(known), np.median(known), low, high))
     names = ["region", "n_units", "n_responding", "latency", "latency_low", "latency_high"]
     return pd.DataFrame(found, columns=names).sort_values(["latency", "region"], ignore_index=True)
-
-
-def _column_of(mapping: str) -> str:
-    if mapping not in MAPPINGS:
-        raise QueryError(f"no mapping {mapping!r}.", None, f"There are: {', '.join(MAPPINGS)}.")
-    return MAPPINGS[mapping]
-
-
-def _fetch_located(units: dj.expression.QueryExpression, chosen: Any) -> pd.DataFrame:
-    """Fetch rows of a part table of units, with where each unit is; columns of both."""
-    where = ephys.SpikeSorting.Cluster.proj("region_id", "unit_x")
-    table = add_location(rows.frame((units & chosen.proj()) * where))
-    others = [name for name in table.columns if name not in {*KEY, "region_id", *LOCATION}]
-    return table[[*KEY, "region_id", *LOCATION, *others]]
