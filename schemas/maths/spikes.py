@@ -22,12 +22,20 @@ def compute_density(
     (Y, X) int array
     """
     n_x, n_y = len(x_edges) - 1, len(y_edges) - 1
-    with np.errstate(invalid="ignore"):
-        column = np.floor((x - x_edges[0]) * (n_x / (x_edges[-1] - x_edges[0])))
-        row = np.floor((y - y_edges[0]) * (n_y / (y_edges[-1] - y_edges[0])))
-        inside = (column >= 0) & (column < n_x) & (row >= 0) & (row < n_y)
-    cell = row[inside].astype(np.int64) * n_x + column[inside].astype(np.int64)
-    return np.bincount(cell, minlength=n_x * n_y).reshape(n_y, n_x)
+    counts = np.zeros(n_x * n_y, dtype=np.int64)
+    for start in range(0, len(x), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        with np.errstate(invalid="ignore"):
+            column = np.floor((x[chunk] - x_edges[0]) * (n_x / (x_edges[-1] - x_edges[0])))
+            row = np.floor((y[chunk] - y_edges[0]) * (n_y / (y_edges[-1] - y_edges[0])))
+            inside = (column >= 0) & (column < n_x) & (row >= 0) & (row < n_y)
+        cell = (row[inside] * n_x + column[inside]).astype(np.int64)
+        counts += np.bincount(cell, minlength=n_x * n_y)
+    return counts.reshape(n_y, n_x)
+
+
+CHUNK = 1 << 18
+"""Points that are counted at a time: their arrays stay in the cache of the processor."""
 
 
 def compute_intervals(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -106,6 +114,38 @@ def compute_depth_rates(
     found = compute_density(lag, depth[index], time_edges, depth_edges)
     width = (time_edges[-1] - time_edges[0]) / (len(time_edges) - 1)
     return found / (len(events) * width) if len(events) else np.full(found.shape, np.nan)
+
+
+def find_near(
+    times: np.ndarray, events: np.ndarray, window: tuple[float, float], step: float = 0.01
+) -> np.ndarray:
+    """Find the times that may lie in the window of an event, much faster than sorting them.
+
+    Parameters
+    ----------
+    times : (S,) float array
+        (s) In any order.
+    events : (E,) float array
+        (s) Without NaN.
+    window : (float, float)
+        Start and end (s from the event).
+    step : float
+        (s) All times in a window are found, and some that are up to two steps beside.
+
+    Returns
+    -------
+    (S,) bool array
+    """
+    if not (len(times) and len(events)):
+        return np.zeros(len(times), dtype=bool)
+    low = times.min()
+    cell = ((times - low) / step).astype(np.int32)
+    ends = (events[:, None] + np.asarray(window) - low) / step
+    beside = np.floor(ends).astype(np.int64) + np.array([-1, 2])
+    n = int(cell.max()) + 1
+    first, last = np.clip(beside, 0, n).T
+    change = np.bincount(first, minlength=n + 1) - np.bincount(last, minlength=n + 1)
+    return (np.cumsum(change) > 0)[cell]
 
 
 def compute_z_scores(rates: np.ndarray, baseline: np.ndarray) -> np.ndarray:

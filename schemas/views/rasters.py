@@ -112,10 +112,11 @@ def fetch_depth_rates(
     if not edges[0] < 0:
         raise QueryError(f"the window is {window}.", None, "It has to begin before the event.")
     time, depth = _read(recording, sorting)
-    order = np.argsort(time, kind="stable")
     at = fetch_events(recording, event, trials).time.dropna().to_numpy(float)
     depth_edges = _depth_edges(depth, depth_bin)
-    rates = spikes.compute_depth_rates(time[order], depth[order], at, edges, depth_edges)
+    near = np.flatnonzero(spikes.find_near(time, at, (edges[0], edges[-1])))
+    near = near[np.argsort(time[near], kind="stable")]
+    rates = spikes.compute_depth_rates(time[near], depth[near], at, edges, depth_edges)
     scores = spikes.compute_z_scores(rates, edges[1:] <= 1e-9)
     return Density(scores, edges, depth_edges, len(at))
 
@@ -235,7 +236,7 @@ def _object(recording: str, sorting: str | None) -> Any:
 
 def _read(recording: str, sorting: str | None) -> tuple[np.ndarray, np.ndarray]:
     found = _object(recording, sorting).read(["time", "depth"])
-    return found["time"], found["depth"].astype(float)
+    return found["time"], found["depth"].astype(float, copy=False)
 
 
 def _depth_edges(depth: np.ndarray, width: float) -> np.ndarray:

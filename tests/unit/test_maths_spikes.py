@@ -93,3 +93,17 @@ def test_a_square_that_never_turned_has_no_rate():
     grey = np.full((5, 15, 15), 128, np.uint8)
     found = spikes.compute_receptive_field(np.array([0.1]), np.arange(5.0), grey, (0.0, 0.1))
     assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize("n_events", [0, 1, 40])
+def test_no_time_in_a_window_is_missed(n_events):
+    rng = np.random.default_rng(n_events)
+    times, events = rng.uniform(10, 400, 20_000), np.sort(rng.uniform(-5, 420, n_events))
+    window = -0.3, 0.6
+    times[:n_events] = events + window[1]  # on the edge
+    lag = times[:, None] - events
+    near = spikes.find_near(times, events, window)
+    assert near[((lag >= window[0]) & (lag <= window[1])).any(axis=1)].all()
+    beside = ((lag >= window[0] - 0.02) & (lag <= window[1] + 0.02)).any(axis=1)
+    assert not near[~beside].any()
+    assert len(spikes.find_near(times[:0], events, window)) == 0
