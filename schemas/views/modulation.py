@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import datajoint as dj
 import numpy as np
 import pandas as pd
 
-from schemas import activity, atlas
+from schemas import activity, atlas, ephys, rows
 from schemas.errors import QueryError
 from schemas.maths.modulation import compute_fdr
 from schemas.views.ephys import sorts
 from schemas.views.located import fetch_located
 from schemas.views.session import require
-
-MAPPINGS = {"Allen": "region_acronym", "Beryl": "region_beryl", "Cosmos": "region_cosmos"}
-"""Column of a frame of units with the region of each mapping."""
 
 
 def fetch_modulation(
@@ -94,29 +92,19 @@ def fetch_modulated_fractions(
     QueryError
         A name is not known (the error lists those that are), or the level is no fraction.
     """
-    column = MAPPINGS[require(atlas.Mapping, "mapping", mapping)["mapping"]]
+    require(activity.ModulationDefinition, "modulation_definition", modulation_definition)
     if not 0 < level < 1:
         raise QueryError(f"the level is {level}.", None, "Give a fraction, e.g. 0.05.")
-    table = fetch_modulation(modulation_definition, release_name, sorting)
-    table = table.dropna(subset=["modulation_p", column])
-    flags = pd.DataFrame(
-        {
-            "region": table[column],
-            "n_modulated": table.modulation_q <= level,
-            "n_nominal": table.modulation_p <= level,
-        }
-    )
-    found = flags.groupby("region").agg(
-        n_units=("n_modulated", "size"),
-        n_modulated=("n_modulated", "sum"),
-        n_nominal=("n_nominal", "sum"),
-    )
-    found["fraction"] = found.n_modulated / found.n_units
-    found = found[found.n_units >= min_units].reset_index()
-    order = ["region", "n_units", "n_modulated", "fraction", "n_nominal"]
-    return found.sort_values(["fraction", "region"], ascending=[False, True])[order].reset_index(
-        drop=True
-    )
+    tested = activity.Modulation.Unit & {"modulation_definition": modulation_definition}
+    found = _fetch_by_region(tested, "modulation_p", mapping, release_name, sorting)
+    p = found.modulation_p.to_numpy(float, na_value=np.nan)
+    found = found.assign(n_modulated=compute_fdr(p) <= level, n_nominal=p <= level)
+    by_region = found[~np.isnan(p)].groupby("region")
+    counts = by_region[["n_modulated", "n_nominal"]].sum()
+    counts.insert(0, "n_units", by_region.size())
+    counts.insert(2, "fraction", counts.n_modulated / counts.n_units)
+    counts = counts[counts.n_units >= min_units].reset_index()
+    return counts.sort_values(["fraction", "region"], ascending=[False, True], ignore_index=True)
 
 
 def fetch_latencies(
@@ -186,15 +174,37 @@ def fetch_region_latencies(
     QueryError
         A name is not known; the error lists those that are.
     """
-    column = MAPPINGS[require(atlas.Mapping, "mapping", mapping)["mapping"]]
-    table = fetch_latencies(latency_definition, release_name, sorting).dropna(subset=[column])
+    require(activity.LatencyDefinition, "latency_definition", latency_definition)
+    searched = activity.Latency.Unit & {"latency_definition": latency_definition}
+    table = _fetch_by_region(searched, "latency", mapping, release_name, sorting)
     rng = np.random.default_rng(seed)
     found = []
-    for region, units in table.groupby(column):
-        known = units.latency.dropna().to_numpy(float)
+    for region, units in table.groupby("region"):
+        known = np.sort(units.latency.dropna().to_numpy(float))
         if len(known) >= max(min_units, 1):
             medians = np.median(rng.choice(known, (1000, len(known))), axis=1)
             low, high = np.percentile(medians, [2.5, 97.5])
             found.append((region, len(units), len(known), np.median(known), low, high))
     names = ["region", "n_units", "n_responding", "latency", "latency_low", "latency_high"]
     return pd.DataFrame(found, columns=names).sort_values(["latency", "region"], ignore_index=True)
+
+
+def _fetch_by_region(
+    units: dj.expression.QueryExpression,
+    column: str,
+    mapping: str,
+    release_name: str | None,
+    sorting: str | None,
+) -> pd.DataFrame:
+    """Fetch a column of a part table of units, and their `region` (acronym, missing if unknown).
+
+    The keys of the units are not fetched: they are most of what there is to send.
+    """
+    require(atlas.Mapping, "mapping", mapping)
+    located = units & sorts(sorting, release_name).proj()
+    located = located * ephys.SpikeSorting.Cluster.proj("region_id")
+    found = rows.frame(located, columns=["region_id", column], order_by="region_id")
+    regions = rows.frame(atlas.BrainRegion.proj("region_acronym", "beryl_id", "cosmos_id"))
+    regions = regions.set_index("region_id", drop=False)
+    acronym = regions[atlas.REGION_COLUMN[mapping]].map(regions.region_acronym)
+    return found.assign(region=found.region_id.map(acronym))

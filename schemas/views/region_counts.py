@@ -83,7 +83,7 @@ def fetch_responding_fractions(
     -------
     pandas.DataFrame
         One row per region with a tested unit, as of `fetch_region_counts`, and `n_tested`,
-        `n_modulated`, and `modulated` (fraction of those tested).
+        `n_responding`, and `responding` (fraction of those tested).
 
     Raises
     ------
@@ -94,12 +94,12 @@ def fetch_responding_fractions(
     counted = dj.U("region_id").aggr(
         tested & "wilcoxon_p IS NOT NULL AND region_id IS NOT NULL",
         n_tested="count(*)",
-        n_modulated=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
+        n_responding=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
     )
     own = rows.frame(counted)
-    own = own.astype({"n_tested": int, "n_modulated": int})
-    counts = _spread(own, mapping).groupby("region_id")[["n_tested", "n_modulated"]].sum()
-    return _with_names(counts.assign(modulated=counts.n_modulated / counts.n_tested))
+    own = own.astype({"n_tested": int, "n_responding": int})
+    counts = _spread(own, mapping).groupby("region_id")[["n_tested", "n_responding"]].sum()
+    return _with_names(counts.assign(responding=counts.n_responding / counts.n_tested))
 
 
 def fetch_responding(
@@ -121,7 +121,7 @@ def fetch_responding(
     -------
     pandas.DataFrame
         One row per row of `activity.ResponseDefinition`, in the order of their names:
-        `response_definition`, `response_description`, `n_tested`, `n_modulated`.
+        `response_definition`, `response_description`, `n_tested`, `n_responding`.
 
     Raises
     ------
@@ -139,11 +139,11 @@ def fetch_responding(
         by_region.aggr(
             located,
             n_tested="count(*)",
-            n_modulated=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
+            n_responding=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
         )
     )
     own = counted[counted.region_id.isin(inside)]
-    names = ["n_tested", "n_modulated"]
+    names = ["n_tested", "n_responding"]
     counts = own.astype(dict.fromkeys(names, int)).groupby("response_definition")[names].sum()
     every = rows.frame(activity.ResponseDefinition.proj("response_description"))
     table = every.merge(counts, "left", on="response_definition")

@@ -28,7 +28,7 @@ from schemas import (
     views,
 )
 from tests.support.users import users
-from viewer import app, database
+from viewer import app, database, tables
 from viewer.errors import Busy
 from viewer.page import LENS
 from viewer.pages import PAGES
@@ -175,6 +175,25 @@ def test_the_table_of_regions_is_that_of_the_view(client):
     assert table.n_units.tolist() == expected.n_units.tolist()
     assert table.n_good.tolist() == expected.n_good.tolist()
     assert len(table)
+
+
+def test_the_map_has_the_colour_that_is_chosen(client):
+    fractions = views.fetch_modulated_fractions("choice").set_index("region").fraction
+    latencies = 1e3 * views.fetch_region_latencies("movement").set_index("region").latency
+    for asked, expected in (
+        ("measure=modulated&modulation=choice", fractions),
+        ("measure=latency&latency=movement", latencies),
+    ):
+        page = client.get(f"/?mapping=Beryl&{asked}&sort=shown")
+        assert page.status_code == 200
+        text = client.get(f"/data/release/regions.csv?mapping=Beryl&{asked}").text
+        table = pd.read_csv(io.StringIO(text)).set_index("region_acronym")
+        known = table.shown.dropna()
+        assert len(known)
+        assert known.to_dict() == pytest.approx(expected.reindex(known.index).to_dict())
+        for acronym, value in known.drop("root", errors="ignore").items():
+            # A circle names its value.
+            assert f'aria-label="{acronym}: {tables.number(value, 3)}"' in page.text
 
 
 FILTERS = [

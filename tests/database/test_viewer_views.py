@@ -69,13 +69,13 @@ def test_modulated_units_are_those_with_a_small_p(units, alpha):
     of_one = views.fetch_responding("TH", alpha=alpha).set_index("response_definition")
     thalamus = tested[tested.region_id.isin(inside(549))]
     assert of_one.n_tested["stimulus"] == len(thalamus) > 0
-    assert of_one.n_modulated["stimulus"] == (thalamus.wilcoxon_p < alpha).sum()
+    assert of_one.n_responding["stimulus"] == (thalamus.wilcoxon_p < alpha).sum()
     assert set(of_one.index) == set(activity.ResponseDefinition.to_arrays("response_definition"))
     assert len(table)
     for row in table.itertuples():
         own = tested[tested.region_id.isin(inside(row.region_id))]
-        assert (row.n_tested, row.n_modulated) == (len(own), (own.wilcoxon_p < alpha).sum())
-        assert row.modulated == pytest.approx(row.n_modulated / row.n_tested)
+        assert (row.n_tested, row.n_responding) == (len(own), (own.wilcoxon_p < alpha).sum())
+        assert row.responding == pytest.approx(row.n_responding / row.n_tested)
 
 
 def test_places_of_regions_are_means_of_their_sites(populated):

@@ -22,14 +22,17 @@ COLUMNS = {
     "n_sessions": "sessions",
     "n_insertions": "insertions",
     "rate": "rate (Hz), mean",
-    "modulated": "modulated",
+    "responding": "responding",
+    "shown": "colour of the map",
 }
 
 MEASURES = {
     "n_units": "units",
     "n_good": "good units",
     "rate": "mean rate of good units (Hz)",
-    "modulated": "fraction of tested units whose rate changes",
+    "responding": "fraction of tested units whose rate changes",
+    "modulated": "fraction of modulated units (false discovery rate 0.05)",
+    "latency": "latency (ms), median of responding units",
 }
 
 FIELDS = (
@@ -41,6 +44,18 @@ FIELDS = (
         "stimulus",
         "response",
     ),
+    Field(
+        "modulation",
+        parameters.row_of(activity.ModulationDefinition, "modulation_definition"),
+        "side",
+        "modulation",
+    ),
+    Field(
+        "latency",
+        parameters.row_of(activity.LatencyDefinition, "latency_definition"),
+        "stimulus",
+        "latency",
+    ),
     Field("measure", parameters.one_of(MEASURES), "n_good", "colour of the map"),
     Field("q", parameters.words, None, "region"),
     Field("sort", parameters.one_of(COLUMNS), "region_order", "sorted by"),
@@ -49,17 +64,32 @@ FIELDS = (
 
 
 def fetch_regions(values: Values) -> pd.DataFrame:
-    """Fetch the units of each region, their mean rate, and the fraction that responds."""
-    lens = {"release_name": values["release"], "sorting": values["sorting"]}
-    mapping = values["mapping"]
+    """Fetch the units of each region, their mean rate, the fraction that responds, and `shown`.
+
+    `shown` is the measure of the map. The two that are counted from a row of each unit, modulation
+    and latency, are fetched where they are chosen alone.
+    """
+    lens, mapping, measure = _lens(values), values["mapping"], values["measure"]
     table = views.fetch_region_counts(values["criterion"], mapping, **lens)
     rates = views.fetch_region_summary(values["criterion"], "recording", mapping, **lens)
     table["rate"] = table.region_acronym.map(rates.unit_mean)
     tested = views.fetch_responding_fractions(values["response"], mapping, **lens)
     tested = tested.set_index("region_id")
-    for name in ("n_tested", "n_modulated", "modulated"):
+    for name in ("n_tested", "n_responding", "responding"):
         table[name] = table.region_id.map(tested[name])
-    return table
+    if measure == "modulated":
+        found = views.fetch_modulated_fractions(values["modulation"], mapping, **lens)
+        shown = table.region_acronym.map(found.set_index("region").fraction)
+    elif measure == "latency":
+        found = views.fetch_region_latencies(values["latency"], mapping, **lens)
+        shown = 1e3 * table.region_acronym.map(found.set_index("region").latency)
+    else:
+        shown = table[measure]
+    return table.assign(shown=shown)
+
+
+def _lens(values: Values) -> dict[str, Any]:
+    return {"release_name": values["release"], "sorting": values["sorting"]}
 
 
 def build(values: Values) -> dict[str, Any]:
@@ -73,26 +103,29 @@ def build(values: Values) -> dict[str, Any]:
         shown = table[is_hit]
     shown = shown.sort_values(values["sort"], ascending=not values["down"], kind="stable")
     places = views.fetch_region_places(values["mapping"], values["release"])
+    lens, criterion = _lens(values), values["criterion"]
+    every = (
+        table
+        if values["mapping"] == "Allen"
+        else views.fetch_region_counts(criterion, "Allen", **lens)
+    )
     return {
         "counts": _count(values["release"]),
-        "chain": views.fetch_inclusion_chain(
-            values["criterion"], values["release"], values["sorting"]
-        )
-        .reset_index()
-        .to_dict("records"),
+        "chain": views.fetch_inclusion_chain(criterion, **lens).reset_index().to_dict("records"),
         "regions": shown.to_dict("records"),
         "n_regions": len(table),
-        "tree": _as_tree(
-            views.fetch_region_counts(
-                values["criterion"], "Allen", values["release"], values["sorting"]
-            )
-        ),
-        "maps": brain_map.draw(places, table, values["measure"]),
+        "tree": _as_tree(every),
+        "maps": brain_map.draw(places, table, "shown"),
         "measures": MEASURES,
         "columns": COLUMNS,
         "choices": names.lens_choices(),
         "mappings": list(atlas.REGION_COLUMN),
-        "responses": sorted(activity.ResponseDefinition.to_arrays("response_definition")),
+        "definitions": {
+            "response": sorted(activity.ResponseDefinition.to_arrays("response_definition")),
+            "modulation": sorted(activity.ModulationDefinition.to_arrays("modulation_definition")),
+            "latency": sorted(activity.LatencyDefinition.to_arrays("latency_definition")),
+        },
+        "is_extra": values["measure"] in ("modulated", "latency"),
         "code": _code(values),
     }
 
@@ -124,21 +157,23 @@ def _as_tree(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _code(values: Values) -> str:
-    lens = {"release_name": values["release"], "sorting": values["sorting"]}
-    criterion, mapping = values["criterion"], values["mapping"]
+    lens, criterion, mapping = _lens(values), values["criterion"], values["mapping"]
     lines = [
         call("views.fetch_region_counts", criterion, mapping, **lens),
         call("views.fetch_region_summary", criterion, mapping=mapping, **lens),
         call("views.fetch_responding_fractions", values["response"], mapping, **lens),
         call("views.fetch_inclusion_chain", criterion, **lens),
     ]
+    if values["measure"] == "modulated":
+        lines.append(call("views.fetch_modulated_fractions", values["modulation"], mapping, **lens))
+    if values["measure"] == "latency":
+        lines.append(call("views.fetch_region_latencies", values["latency"], mapping, **lens))
     return "from schemas import connection, views\n\nconnection.connect()\n" + "\n".join(lines)
 
 
 def fetch_chain(values: Values) -> pd.DataFrame:
     """Fetch the inclusion chain."""
-    lens = values["release"], values["sorting"]
-    return views.fetch_inclusion_chain(values["criterion"], *lens).reset_index()
+    return views.fetch_inclusion_chain(values["criterion"], **_lens(values)).reset_index()
 
 
 PAGE = Page(
