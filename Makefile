@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit bench bench-check notebooks diagram domains constraints clean
+.PHONY: demo test lint unit bench bench-check notebooks screenshots diagram domains constraints clean
 
 demo: $(VENV)/installed
 	$(BIN)/bwm demo
@@ -33,6 +33,10 @@ bench-check: $(VENV)/installed-dev
 notebooks: $(VENV)/installed-dev
 	$(BIN)/python -m tests.support.notebooks
 	$(BIN)/python -m tests.support.cookbook
+
+# The pictures of the viewer in README, from the demo.
+screenshots: $(VENV)/installed-dev
+	$(BIN)/python -m tests.support.screenshots
 
 diagram: $(VENV)/installed-dev
 	$(BIN)/python -m populate diagram --write schemas/README.md

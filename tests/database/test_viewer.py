@@ -45,6 +45,14 @@ def client(populated):
 
 
 @pytest.fixture
+def client_of_tuned(tuned):
+    """A browser of the database with the session of tuned units."""
+    with TestClient(app.make()) as browser:
+        yield browser
+    database.release()
+
+
+@pytest.fixture
 def keys(populated):
     """Keys of pages that exist: of every session, insertion with a pid, and some units."""
     eids = sorted(session.Session().to_arrays("eid"))
@@ -177,23 +185,22 @@ def test_the_table_of_regions_is_that_of_the_view(client):
     assert len(table)
 
 
-def test_the_map_has_the_colour_that_is_chosen(client):
-    fractions = views.fetch_modulated_fractions("choice").set_index("region").fraction
-    latencies = 1e3 * views.fetch_region_latencies("movement").set_index("region").latency
+def test_the_map_has_the_colour_that_is_chosen(client_of_tuned):
+    fractions = views.fetch_modulated_fractions("choice", "Cosmos").set_index("region").fraction
+    latencies = views.fetch_region_latencies("feedback", "Cosmos").set_index("region").latency
     for asked, expected in (
         ("measure=modulated&modulation=choice", fractions),
-        ("measure=latency&latency=movement", latencies),
+        ("measure=latency&latency=feedback", 1e3 * latencies),
     ):
-        page = client.get(f"/?mapping=Beryl&{asked}&sort=shown")
-        assert page.status_code == 200
-        text = client.get(f"/data/release/regions.csv?mapping=Beryl&{asked}").text
+        page = client_of_tuned.get(f"/?mapping=Cosmos&{asked}&sort=shown").text
+        text = client_of_tuned.get(f"/data/release/regions.csv?mapping=Cosmos&{asked}").text
         table = pd.read_csv(io.StringIO(text)).set_index("region_acronym")
         known = table.shown.dropna()
         assert len(known)
         assert known.to_dict() == pytest.approx(expected.reindex(known.index).to_dict())
-        for acronym, value in known.drop("root", errors="ignore").items():
+        for acronym, value in known.drop(["root", "void"], errors="ignore").items():
             # A circle names its value.
-            assert f'aria-label="{acronym}: {tables.number(value, 3)}"' in page.text
+            assert f'aria-label="{acronym}: {tables.number(value, 3)}"' in page
 
 
 FILTERS = [
