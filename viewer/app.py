@@ -86,7 +86,7 @@ class Viewer:
                 return database.ask(lambda: self._build(page, request))
 
             key = ("page", str(request.url.path), request.url.query)
-            html = self._cache.get(key, make) if page.lasts else make()
+            html = self._cache.get(key, make, page.lasts)
             return Response(html, media_type="text/html; charset=utf-8")
 
         return answer
@@ -152,8 +152,8 @@ class Viewer:
             return database.ask(lambda: self._pack(page, panel, ending, given))
 
         key = ("data", request.url.path, request.url.query)
-        body = self._cache.get(key, make) if page.lasts else make()
-        headers = {"Cache-Control": "private, max-age=60"}
+        body = self._cache.get(key, make, page.lasts)
+        headers = {"Cache-Control": f"private, max-age={page.lasts:.0f}"}
         if ending in ("csv", "parquet"):
             headers["Content-Disposition"] = f'attachment; filename="{name}-{panel}.{ending}"'
         return Response(body, media_type=ENDINGS[ending], headers=headers)

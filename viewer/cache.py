@@ -7,29 +7,46 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-SECONDS = 60.0
 BYTES = 200_000_000
 
 
 class Cache:
     """Keeps answers for some seconds, up to a number of bytes; the least recently used go first."""
 
-    def __init__(self, seconds: float = SECONDS, n_bytes: int = BYTES) -> None:
-        self._seconds, self._n_bytes = seconds, n_bytes
+    def __init__(self, n_bytes: int = BYTES) -> None:
+        self._n_bytes = n_bytes
         self._held: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
+        self._making: dict[Hashable, threading.Lock] = {}
 
-    def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """Return the answer for a key, made anew where none is held; errors are not kept."""
+    def get(self, key: Hashable, make: Callable[[], bytes], seconds: float) -> bytes:
+        """Return the answer for a key that is not older than some seconds, or make a new one.
+
+        Those who ask while an answer is made wait for that answer. Errors are not kept.
+        """
         with self._lock:
-            made, answer = self._held.get(key, (0.0, b""))
-            if made and time.monotonic() - made < self._seconds:
-                self._held.move_to_end(key)
+            if (answer := self._find(key, seconds)) is not None:
                 return answer
-        answer = make()
-        if len(answer) < self._n_bytes / 4:
-            self._put(key, answer)
+            maker = self._making.setdefault(key, threading.Lock())
+        with maker:
+            with self._lock:
+                if (answer := self._find(key, seconds)) is not None:
+                    return answer
+            try:
+                answer = make()
+                if len(answer) < self._n_bytes / 4:
+                    self._put(key, answer)
+                return answer
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+
+    def _find(self, key: Hashable, seconds: float) -> bytes | None:
+        made, answer = self._held.get(key, (0.0, b""))
+        if not made or time.monotonic() - made >= seconds:
+            return None
+        self._held.move_to_end(key)
         return answer
 
     def _put(self, key: Hashable, answer: bytes) -> None:

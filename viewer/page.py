@@ -100,8 +100,8 @@ class Page:
         Further tables for download: each takes the values and returns a frame.
     check : callable, optional
         Takes the values; raises NotFound where nothing of these keys is in the database.
-    lasts : bool
-        Whether an answer may be given again for a minute.
+    lasts : float
+        (s) Time for which an answer may be given again.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Page:
     panels: Mapping[str, Panel] = field(default_factory=dict)
     tables: Mapping[str, Callable[[Values], pd.DataFrame]] = field(default_factory=dict)
     check: Callable[[Values], Any] | None = None
-    lasts: bool = True
+    lasts: float = 60.0
 
     def url(self, values: Values, **changes: Any) -> str:
         """Return the address of the page with values, some of them changed; None is the default."""

@@ -17,7 +17,16 @@ from pathlib import Path
 from tests.benchmarks import table
 
 HERE = Path(__file__).parent
-PARTS = ("unit_metrics", "psth", "autocorrelogram", "from_files", "tensor", "inserts", "ask")
+PARTS = (
+    "unit_metrics",
+    "psth",
+    "autocorrelogram",
+    "from_files",
+    "tensor",
+    "sessions",
+    "inserts",
+    "ask",
+)
 
 
 def run_part(name, arguments):

@@ -101,12 +101,12 @@ def table_rows(quick: bool = False, size: str = "2024", n_insertions: int = 0) -
 
 
 @contextmanager
-def filled(name: str, size: str, n_insertions: int) -> Iterator[Path]:
+def filled(name: str, size: str, n_insertions: int, n_spikes: int = 0) -> Iterator[Path]:
     """Connect to a new database with so many insertions; give the folder of its Parquet files."""
     with tempfile.TemporaryDirectory() as place, servers.as_shipped(name) as backend:
         database = Database(backend, Path(place) / "home")
         database.connect()
-        release_size.fill(size, n_insertions=n_insertions)
+        release_size.fill(size, n_insertions=n_insertions, n_spikes=n_spikes)
         folder = Path(place) / "files"
         folder.mkdir()
         questions.export(folder)

@@ -85,7 +85,7 @@ def time_pages(pages, rounds):
             return [of_page, *(ask(panel)[0] for panel in panels(text))]
 
         for name, address in pages.items():
-            with mock.patch.object(cache.Cache, "get", lambda _self, _key, make: make()):
+            with mock.patch.object(cache.Cache, "get", lambda _self, _key, make, _seconds: make()):
                 cold = np.median([ask_all(address) for _ in range(rounds)], axis=0)
             ask_all(address)
             warm = np.median([ask_all(address) for _ in range(rounds)], axis=0)

@@ -4,6 +4,9 @@ import asyncio
 import json
 import math
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -286,19 +289,36 @@ def test_an_answer_is_made_once_and_a_failure_is_not_kept():
         return b"answer"
 
     with pytest.raises(ValueError):  # noqa: PT011
-        kept.get("key", make)
-    assert kept.get("key", make) == kept.get("key", make) == b"answer"
+        kept.get("key", make, 60)
+    assert kept.get("key", make, 60) == kept.get("key", make, 60) == b"answer"
     assert len(calls) == 2
 
 
 def test_old_and_superfluous_answers_go():
-    kept = cache.Cache(seconds=-1)
-    assert [kept.get("key", lambda: b"1"), kept.get("key", lambda: b"2")] == [b"1", b"2"]
+    kept = cache.Cache()
+    assert [kept.get("key", lambda: b"1", 0), kept.get("key", lambda: b"2", 0)] == [b"1", b"2"]
     small = cache.Cache(n_bytes=100)
     for i in range(20):
-        small.get(i, lambda: b"x" * 20)
-    assert small.get(19, lambda: b"new") == b"x" * 20
-    assert small.get(0, lambda: b"new") == b"new"
+        small.get(i, lambda: b"x" * 20, 60)
+    assert small.get(19, lambda: b"new", 60) == b"x" * 20
+    assert small.get(0, lambda: b"new", 60) == b"new"
+
+
+def test_those_who_ask_at_once_wait_for_one_answer():
+    kept, calls, asked = cache.Cache(), [], threading.Barrier(5)
+
+    def make():
+        calls.append(1)
+        time.sleep(0.2)
+        return b"answer"
+
+    def ask(_):
+        asked.wait()
+        return kept.get("key", make, 60)
+
+    with ThreadPoolExecutor(5) as threads:
+        assert set(threads.map(ask, range(5))) == {b"answer"}
+    assert len(calls) == 1
 
 
 # --- the command ----------------------------------------------------------------------------------

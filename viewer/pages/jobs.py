@@ -75,5 +75,5 @@ PAGE = Page(
     (),
     build,
     tables={"tables": fetch_tables, "failures": fetch_failures},
-    lasts=False,
+    lasts=2.0,
 )
