@@ -24,7 +24,7 @@ def count():
     units = views.units(criterion="ibl_2022")
     for found in views.each_session(units, "stim_on_time", progress=False):
         n_sessions += 1
-        n_trials += len(found.trials)
+        n_trials += len(found.events)
         n_units += len(found.units)
         n_spikes += int(found.counts.sum())
     return n_sessions, n_trials, n_units, n_spikes, time.perf_counter() - start
