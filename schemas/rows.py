@@ -246,6 +246,21 @@ def frame(
     return pd.DataFrame(dict(zip(types, typed, strict=True)))
 
 
+def blobs(query: dj.expression.QueryExpression, column: str) -> Iterator[tuple[Any, ...]]:
+    """Fetch the arrays of a `<blob>` column, each after its key, faster than `to_dicts`.
+
+    Parameters
+    ----------
+    query : dj.expression.QueryExpression
+        Rows whose key is of numbers and text.
+    column : str
+        Column whose values are not null.
+    """
+    sql = query.make_sql([*query.primary_key, column])
+    for *key, stored in query.connection.query(sql).fetchall():
+        yield *key, dj.blob.unpack(bytes(stored))
+
+
 def _series(column: pa.Array) -> Any:
     """Give an Arrow column the type that `_typed` gives; none shares memory with Arrow."""
     if pa.types.is_floating(column.type):

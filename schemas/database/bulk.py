@@ -27,6 +27,9 @@ COPY_FROM = 100
 BLOCK = 2**20
 """Bytes of CSV that Arrow reads at a time: a block that fits into the processor's cache."""
 
+MANY_BYTES = 2**23
+"""Bytes of CSV from which threads read the blocks."""
+
 
 def has_own_insert(table: Any) -> bool:
     """Return whether a table overrides DataJoint's insert, to check its rows first."""
@@ -149,7 +152,7 @@ def _read_csv(text: bytes, arrow: Mapping[str, pa.DataType]) -> pa.Table:
 
     def read(block_size: int) -> pa.Table:
         reading = csv.ReadOptions(
-            column_names=list(arrow), block_size=block_size, use_threads=False
+            column_names=list(arrow), block_size=block_size, use_threads=len(text) > MANY_BYTES
         )
         return csv.read_csv(pa.BufferReader(text), reading, parsing, options)
 

@@ -56,35 +56,6 @@ def compute_intervals(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.bincount(placed[(placed >= 0) & (placed < len(edges) - 1)], minlength=len(edges) - 1)
 
 
-def compute_autocorrelogram(times: np.ndarray, width: float, window: float) -> np.ndarray:
-    """Count, around each spike of a unit, its other spikes.
-
-    Parameters
-    ----------
-    times : (S,) float array
-        Spike times (s), ascending.
-    width : float
-        (s) Width of a bin; bin k holds lags from k to k + 1 widths.
-    window : float
-        (s) Longest lag.
-
-    Returns
-    -------
-    (B,) int array
-        Counts for positive lags; those for negative lags are the same, mirrored.
-    """
-    n_bins = round(window / width)
-    counts = np.zeros(n_bins, dtype=np.int64)
-    for step in range(1, len(times)):
-        lag = times[step:] - times[:-step]
-        placed = np.floor(lag / width + 1e-9)
-        inside = placed < n_bins
-        if not inside.any():
-            break
-        counts += np.bincount(placed[inside].astype(np.int64), minlength=n_bins)
-    return counts
-
-
 def compute_depth_rates(
     time: np.ndarray,
     depth: np.ndarray,
@@ -200,40 +171,3 @@ def _align(
     index = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
     event = np.repeat(np.arange(len(events)), counts)
     return times[index] - events[event], event, index
-
-
-GREY = 128
-"""Grey level of a square of the sparse noise that shows nothing."""
-
-
-def compute_receptive_field(
-    times: np.ndarray, frame_times: np.ndarray, frames: np.ndarray, window: tuple[float, float]
-) -> np.ndarray:
-    """Average the rate after each square of the sparse noise turned bright, or dark.
-
-    Parameters
-    ----------
-    times : (S,) float array
-        Spike times of a unit (s), ascending.
-    frame_times : (F,) float array
-        Onset of each frame (s).
-    frames : (F, R, C) uint8 array
-        Grey levels.
-    window : (float, float)
-        (s) From the onset of a frame, in which spikes are counted.
-
-    Returns
-    -------
-    (2, R, C) float array
-        (Hz) Bright, dark; NaN for a square that never turned so.
-    """
-    counts = np.searchsorted(times, frame_times + window[1])
-    counts = (counts - np.searchsorted(times, frame_times + window[0])).astype(float)
-    before = np.concatenate([np.full((1, *frames.shape[1:]), GREY, frames.dtype), frames[:-1]])
-    found = []
-    for turned in ((frames > GREY) & (before <= GREY), (frames < GREY) & (before >= GREY)):
-        n = turned.sum(axis=0)
-        total = np.tensordot(counts, turned.astype(float), axes=(0, 0))
-        rate = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
-        found.append(rate / (window[1] - window[0]))
-    return np.stack(found)

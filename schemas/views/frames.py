@@ -157,10 +157,10 @@ def _fetch_labels(units: pd.DataFrame) -> dict[str, np.ndarray]:
     listed = ", ".join(f"'{eid}'" for eid in units.eid.unique())
     judged = ephys.GoodUnits & f"eid IN ({listed})"
     cluster_id = units.cluster_id.to_numpy()
-    for row in summaries(judged).proj("unit_labels").to_dicts():
-        at = of_sort.get(tuple(row[name] for name in sort))
+    for *of, criterion, labels in rows.blobs(summaries(judged), "unit_labels"):
+        at = of_sort.get(tuple(of))
         if at is not None:
-            found[row["criterion"]][:, at] = row["unit_labels"][:, cluster_id[at]]
+            found[criterion][:, at] = labels[:, cluster_id[at]]
     return found
 
 

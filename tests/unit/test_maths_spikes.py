@@ -34,23 +34,6 @@ def test_intervals_are_counted_in_bins_that_hold_their_left_edge():
     assert spikes.compute_intervals(np.array([1.0]), np.arange(4.0)).tolist() == [0, 0, 0]
 
 
-def test_autocorrelogram_equals_a_loop_over_all_pairs():
-    rng = np.random.default_rng(1)
-    times = np.sort(rng.uniform(0, 20, 800)).round(4)
-    expected = np.zeros(100, int)
-    for i, first in enumerate(times):
-        for second in times[i + 1 :]:
-            place = int(np.floor((second - first) / 0.001 + 1e-9))
-            if place < 100:
-                expected[place] += 1
-    assert np.array_equal(spikes.compute_autocorrelogram(times, 0.001, 0.1), expected)
-
-
-def test_a_regular_unit_has_a_peak_at_its_interval():
-    found = spikes.compute_autocorrelogram(np.arange(0, 10, 0.02), 0.001, 0.1)
-    assert np.flatnonzero(found).tolist() == [20, 40, 60, 80]
-
-
 def test_spikes_are_aligned_event_after_event():
     lag, event = spikes.align_spikes(
         np.array([1.0, 1.5, 2.0, 9.0]), np.array([1.5, 1.0, 50.0]), (-0.5, 1.0)
@@ -75,24 +58,6 @@ def test_z_scores_are_of_the_baseline():
     found = spikes.compute_z_scores(rates, np.array([True, True, False]))
     assert np.allclose(found[0], [-1, 1, 4])
     assert np.isnan(found[1]).all()
-
-
-def test_a_planted_receptive_field_is_found():
-    rng = np.random.default_rng(2)
-    frames = rng.choice([0, 128, 255], (600, 15, 15), p=[0.1, 0.8, 0.1]).astype(np.uint8)
-    at = 10 + 0.2 * np.arange(600)
-    before = np.concatenate([np.full((1, 15, 15), 128), frames[:-1]])
-    turned = (frames[:, 3, 7] > 128) & (before[:, 3, 7] <= 128)
-    times = np.sort(np.concatenate([at[turned] + 0.05, at[turned] + 0.06]))
-    found = spikes.compute_receptive_field(times, at, frames, (0.03, 0.13))
-    assert np.unravel_index(np.nanargmax(found), found.shape) == (0, 3, 7)
-    assert found[0, 3, 7] == pytest.approx(20)  # two spikes in 0.1 s
-
-
-def test_a_square_that_never_turned_has_no_rate():
-    grey = np.full((5, 15, 15), 128, np.uint8)
-    found = spikes.compute_receptive_field(np.array([0.1]), np.arange(5.0), grey, (0.0, 0.1))
-    assert np.isnan(found).all()
 
 
 @pytest.mark.parametrize("n_events", [0, 1, 40])

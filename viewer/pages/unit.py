@@ -47,8 +47,7 @@ TUNING = (0.05, 0.4)
 TUNED = {"stim_on_time": "stimulus", "first_movement_time": "movement", "feedback_time": "feedback"}
 TUNED_COLOURS = {"stimulus": "#0072B2", "movement": "#009E73", "feedback": "#D55E00"}
 
-FIELD_WINDOW = (0.03, 0.13)
-"""(s) From a frame of the sparse noise, in which spikes are counted."""
+POPULATE = "`bwm status` says which jobs are pending."
 
 
 def key_of(values: Values) -> dict[str, Any]:
@@ -329,11 +328,18 @@ def show_waveform(values: Values) -> Shown:
 
 
 def fetch_autocorrelogram(values: Values) -> pd.DataFrame:
-    """Fetch the autocorrelogram of the unit, in bins of 1 ms up to 100 ms, both ways."""
-    counts = maths.compute_autocorrelogram(train(values), 0.001, 0.1)
-    lag = np.arange(len(counts)) * 0.001
-    edges = np.r_[-lag[::-1] - 0.001, lag]
-    return pd.DataFrame({"from": edges, "to": edges + 0.001, "n": np.r_[counts[::-1], counts]})
+    """Fetch the stored autocorrelogram of the unit: `lag` (s), `rate` (Hz)."""
+    found = views.fetch_autocorrelograms(ephys.SpikeSorting.Cluster & key_of(values))
+    if not len(found):
+        raise QueryError(f"the autocorrelogram of this unit is not computed. {POPULATE}")
+    return found[["lag", "rate"]].reset_index(drop=True)
+
+
+def show_autocorrelogram(values: Values) -> Shown:
+    """Show the autocorrelogram of the unit."""
+    layer = {"type": "line", "table": "data", "x": "lag", "y": "rate", "width": 2}
+    axes = {"label": "lag (s)", "log": True}, {"label": "rate after a spike (Hz)", "min": 0}
+    return Shown({"data": fetch_autocorrelogram(values)}, [layer], *axes, height=260)
 
 
 def fetch_intervals(values: Values) -> pd.DataFrame:
@@ -396,40 +402,39 @@ def show_amplitudes(values: Values) -> Shown:
     return Shown({"data": shown, "line": line}, layers, *axes, note=note, height=260)
 
 
-def fetch_field(values: Values) -> pd.DataFrame:
-    """Fetch the rate after each square of the sparse noise turned bright or dark."""
-    key = key_of(values)
-    if not passive.ReceptiveField & {"eid": key["eid"], "has_pattern": True}:
-        raise QueryError("this session has no sparse noise, so there is no receptive field.")
-    time, frames = views.fetch_sparse_noise(key["eid"])
-    rates = maths.compute_receptive_field(train(values), time, frames, FIELD_WINDOW)
-    turned, row, column = (index.ravel() for index in np.indices(rates.shape))
-    named = np.array(["bright", "dark"], object)[turned]
-    columns = {"turned": named, "row": row, "column": column, "rate": rates.ravel()}
-    return pd.DataFrame(columns)
+def fetch_field(values: Values) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Fetch the stored receptive field of the unit, as of `views.fetch_receptive_fields`."""
+    peak, fields = views.fetch_receptive_fields(ephys.SpikeSorting.Cluster & key_of(values))
+    if not len(peak):
+        what = "no receptive field of this unit is computed: the session has no sparse noise,"
+        raise QueryError(f"{what} the unit is not good, or the job is pending. {POPULATE}")
+    return peak, fields
 
 
 def show_field(values: Values) -> Shown:
-    """Show the receptive field: bright squares left, dark ones right."""
-    table = fetch_field(values)
-    side = passive.SIDE
-    rates = table.rate.to_numpy(float).reshape(2, side, side)
-    known = rates[np.isfinite(rates)]
+    """Show the receptive field: squares that turned white left, those that turned black right."""
+    peak, fields = fetch_field(values)
+    on, off = fields["on"][0], fields["off"][0]
+    row, column = (index.ravel() for index in np.indices(on.shape))
+    parts = {"on": on, "off": off, "on_z": fields["on_z"][0], "off_z": fields["off_z"][0]}
+    columns = {name: field.ravel() for name, field in parts.items()}
+    table = pd.DataFrame({"row": row, "column": column, **columns})
+    known = np.r_[on[np.isfinite(on)], off[np.isfinite(off)]]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    gap = np.full((side, 1), np.nan)
-    image = np.hstack([rates[0], gap, rates[1]])[::-1]
-    layer: dict[str, Any] = {
-        "type": "image",
-        "image": "field",
-        "map": "heat",
-        "x0": 0,
-        "x1": 2 * side + 1,
-    }
-    layer |= {"y0": 0, "y1": side, "low_text": f"{low:.3g}", "high_text": f"{high:.3g} Hz"}
-    marks = {"type": "vlines", "at": [0.2, side + 1.2], "names": ["bright", "dark"]}
-    axes = {"label": "column (bright, then dark)"}, {"label": "row", "max": side + 3}
+    side = passive.SIDE
+    image = np.hstack([on, np.full((side, 1), np.nan), off])[::-1]
+    layer: dict[str, Any] = {"type": "image", "image": "field", "map": "heat"}
+    layer |= {"x0": 0, "x1": 2 * side + 1, "y0": 0, "y1": side}
+    layer |= {"low_text": f"{low:.3g}", "high_text": f"{high:.3g} spikes"}
+    marks = {"type": "vlines", "at": [0.2, side + 1.2], "names": ["white", "black"]}
+    axes = {"label": "column (white, then black)"}, {"label": "row", "max": side + 3}
+    found = peak.iloc[0]
+    note = (
+        f"Largest: {found.z:.2g} sd in row {found.row}, column {found.column} ({found.polarity}),"
+    )
+    note += f" p = {found.p:.2g}: {'a' if found.has_field else 'no'} receptive field."
     images = {"field": packed.scale(image, low, high)}
-    return Shown({"data": table}, [layer, marks], *axes, images, height=260)
+    return Shown({"data": table}, [layer, marks], *axes, images, note=note, height=260)
 
 
 def _times_code(_values: Values) -> str:
@@ -462,9 +467,9 @@ PANELS |= {
     ),
     "autocorrelogram": Panel(
         "Autocorrelogram",
-        "Other spikes around each spike, in bins of 1 ms.",
-        _bars(fetch_autocorrelogram, "lag (s)", "pairs of spikes (n)"),
-        lambda v: f"{_times_code(v)}\nmaths.spikes.compute_autocorrelogram(times, 0.001, 0.1)",
+        "Rate of the unit after each of its spikes, by the logarithm of the lag.",
+        show_autocorrelogram,
+        lambda _: "views.fetch_autocorrelograms(unit)",
     ),
     "intervals": Panel(
         "Inter-spike intervals",
@@ -482,12 +487,9 @@ PANELS |= {
     ),
     "field": Panel(
         "Receptive field",
-        "Rate 30 to 130 ms after a square of the sparse noise turned bright or dark.",
+        "Mean number of spikes after a square of the sparse noise turned white or black.",
         show_field,
-        lambda _: (
-            "time, frames = views.fetch_sparse_noise(eid)\n"
-            "maths.spikes.compute_receptive_field(times, time, frames, (0.03, 0.13))"
-        ),
+        lambda _: "peaks, fields = views.fetch_receptive_fields(unit)",
     ),
 }
 
