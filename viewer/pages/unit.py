@@ -422,12 +422,13 @@ def show_field(values: Values) -> Shown:
     known = np.r_[on[np.isfinite(on)], off[np.isfinite(off)]]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     side = passive.SIDE
-    image = np.hstack([on, np.full((side, 1), np.nan), off])[::-1]
+    image = np.hstack([on, np.full((side, 1), np.nan), off])
     layer: dict[str, Any] = {"type": "image", "image": "field", "map": "heat"}
-    layer |= {"x0": 0, "x1": 2 * side + 1, "y0": 0, "y1": side}
+    layer |= {"x0": -0.5, "x1": 2 * side + 0.5, "y0": -0.5, "y1": side - 0.5}
     layer |= {"low_text": f"{low:.3g}", "high_text": f"{high:.3g} spikes"}
-    marks = {"type": "vlines", "at": [0.2, side + 1.2], "names": ["white", "black"]}
-    axes = {"label": "column (white, then black)"}, {"label": "row", "max": side + 3}
+    marks = {"type": "vlines", "at": [-0.3, side + 0.7], "names": ["white", "black"]}
+    rows_down = {"label": "row", "down": True, "min": -4, "max": side - 0.5}
+    axes = {"label": "column (white, then black)"}, rows_down
     found = peak.iloc[0]
     note = (
         f"Largest: {found.z:.2g} sd in row {found.row}, column {found.column} ({found.polarity}),"
