@@ -49,6 +49,7 @@ from schemas.views.rasters import (
 )
 from schemas.views.recorded import fetch_band_power, fetch_trial_frames
 from schemas.views.region_counts import (
+    fetch_modulated,
     fetch_region_counts,
     fetch_region_places,
     fetch_responding,
@@ -100,6 +101,7 @@ __all__ = [
     "fetch_location",
     "fetch_measures",
     "fetch_metric_differences",
+    "fetch_modulated",
     "fetch_modulated_fractions",
     "fetch_modulation",
     "fetch_motion_energy",

@@ -128,27 +128,74 @@ def fetch_responding(
     QueryError
         A name is not known; the error lists those that are.
     """
+    part, definitions = activity.UnitResponse.Unit, activity.ResponseDefinition
+    return _count_by_definition(
+        part, definitions, "wilcoxon_p", "n_responding", region, release_name, sorting, alpha
+    )
+
+
+def fetch_modulated(
+    region: str | None = None,
+    release_name: str | None = None,
+    sorting: str | None = None,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Count the units of one region that tell two levels apart, by each definition.
+
+    The counts are of p alone, which a fraction `alpha` of unmodulated units has by chance;
+    `fetch_modulated_fractions` counts with the false discovery rate of a release.
+
+    Parameters
+    ----------
+    region, release_name, sorting
+        As in `fetch_responding`.
+    alpha : float
+        Units with a smaller p of the permutations count.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per row of `activity.ModulationDefinition`, in the order of their names:
+        `modulation_definition`, `modulation_description`, `n_tested`, `n_nominal`.
+
+    Raises
+    ------
+    QueryError
+        A name is not known; the error lists those that are.
+    """
+    part, definitions = activity.Modulation.Unit, activity.ModulationDefinition
+    return _count_by_definition(
+        part, definitions, "modulation_p", "n_nominal", region, release_name, sorting, alpha
+    )
+
+
+def _count_by_definition(
+    part: type[dj.Part],
+    definitions: type[dj.Lookup],
+    p: str,
+    counted: str,
+    region: str | None,
+    release_name: str | None,
+    sorting: str | None,
+    alpha: float,
+) -> pd.DataFrame:
+    """Count the tested units of a region, and those with a smaller p, by definition."""
+    (name,) = definitions.primary_key
     top = {} if region is None else {"ancestor_id": find_region(region)}
     inside = set(rows.frame(atlas.BrainRegion.Ancestor & top).region_id)
     # Counted for all regions at once: PostgreSQL takes long to look for many regions in each unit.
-    tested = activity.UnitResponse.Unit & sorts(sorting, release_name).proj()
-    tested = (tested & "wilcoxon_p IS NOT NULL").proj("wilcoxon_p")
+    tested = (part & sorts(sorting, release_name).proj() & f"{p} IS NOT NULL").proj(p)
     located = tested * ephys.SpikeSorting.Cluster.proj("region_id") & "region_id IS NOT NULL"
-    by_region = dj.U("response_definition", "region_id")
-    counted = rows.frame(
-        by_region.aggr(
-            located,
-            n_tested="count(*)",
-            n_responding=f"count(case when wilcoxon_p < {float(alpha)!r} then 1 end)",
-        )
-    )
-    own = counted[counted.region_id.isin(inside)]
-    names = ["n_tested", "n_responding"]
-    counts = own.astype(dict.fromkeys(names, int)).groupby("response_definition")[names].sum()
-    every = rows.frame(activity.ResponseDefinition.proj("response_description"))
-    table = every.merge(counts, "left", on="response_definition")
+    smaller = f"count(case when {p} < {float(alpha)!r} then 1 end)"
+    by_region = dj.U(name, "region_id")
+    found = rows.frame(by_region.aggr(located, n_tested="count(*)", **{counted: smaller}))
+    own = found[found.region_id.isin(inside)]
+    names = ["n_tested", counted]
+    counts = own.astype(dict.fromkeys(names, int)).groupby(name)[names].sum()
+    every = rows.frame(definitions.proj(name.replace("_definition", "_description")))
+    table = every.merge(counts, "left", on=name)
     table[names] = table[names].fillna(0).astype(int)
-    return table.sort_values("response_definition", ignore_index=True)
+    return table.sort_values(name, ignore_index=True)
 
 
 def fetch_region_places(mapping: str = "Beryl", release_name: str | None = None) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def test_a_release_counts_its_insertions_alone(units):
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2])
-def test_modulated_units_are_those_with_a_small_p(units, alpha):
+def test_responding_units_are_those_with_a_small_p(units, alpha):
     tested = rows.frame(activity.UnitResponse.Unit & {"response_definition": "stimulus"})
     tested = tested.merge(units[[*SORT, "cluster_id", "region_id"]], on=[*SORT, "cluster_id"])
     tested = tested[tested.wilcoxon_p.notna() & tested.region_id.notna()]
@@ -76,6 +76,16 @@ def test_modulated_units_are_those_with_a_small_p(units, alpha):
         own = tested[tested.region_id.isin(inside(row.region_id))]
         assert (row.n_tested, row.n_responding) == (len(own), (own.wilcoxon_p < alpha).sum())
         assert row.responding == pytest.approx(row.n_responding / row.n_tested)
+
+
+def test_modulated_units_of_a_region_are_those_with_a_small_p(units):
+    tested = rows.frame(activity.Modulation.Unit & {"modulation_definition": "side"})
+    tested = tested.merge(units[[*SORT, "cluster_id", "region_id"]], on=[*SORT, "cluster_id"])
+    own = tested[tested.modulation_p.notna() & tested.region_id.isin(inside(549))]
+    table = views.fetch_modulated("TH", alpha=0.2).set_index("modulation_definition")
+    assert table.n_tested["side"] == len(own) > 0
+    assert table.n_nominal["side"] == (own.modulation_p < 0.2).sum()
+    assert set(table.index) == set(activity.ModulationDefinition.to_arrays("modulation_definition"))
 
 
 def test_places_of_regions_are_means_of_their_sites(populated):

@@ -72,6 +72,7 @@ def build(values: Values) -> dict[str, Any]:
         "parents": parents[parents.region_id != row["region_id"]].to_dict("records"),
         "children": children.to_dict("records"),
         "responding": views.fetch_responding(values["acronym"], **_lens(values)).to_dict("records"),
+        "modulated": views.fetch_modulated(values["acronym"], **_lens(values)).to_dict("records"),
         "sessions": fetch_sessions(values).to_dict("records"),
         "choices": names.lens_choices(),
         "code": "from schemas import connection, views\n\nconnection.connect()\n"
