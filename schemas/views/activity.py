@@ -238,15 +238,17 @@ def fetch_groups(criterion: str, sorts: dj.expression.QueryExpression) -> pd.Dat
     judged = (ephys.GoodUnits & of_criterion & sorts).proj()
     outside = rows.frame(unit_views.summaries(judged)).rename(columns=OF_NO_REGION)
     inside = rows.frame(quality.GoodUnitSummary.Region & of_criterion & sorts)
-    unknown = ephys.SpikeSorting.Cluster & (sorts - judged)
-    group = dj.U("eid", "probe_name", "region_id")
-    others = rows.frame(group.aggr(unknown, n_in_region="count(*)")).assign(n_good_in_region=0)
-    every = pd.concat([inside, outside, others], ignore_index=True)
+    parts = [inside, outside]
+    if not_judged := (sorts - judged).keys():  # else MySQL searches all units in vain
+        unknown = ephys.SpikeSorting.Cluster & not_judged
+        by_region = dj.U("eid", "probe_name", "region_id").aggr(unknown, n_in_region="count(*)")
+        parts.append(rows.frame(by_region).assign(n_good_in_region=0))
+    every = pd.concat(parts, ignore_index=True)
     every = every.astype(dict.fromkeys(OF_NO_REGION.values(), int))  # no row has no type
     n_good = every.n_good_in_region
-    parts = [every.assign(n_units=n_good, is_good=True)]
-    parts.append(every.assign(n_units=every.n_in_region - n_good, is_good=False))
-    found = pd.concat(parts, ignore_index=True)
+    good = every.assign(n_units=n_good, is_good=True)
+    others = every.assign(n_units=every.n_in_region - n_good, is_good=False)
+    found = pd.concat([good, others], ignore_index=True)
     return found[found.n_units > 0].reset_index(drop=True)
 
 

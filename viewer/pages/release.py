@@ -22,7 +22,6 @@ COLUMNS = {
     "n_sessions": "sessions",
     "n_insertions": "insertions",
     "rate": "rate (Hz), mean",
-    "responding": "responding",
     "shown": "colour of the map",
 }
 
@@ -30,10 +29,13 @@ MEASURES = {
     "n_units": "units",
     "n_good": "good units",
     "rate": "mean rate of good units (Hz)",
-    "responding": "fraction of tested units whose rate changes",
+    "responding": "fraction of tested units whose rate changes (p < 0.01)",
     "modulated": "fraction of modulated units (false discovery rate 0.05)",
     "latency": "latency (ms), median of responding units",
 }
+
+OF_UNITS = ("responding", "modulated", "latency")
+"""Measures that are counted from a row of each unit."""
 
 FIELDS = (
     *LENS,
@@ -64,20 +66,18 @@ FIELDS = (
 
 
 def fetch_regions(values: Values) -> pd.DataFrame:
-    """Fetch the units of each region, their mean rate, the fraction that responds, and `shown`.
+    """Fetch the units of each region, their mean rate, and `shown`, the measure of the map.
 
-    `shown` is the measure of the map. The two that are counted from a row of each unit, modulation
-    and latency, are fetched where they are chosen alone.
+    Measures that are counted from a row of each unit are fetched where they are chosen alone.
     """
     lens, mapping, measure = _lens(values), values["mapping"], values["measure"]
     table = views.fetch_region_counts(values["criterion"], mapping, **lens)
     rates = views.fetch_region_summary(values["criterion"], "recording", mapping, **lens)
     table["rate"] = table.region_acronym.map(rates.unit_mean)
-    tested = views.fetch_responding_fractions(values["response"], mapping, **lens)
-    tested = tested.set_index("region_id")
-    for name in ("n_tested", "n_responding", "responding"):
-        table[name] = table.region_id.map(tested[name])
-    if measure == "modulated":
+    if measure == "responding":
+        tested = views.fetch_responding_fractions(values["response"], mapping, **lens)
+        shown = table.region_id.map(tested.set_index("region_id").responding)
+    elif measure == "modulated":
         found = views.fetch_modulated_fractions(values["modulation"], mapping, **lens)
         shown = table.region_acronym.map(found.set_index("region").fraction)
     elif measure == "latency":
@@ -125,7 +125,7 @@ def build(values: Values) -> dict[str, Any]:
             "modulation": sorted(activity.ModulationDefinition.to_arrays("modulation_definition")),
             "latency": sorted(activity.LatencyDefinition.to_arrays("latency_definition")),
         },
-        "is_extra": values["measure"] in ("modulated", "latency"),
+        "is_extra": values["measure"] in OF_UNITS,
         "code": _code(values),
     }
 
@@ -161,9 +161,10 @@ def _code(values: Values) -> str:
     lines = [
         call("views.fetch_region_counts", criterion, mapping, **lens),
         call("views.fetch_region_summary", criterion, mapping=mapping, **lens),
-        call("views.fetch_responding_fractions", values["response"], mapping, **lens),
         call("views.fetch_inclusion_chain", criterion, **lens),
     ]
+    if values["measure"] == "responding":
+        lines.append(call("views.fetch_responding_fractions", values["response"], mapping, **lens))
     if values["measure"] == "modulated":
         lines.append(call("views.fetch_modulated_fractions", values["modulation"], mapping, **lens))
     if values["measure"] == "latency":
