@@ -165,7 +165,7 @@ def facts(answer):
 
 def test_the_first_page_counts_what_is_there(client):
     found = facts(client.get("/"))
-    for name, n in summary.contents().items():
+    for name, n in summary.recordings().items():
         assert found[name] == f"{n:,}"
 
 

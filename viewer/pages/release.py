@@ -133,7 +133,7 @@ def build(values: Values) -> dict[str, Any]:
 def _count(name: str | None) -> dict[str, int]:
     """Count what the database holds, or a release of it."""
     if name is None:
-        return summary.contents()
+        return summary.recordings()
     members = (release.Release.Insertion & {"release_name": name}).proj()
     sessions = session.Session & members
     found = rows.frame(sessions * subject.Subject.proj("lab"))
