@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ TIMED_OUT = ("canceling statement due to statement timeout", "maximum statement 
 _lock = threading.Lock()
 _prepared: Any = None
 _prepared_id: int | None = None
+_kept: dict[Hashable, tuple[Any, float, Any]] = {}
 
 
 def ask(question: Callable[[], Answer]) -> Answer:
@@ -80,6 +82,15 @@ def _prepare() -> None:
         server.query("SET default_transaction_read_only = on")
         server.query(f"SET statement_timeout = '{QUERY_SECONDS}s'")
     _prepared, _prepared_id = server, server.connection_id
+
+
+def keep(key: Hashable, seconds: float, make: Callable[[], Answer]) -> Answer:
+    """Return what was made for a key over this connection some seconds ago at most, or make it."""
+    of, at, found = _kept.get(key, (None, 0.0, None))
+    if of is not dj.conn() or time.monotonic() - at >= seconds:
+        found = make()
+        _kept[key] = dj.conn(), time.monotonic(), found
+    return found
 
 
 def release() -> None:

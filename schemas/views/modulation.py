@@ -9,6 +9,7 @@ import pandas as pd
 from schemas import activity, atlas, ephys, rows
 from schemas.errors import QueryError
 from schemas.maths.modulation import compute_fdr
+from schemas.views.activity import locate
 from schemas.views.ephys import sorts
 from schemas.views.located import fetch_located
 from schemas.views.session import require
@@ -204,7 +205,6 @@ def _fetch_by_region(
     located = units & sorts(sorting, release_name).proj()
     located = located * ephys.SpikeSorting.Cluster.proj("region_id")
     found = rows.frame(located, columns=["region_id", column], order_by="region_id")
-    regions = rows.frame(atlas.BrainRegion.proj("region_acronym", "beryl_id", "cosmos_id"))
-    regions = regions.set_index("region_id", drop=False)
-    acronym = regions[atlas.REGION_COLUMN[mapping]].map(regions.region_acronym)
-    return found.assign(region=found.region_id.map(acronym))
+    acronym = rows.frame(atlas.BrainRegion.proj("region_acronym")).set_index("region_id")
+    mapped = locate(found, mapping).region_id
+    return found.assign(region=mapped.map(acronym.region_acronym))

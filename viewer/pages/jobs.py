@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import Any
 
-import datajoint as dj
 import pandas as pd
 
 from populate import stale, status
 from schemas import connection
+from viewer import database
 from viewer.page import Page
 from viewer.parameters import Values
 
 STALE_SECONDS = 300.0
 """Time between two searches for stale rows, which take longer than all else here."""
-
-_stale: dict[str, Any] = {}
 
 
 def build(_values: Values) -> dict[str, Any]:
@@ -38,15 +35,7 @@ def build(_values: Values) -> dict[str, Any]:
 
 
 def _tables() -> list[status.TableStatus]:
-    return status.status(replaced=_find_stale())
-
-
-def _find_stale() -> list[stale.Stale]:
-    """Return the stale rows, as they were some minutes ago at most."""
-    held = _stale.get("of") is dj.conn() and time.monotonic() - _stale["at"] < STALE_SECONDS
-    if not held:
-        _stale.update(of=dj.conn(), found=stale.find(), at=time.monotonic())
-    return _stale["found"]
+    return status.status(replaced=database.keep("stale", STALE_SECONDS, stale.find))
 
 
 def _command() -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-import datajoint as dj
 import pandas as pd
 
 from populate import summary
-from schemas import activity, atlas, connection, probe, release, rows, session, subject, views
-from viewer import parameters
+from schemas import activity, atlas, probe, release, rows, session, subject, views
+from viewer import database, parameters
 from viewer.page import LENS, Page, call
 from viewer.pages import brain_map, names
 from viewer.parameters import Field, Values
@@ -38,6 +36,9 @@ MEASURES = {
 
 OF_UNITS = ("responding", "modulated", "latency")
 """Measures that are counted from a row of each unit."""
+
+PLACES_SECONDS = 300.0
+"""Time for which the places of regions are kept: they move when insertions are imported."""
 
 FIELDS = (
     *LENS,
@@ -104,7 +105,10 @@ def build(values: Values) -> dict[str, Any]:
         is_hit |= table.region_name.str.lower().str.contains(text, regex=False)
         shown = table[is_hit]
     shown = shown.sort_values(values["sort"], ascending=not values["down"], kind="stable")
-    places = _find_places(values["mapping"], values["release"])
+    where = values["mapping"], values["release"]
+    places = database.keep(
+        ("places", *where), PLACES_SECONDS, lambda: views.fetch_region_places(*where)
+    )
     lens, criterion = _lens(values), values["criterion"]
     every = (
         table
@@ -130,20 +134,6 @@ def build(values: Values) -> dict[str, Any]:
         "is_extra": values["measure"] in OF_UNITS,
         "code": _code(values),
     }
-
-
-def _find_places(mapping: str, name: str | None) -> pd.DataFrame:
-    """Return where the regions are, as it was some minutes ago at most: few insertions come."""
-    key = mapping, name, connection.active().prefix
-    of, at, found = _places.get(key, (None, 0.0, None))
-    if of is not dj.conn() or time.monotonic() - at > PLACES_SECONDS:
-        found = views.fetch_region_places(mapping, name)
-        _places[key] = dj.conn(), time.monotonic(), found
-    return found
-
-
-PLACES_SECONDS = 300.0
-_places: dict[Any, Any] = {}
 
 
 def _count(name: str | None) -> dict[str, int]:
