@@ -235,7 +235,8 @@ def frame(
     }
     table = bulk.fetch_columns(query, types, order)
     if table is not None:
-        return pd.DataFrame({name: _series(table[name].combine_chunks()) for name in types})
+        arrays = {name: _array(table[name].combine_chunks()) for name in types}
+        return pd.DataFrame(arrays, copy=False)
     quote = query.connection.adapter.quote_identifier
     sql = query.make_sql(list(types))
     if order:
@@ -261,8 +262,8 @@ def blobs(query: dj.expression.QueryExpression, column: str) -> Iterator[tuple[A
         yield *key, dj.blob.unpack(bytes(stored))
 
 
-def _series(column: pa.Array) -> Any:
-    """Give an Arrow column the type that `_typed` gives; none shares memory with Arrow."""
+def _array(column: pa.Array) -> Any:
+    """Give an Arrow column the type that `_typed` gives; nobody else may write into its memory."""
     if pa.types.is_floating(column.type):
         return column.to_numpy(zero_copy_only=False).copy()
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
@@ -274,8 +275,10 @@ def _series(column: pa.Array) -> Any:
         array = pd.arrays.IntegerArray if values.dtype.kind == "i" else pd.arrays.BooleanArray
         return array(values, is_null)
     if pa.types.is_timestamp(column.type):
-        return pd.Series(column.to_pandas(), dtype="datetime64[us]")
-    return pd.Series(column.to_pandas(), dtype=TEXT if pa.types.is_string(column.type) else object)
+        return column.to_numpy(zero_copy_only=False).astype("datetime64[us]")
+    if pa.types.is_string(column.type) and isinstance(TEXT, pd.StringDtype):
+        return TEXT.__from_arrow__(column)
+    return column.to_numpy(zero_copy_only=False).astype(object)
 
 
 def _typed(values: tuple[Any, ...], sql_type: str) -> Any:

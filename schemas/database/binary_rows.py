@@ -21,6 +21,8 @@ from pymysql import err
 from pymysql.constants import COMMAND, CR, FIELD_TYPE
 from pymysql.protocol import FieldDescriptorPacket
 
+from schemas.database.buffers import spread, take, take_text
+
 BLOCK = 2**20
 """Bytes of rows that are decoded at a time."""
 
@@ -154,7 +156,7 @@ def _decode(
             at = at + size
         else:
             values, size = _take(buffer, at[known], field)
-            values = values.take(pa.array(np.cumsum(known) - 1, mask=~known))
+            values = spread(values, known)
             at[known] += size
         yield values
 
@@ -167,17 +169,9 @@ def _take(
         kind = NUMBERS[field.type_code]
         if field.flags & UNSIGNED:
             kind = kind.replace("i", "u")
-        values = _at(buffer, at, kind)
+        values = take(buffer, at, kind)
         return pa.array(values), values.itemsize
     return _times(buffer, at) if field.type_code in TIMES else _texts(buffer, at)
-
-
-def _at(buffer: np.ndarray, at: np.ndarray, kind: str) -> np.ndarray:
-    """Return the values of a type at any bytes, aligned or not."""
-    size = np.dtype(kind).itemsize
-    if not len(at):
-        return np.empty(0, kind)
-    return np.ndarray(len(buffer) - size + 1, kind, buffer, strides=(1,))[at]
 
 
 def _texts(buffer: np.ndarray, at: np.ndarray) -> tuple[pa.Array, np.ndarray]:
@@ -188,14 +182,7 @@ def _texts(buffer: np.ndarray, at: np.ndarray) -> tuple[pa.Array, np.ndarray]:
         long = size == mark
         size[long] = sum(buffer[begin[long] + k].astype(np.int64) << 8 * k for k in range(width))
         begin[long] += width
-    offsets = np.zeros(len(at) + 1, np.int32)
-    np.cumsum(size, out=offsets[1:])
-    if offsets[-1] and (size == size[0]).all():  # as that of UUIDs
-        text = _at(buffer, begin, f"S{size[0]}")
-    else:
-        text = buffer[np.arange(offsets[-1]) + np.repeat(begin - offsets[:-1], size)]
-    values = pa.StringArray.from_buffers(len(at), pa.py_buffer(offsets), pa.py_buffer(text))
-    return values, begin - at + size
+    return take_text(buffer, begin, size), begin - at + size
 
 
 def _times(buffer: np.ndarray, at: np.ndarray) -> tuple[pa.Array, np.ndarray]:
@@ -204,7 +191,7 @@ def _times(buffer: np.ndarray, at: np.ndarray) -> tuple[pa.Array, np.ndarray]:
 
     def part(place: int, kind: str, least: int) -> np.ndarray:
         values, there = np.zeros(len(at), np.int64), size >= least
-        values[there] = _at(buffer, at[there] + place, kind)
+        values[there] = take(buffer, at[there] + place, kind)
         return values
 
     month = 12 * (part(1, "<u2", 4) - 1970) + part(3, "u1", 4) - 1

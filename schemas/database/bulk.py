@@ -3,8 +3,8 @@
 DataJoint makes a placeholder and a value for each cell, and the driver writes each value into the
 statement. For a thousand rows the client takes several times as long as the server. PostgreSQL
 reads many rows fastest by COPY, MySQL by an INSERT of many rows. Drivers make a Python object for
-each fetched cell; Arrow reads rows of PostgreSQL from lines of CSV into typed columns several times
-as fast, and `binary_rows` takes those of MySQL out of its binary protocol.
+each fetched cell; `copied_rows` takes columns out of PostgreSQL's binary COPY, several times as
+fast, and `binary_rows` out of MySQL's binary protocol.
 """
 
 from __future__ import annotations
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 COPY_FROM = 100
 """Smallest number of rows that PostgreSQL gets by COPY instead of INSERT."""
-
-BLOCK = 2**20
-"""Bytes of CSV that Arrow reads at a time: a block that fits into the processor's cache."""
-
-MANY_BYTES = 2**23
-"""Bytes of CSV from which threads read the blocks."""
 
 
 def has_own_insert(table: Any) -> bool:
@@ -114,12 +108,11 @@ def fetch_columns(
     statement = query.make_sql(list(arrow))
     if order_by and not sorts:
         statement += f" ORDER BY {', '.join(map(quote, order_by))}"
-    if query.connection.adapter.backend == "mysql":
-        if not upstream.driver_connection(query.connection).encoding.startswith("utf8"):
-            return None
-        table = upstream.fetch_binary(query.connection, statement, arrow)
-    else:
-        table = _read_csv(upstream.copy_out(query.connection, statement), arrow)
+    if not upstream.driver_connection(query.connection).encoding.lower().startswith("utf8"):
+        return None
+    is_mysql = query.connection.adapter.backend == "mysql"
+    fetch = upstream.fetch_binary if is_mysql else upstream.copy_out
+    table = fetch(query.connection, statement, arrow)
     return _sort(table, order_by) if sorts and order_by else table
 
 
@@ -131,35 +124,6 @@ def _sort(table: pa.Table, order_by: Sequence[str]) -> pa.Table:
     order = compute.sort_indices(table, keys).to_numpy()
     is_sorted = (order[1:] > order[:-1]).all()
     return table if is_sorted else table.take(order)
-
-
-def _read_csv(text: bytes, arrow: Mapping[str, pa.DataType]) -> pa.Table:
-    """Read lines of CSV block by block."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    if not text:
-        return pa.schema(arrow.items()).empty_table()
-    options = csv.ConvertOptions(
-        column_types=arrow,
-        null_values=[""],
-        true_values=["t"],
-        false_values=["f"],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
-    parsing = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-
-    def read(block_size: int) -> pa.Table:
-        reading = csv.ReadOptions(
-            column_names=list(arrow), block_size=block_size, use_threads=len(text) > MANY_BYTES
-        )
-        return csv.read_csv(pa.BufferReader(text), reading, parsing, options)
-
-    try:
-        return read(BLOCK)
-    except pa.ArrowInvalid:  # a row is longer than a block
-        return read(len(text) + 1)
 
 
 def _arrow_type(sql_type: str) -> pa.DataType | None:

@@ -10,6 +10,7 @@ import functools
 import io
 import re
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import datajoint
@@ -353,18 +354,24 @@ def copy_in(connection: datajoint.Connection, statement: str, text: io.BytesIO) 
     _query_by(connection, statement, send)
 
 
-def copy_out(connection: datajoint.Connection, query: str) -> bytes:
-    """Fetch a query's rows as CSV, sent as DataJoint sends a query."""
-    text = io.BytesIO()
+def copy_out(
+    connection: datajoint.Connection, query: str, types: Mapping[str, pa.DataType]
+) -> pa.Table:
+    """Fetch a query's rows by PostgreSQL's binary COPY, sent as DataJoint sends a query."""
+    from schemas.database import copied_rows
+
+    messages: list[bytes] = []
+    # A method of a list, written in C: no signal can end it within the COPY.
+    sink = SimpleNamespace(write=messages.append)
 
     def fetch(cursor: Any, query: str, values: object) -> None:
-        text.seek(0)
+        messages.clear()
         plain = cursor.mogrify(query, values).decode()  # `%%` becomes `%`
-        cursor.copy_expert(f"COPY ({plain}) TO STDOUT WITH (FORMAT csv)", text)
-        text.truncate()
+        quote = connection.adapter.quote_identifier
+        cursor.copy_expert(copied_rows.write_copy(plain, types, quote), sink)
 
     _query_by(connection, query, fetch)
-    return text.getvalue()
+    return copied_rows.read_table(messages, types)
 
 
 def fetch_binary(

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from schemas import rows
-from schemas.database import bulk, upstream
+from schemas.database import upstream
 from schemas.errors import InconsistentData
 
 NAN, INF = float("nan"), float("inf")
@@ -302,10 +302,8 @@ def test_many_rows_go_in_chunks_and_come_out_in_the_order_of_their_key(table, mo
     rows.insert(table, frame.sample(frac=1, random_state=1))
     inserts = [sql for sql in statements if sql.startswith(("INSERT", "COPY"))]
     assert 2 <= len(inserts) <= 10
-    for block in (bulk.BLOCK, 20):  # the second is shorter than a row
-        monkeypatch.setattr(bulk, "BLOCK", block)
-        found = rows.frame(table.proj("whole", "level", "flag", "text"))
-        pd.testing.assert_frame_equal(found, frame.astype({"text": TEXT}), check_exact=True)
+    found = rows.frame(table.proj("whole", "level", "flag", "text"))
+    pd.testing.assert_frame_equal(found, frame.astype({"text": TEXT}), check_exact=True)
 
 
 def test_a_statement_written_by_column_stores_what_datajoint_stores(table, monkeypatch):

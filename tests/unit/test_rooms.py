@@ -69,8 +69,10 @@ MAY_IMPORT = {
     "schemas.database.fetched_hash": {"deepdiff", "numpy", "pandas"},
     "schemas.database.upstream": {"datajoint", "deepdiff", "numpy", "pandas", "pyarrow"}
     | {"psycopg2", "schemas.database.binary_rows", "schemas.database.clear_text"}
-    | {"schemas.database.fetched_hash"},
-    "schemas.database.binary_rows": {"numpy", "pyarrow", "pymysql"},
+    | {"schemas.database.copied_rows", "schemas.database.fetched_hash"},
+    "schemas.database.buffers": {"numpy", "pyarrow"},
+    "schemas.database.binary_rows": {"numpy", "pyarrow", "pymysql", "schemas.database.buffers"},
+    "schemas.database.copied_rows": {"numpy", "pyarrow", "schemas.database.buffers"},
     "schemas.database.clear_text": {"pymysql"},
     "schemas.database.driver_errors": {"datajoint", "psycopg2", "pymysql"}
     | {"schemas.disk", "schemas.errors"},
