@@ -22,6 +22,7 @@ PARTS = (
     "psth",
     "autocorrelogram",
     "from_files",
+    "one_insertion",
     "tensor",
     "sessions",
     "inserts",
@@ -45,7 +46,7 @@ def write_part(name, arguments):
     options = {"n_insertions": arguments.insertions} if name == "ask" else {}
     module = importlib.import_module(f"tests.benchmarks.{name}")
     rows = module.table_rows(arguments.quick, **options)
-    arguments.write.write_text(json.dumps([[row.what, row.seconds] for row in rows]))
+    arguments.write.write_text(json.dumps([[row.what, row.seconds, row.spent] for row in rows]))
 
 
 def measure(names, arguments):

@@ -22,7 +22,7 @@ import pandas as pd
 
 from populate import release_size
 from schemas import connection
-from tests.benchmarks import questions
+from tests.benchmarks import commands, questions
 from tests.benchmarks.from_files import peak, reset_peak
 from tests.benchmarks.table import Row
 from tests.support import servers
@@ -87,21 +87,25 @@ N_INSERTIONS, N_QUICK = 100, 20
 
 
 def table_rows(quick: bool = False, size: str = "2024", n_insertions: int = 0) -> list[Row]:
-    """Ask in databases of their own: of 100 insertions, or as many as are given."""
+    """Ask in databases of their own, and time commands: 100 insertions, or as many as are given."""
     n_insertions = n_insertions or (N_QUICK if quick else N_INSERTIONS)
     found = []
     for column, name in (("ours, PostgreSQL", "postgresql"), ("ours, MySQL", "mysql")):
-        with filled(name, size, n_insertions) as folder:
+        with filled(name, size, n_insertions) as (folder, database):
             answers = ask(folder, 3 if quick else 5)
+            of_commands = commands.table_rows(column, database.environment)
         for question, taken in answers.iterrows():
             seconds = {column: taken["ours"] / 1e3}
             seconds |= {way: taken[way] / 1e3 for way in ("pandas cold", "pandas warm", "DuckDB")}
             found.append(Row(str(question), seconds))
+        found += of_commands
     return found
 
 
 @contextmanager
-def filled(name: str, size: str, n_insertions: int, n_spikes: int = 0) -> Iterator[Path]:
+def filled(
+    name: str, size: str, n_insertions: int, n_spikes: int = 0
+) -> Iterator[tuple[Path, Database]]:
     """Connect to a new database with so many insertions; give the folder of its Parquet files."""
     with tempfile.TemporaryDirectory() as place, servers.as_shipped(name) as backend:
         database = Database(backend, Path(place) / "home")
@@ -110,7 +114,7 @@ def filled(name: str, size: str, n_insertions: int, n_spikes: int = 0) -> Iterat
         folder = Path(place) / "files"
         folder.mkdir()
         questions.export(folder)
-        yield folder
+        yield folder, database
         database.drop()
 
 

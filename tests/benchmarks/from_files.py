@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from tests.benchmarks import loaders
 from tests.benchmarks.table import Row
+from tests.benchmarks.timing import best
 
 FILES = ("times", "clusters", "amps", "depths")
 UNITS, ROUNDS = 500, 101
@@ -58,7 +60,7 @@ def measure(settings_text, folder):
     sessions.register_source(base.open_source(str(folder)))
     fill = {catalog.name_of(table): table for table in catalog.tables()}
     seconds = {}
-    for name in ("probe.Channels", "behavior.Trials", "ephys.SpikeSorting"):
+    for name in ("probe.Channels", "behavior.Trials", "wheel.Wheel", "ephys.SpikeSorting"):
         seconds[name], _ = timed(lambda name=name: worker.run([fill[name]]))
     reset_peak()
     before = peak()
@@ -88,9 +90,13 @@ def measure(settings_text, folder):
     resident = peak()
     frame, spikes = timed(lambda: views.fetch_spikes(pid))
     added = (peak() - resident) / (spikes.memory_usage().sum() / 2**20)
+    trials, _ = best(lambda: views.fetch_trials(pid), 3)
+    wheel, _ = best(lambda: views.fetch_wheel(pid), 3)
     connection.disconnect()
     return {
         "seconds": seconds,
+        "trials": trials,
+        "wheel": wheel,
         "before": before,
         "peak": after,
         "one": float(np.median(one)),
@@ -106,7 +112,7 @@ def measure(settings_text, folder):
 
 
 def on_servers():
-    """Give for each server its name, what was measured, numpy's seconds and the files' MB."""
+    """Give for each server its name, what was measured, numpy's and brainbox's s, the files' MB."""
     from schemas.sources import simulator
     from tests.support import servers
     from tests.support.databases import Database
@@ -117,30 +123,42 @@ def on_servers():
         size = sum((folder / f"spikes.{name}.npy").stat().st_size for name in FILES) / 2**20
         print(f"{truth.counts['spikes']:,} spikes of {truth.counts['clusters']} clusters; ", end="")
         print(f"the four files hold {size:.0f} MB")
+        loaded = loaders.measure(truth.folder)
         for name, start in servers.START.items():
             with start() as backend:
                 database = Database(backend, Path(place) / name)
                 numpy_seconds = min(timed(lambda: load_and_sort(folder))[0] for _ in range(3))
-                yield name, in_own_process(database, truth.folder), numpy_seconds, size
+                yield name, in_own_process(database, truth.folder), numpy_seconds, loaded, size
 
 
 def table_rows(quick=False):
     """Time files to an object of spikes, and spikes back to a train and a frame."""
     found = []
-    for name, taken, numpy_seconds, _ in on_servers():
+    for name, taken, numpy_seconds, loaded, _ in on_servers():
         ours = {"postgresql": "ours, PostgreSQL", "mysql": "ours, MySQL"}[name]
         spikes = taken["seconds"]["ephys.Spikes"]
+        theirs = {name: {loaders.NAME: seconds} for name, seconds in loaded.items()}
         found += [
             Row("import of 8.6 M spikes", {ours: spikes, "limit": numpy_seconds}),
-            Row("train of one unit", {ours: taken["one"], "limit": taken["read_unit"]}),
-            Row("frame of 8.6 M spikes", {ours: taken["frame"], "limit": taken["read"]}),
+            Row(
+                "train of one unit",
+                {ours: taken["one"], "limit": taken["read_unit"], **theirs.get("train", {})},
+            ),
+            Row(
+                "frame of 8.6 M spikes",
+                {ours: taken["frame"], "limit": taken["read"], **theirs.get("spikes", {})},
+            ),
+            Row("trials of a session", {ours: taken["trials"], **theirs.get("trials", {})}),
+            Row("wheel of a session at 1 kHz", {ours: taken["wheel"], **theirs.get("wheel", {})}),
         ]
     return found
 
 
 def main():
-    for name, found, numpy_seconds, size in on_servers():
+    for name, found, numpy_seconds, loaded, size in on_servers():
         report(name, found, numpy_seconds, size)
+        for what, seconds in loaded.items():
+            print(f"  brainbox: {what:31s} {seconds:8.2f} s")
 
 
 def in_own_process(database, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -12,10 +13,11 @@ from pathlib import Path
 
 OURS = ("ours, no server", "ours, PostgreSQL", "ours, MySQL")
 LIMIT = "limit"
-FIRST = ("pandas cold", "loop")
+FIRST = ("pandas cold", "loop", "brainbox")
 COLORS = dict(zip(OURS, ("navy", "tab:blue", "tab:cyan"), strict=True))
 COLORS |= {LIMIT: "black", "loop": "tab:gray", "pandas cold": "tab:orange"}
 COLORS |= {"pandas warm": "tab:red", "DuckDB": "tab:green", "pynapple": "tab:pink"}
+COLORS |= {"brainbox": "tab:purple"}
 LIBRARIES = ("datajoint", "numpy", "pandas", "pyarrow", "duckdb")
 
 
@@ -30,14 +32,17 @@ class Row:
     seconds : dict
         Seconds of each of `OURS` that was timed, of alternatives, and of the `LIMIT`: reading or
         computing the same with plain numpy and pyarrow.
+    spent : str
+        On what our time is spent, where that was measured.
     """
 
     what: str
     seconds: dict[str, float] = field(default_factory=dict)
+    spent: str = ""
 
     @property
     def ratio(self) -> float:
-        """Our slowest, divided by the limit, else by cold pandas, else by the loop."""
+        """Our slowest, divided by the limit, else by the first of `FIRST` that was timed."""
         slowest = max(self.seconds[name] for name in OURS if name in self.seconds)
         for name in (LIMIT, *FIRST):
             if name in self.seconds:
@@ -49,7 +54,7 @@ def merged(rows: Sequence[Row]) -> list[Row]:
     """Put rows of the same thing, measured on two servers, into one; the best of what both have."""
     found: dict[str, Row] = {}
     for row in rows:
-        kept = found.setdefault(row.what, Row(row.what)).seconds
+        kept = found.setdefault(row.what, Row(row.what, spent=row.spent)).seconds
         for name, seconds in row.seconds.items():
             kept[name] = min(seconds, kept.get(name, seconds))
     return list(found.values())
@@ -75,11 +80,12 @@ def machine() -> str:
 def markdown(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     """Write the table (ms)."""
     names = columns(rows)
-    lines = [f"| ms | {' | '.join(names)} | ratio |", "|---" * (len(names) + 2) + "|"]
+    lines = [f"| ms | {' | '.join(names)} | ratio | spent on |", "|---" * (len(names) + 3) + "|"]
     for row in rows:
         shown = [f"{1e3 * row.seconds[n]:,.1f}" if n in row.seconds else "" for n in names]
-        lines.append(f"| {row.what} | {' | '.join(shown)} | {row.ratio:.2f} |")
-    told = "Ratio: our slowest divided by the limit, else by cold pandas, else by the loop."
+        ratio = "" if math.isnan(row.ratio) else f"{row.ratio:.2f}"
+        lines.append(f"| {row.what} | {' | '.join(shown)} | {ratio} | {row.spent} |")
+    told = "Ratio: our slowest divided by the limit, else by cold pandas, the loop or brainbox."
     return "\n\n".join([machine() + ".", "\n".join(lines), told, *notes]) + "\n"
 
 
