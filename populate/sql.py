@@ -157,7 +157,7 @@ def done(table: Table) -> str:
     )
 
 
-def undone(table: Table, *states: str) -> str:
+def undone(table: Table, computable: dj.expression.QueryExpression, *states: str) -> str:
     """Write the condition that a key has no row, and no job in some states.
 
     `key_source - table` would be NOT IN: PostgreSQL compares every key with every row if the keys
@@ -166,12 +166,14 @@ def undone(table: Table, *states: str) -> str:
     Parameters
     ----------
     table : table
-        Imported or computed. Its keys are those of `computable_keys`, with the alias `computable`.
+        Imported or computed.
+    computable : expression
+        Its `computable_keys`, whose alias in the statement is `computable`.
     states : str
         States of jobs. None given: the key has no job at all.
     """
     target = table().jobs.target
-    keys = [name for name in target.key_source.primary_key if name in target.heading]
+    keys = [name for name in computable.primary_key if name in target.heading]
     jobs = [name for name in target.jobs.primary_key if name in keys]
     listed = ", ".join(f"'{state}'" for state in states)
     where = f"status IN ({listed}) AND " if states else ""

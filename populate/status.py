@@ -262,7 +262,7 @@ def _counts(table: type[dj.Table], session: dict[str, str]) -> str:
     made, jobs = table & session, table().jobs & session
     computable = sql.computable_keys(table, session)
     is_running, has_failed = "status = 'reserved'", f"status = 'error' AND NOT {sql.done(table)}"
-    is_pending = sql.undone(table, "reserved", "error", "ignore")
+    is_pending = sql.undone(table, computable, "reserved", "error", "ignore")
     wanted, offered = _wanted(table, session)
     return (
         f"made.*, jobs.*, computable.pending, {wanted} - computable.offered FROM "

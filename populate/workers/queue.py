@@ -56,15 +56,16 @@ def count_runnable(tables: Sequence[Table]) -> list[tuple[Table, int, int]]:
         Each table with the number of its pending jobs whose scheduled time has come, and the
         number of keys that can be computed and have neither a row nor a job.
     """
-    counts = sql.fetch_each(
-        tables,
-        lambda table: (
+
+    def select(table: Table) -> str:
+        computable = sql.computable_keys(table)
+        return (
             f"(SELECT count(*) FROM {table().jobs.full_table_name} "
             "WHERE status = 'pending' AND scheduled_time <= CURRENT_TIMESTAMP(3)), (SELECT count(*)"
-            f" FROM ({sql.computable_keys(table).make_sql()}) AS computable "
-            f"WHERE {sql.undone(table)})"
-        ),
-    )
+            f" FROM ({computable.make_sql()}) AS computable WHERE {sql.undone(table, computable)})"
+        )
+
+    counts = sql.fetch_each(tables, select)
     return [(table, int(n_pending), int(n_new)) for table, n_pending, n_new in counts]
 
 

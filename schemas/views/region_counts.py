@@ -128,10 +128,9 @@ def fetch_responding(
     QueryError
         A name is not known; the error lists those that are.
     """
-    part, definitions = activity.UnitResponse.Unit, activity.ResponseDefinition
-    return _count_by_definition(
-        part, definitions, "wilcoxon_p", "n_responding", region, release_name, sorting, alpha
-    )
+    tests = (activity.UnitResponse.Unit & sorts(sorting, release_name).proj()).proj(p="wilcoxon_p")
+    counts = _count_by_definition(tests, activity.ResponseDefinition, region, alpha)
+    return counts.rename(columns={"n_smaller": "n_responding"})
 
 
 def fetch_modulated(
@@ -163,34 +162,28 @@ def fetch_modulated(
     QueryError
         A name is not known; the error lists those that are.
     """
-    part, definitions = activity.Modulation.Unit, activity.ModulationDefinition
-    return _count_by_definition(
-        part, definitions, "modulation_p", "n_nominal", region, release_name, sorting, alpha
-    )
+    tests = (activity.Modulation.Unit & sorts(sorting, release_name).proj()).proj(p="modulation_p")
+    counts = _count_by_definition(tests, activity.ModulationDefinition, region, alpha)
+    return counts.rename(columns={"n_smaller": "n_nominal"})
 
 
 def _count_by_definition(
-    part: type[dj.Part],
+    tests: dj.expression.QueryExpression,
     definitions: type[dj.Lookup],
-    p: str,
-    counted: str,
     region: str | None,
-    release_name: str | None,
-    sorting: str | None,
     alpha: float,
 ) -> pd.DataFrame:
-    """Count the tested units of a region, and those with a smaller p, by definition."""
+    """Count by definition the units of a region with a p, `n_tested`, and with a smaller one."""
     (name,) = definitions.primary_key
     top = {} if region is None else {"ancestor_id": find_region(region)}
     inside = set(rows.frame(atlas.BrainRegion.Ancestor & top).region_id)
     # Counted for all regions at once: PostgreSQL takes long to look for many regions in each unit.
-    tested = (part & sorts(sorting, release_name).proj() & f"{p} IS NOT NULL").proj(p)
-    located = tested * ephys.SpikeSorting.Cluster.proj("region_id") & "region_id IS NOT NULL"
-    smaller = f"count(case when {p} < {float(alpha)!r} then 1 end)"
+    located = tests * ephys.SpikeSorting.Cluster.proj("region_id") & "region_id IS NOT NULL"
+    smaller = f"count(case when p < {float(alpha)!r} then 1 end)"
     by_region = dj.U(name, "region_id")
-    found = rows.frame(by_region.aggr(located, n_tested="count(*)", **{counted: smaller}))
+    found = rows.frame(by_region.aggr(located, n_tested="count(p)", n_smaller=smaller))
     own = found[found.region_id.isin(inside)]
-    names = ["n_tested", counted]
+    names = ["n_tested", "n_smaller"]
     counts = own.astype(dict.fromkeys(names, int)).groupby(name)[names].sum()
     every = rows.frame(definitions.proj(name.replace("_definition", "_description")))
     table = every.merge(counts, "left", on=name)

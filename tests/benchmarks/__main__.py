@@ -31,13 +31,14 @@ PARTS = (
 
 
 def run_part(name, arguments):
-    """Run a benchmark in a process of its own; return its rows of the table."""
+    """Run a benchmark in a process of its own; return its rows, or None if it failed."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "rows.json"
         command = [sys.executable, "-m", "tests.benchmarks", "--part", name, "--write", str(path)]
         command += ["--insertions", str(arguments.insertions)]
         command += ["--quick"] if arguments.quick else []
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            return None
         return [table.Row(*row) for row in json.loads(path.read_text())]
 
 
@@ -50,8 +51,10 @@ def write_part(name, arguments):
 
 
 def measure(names, arguments):
-    """Run benchmarks one after the other; return the rows of all."""
-    return table.merged([row for name in names for row in run_part(name, arguments)])
+    """Run benchmarks one after the other; return the rows of all, and the names of those failed."""
+    parts = {name: run_part(name, arguments) for name in names}
+    rows = [row for part in parts.values() if part is not None for row in part]
+    return table.merged(rows), [name for name, part in parts.items() if part is None]
 
 
 def main():
@@ -65,7 +68,7 @@ def main():
     if arguments.part:
         write_part(arguments.part, arguments)
         return
-    rows = measure(arguments.only or PARTS, arguments)
+    rows, failed = measure(arguments.only or PARTS, arguments)
     notes = []
     if "ask" in (arguments.only or PARTS):
         n_insertions = arguments.insertions or (20 if arguments.quick else 100)
@@ -75,6 +78,7 @@ def main():
     arguments.write.mkdir(exist_ok=True)
     (arguments.write / "table.md").write_text(text)
     table.draw(rows, arguments.write / "table.png")
+    sys.exit(f"failed: {', '.join(failed)}" if failed else None)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ def _ask(
 
 
 N_INSERTIONS, N_QUICK = 100, 20
+REAL = Path(__file__).parents[2].parent / "shared" / "real"
+"""Tables of real units and sites: databases are filled in their proportions, where they are."""
 
 
 def table_rows(quick: bool = False, size: str = "2024", n_insertions: int = 0) -> list[Row]:
@@ -110,7 +112,8 @@ def filled(
     with tempfile.TemporaryDirectory() as place, servers.as_shipped(name) as backend:
         database = Database(backend, Path(place) / "home")
         database.connect()
-        release_size.fill(size, n_insertions=n_insertions, n_spikes=n_spikes)
+        like = REAL if REAL.is_dir() else None
+        release_size.fill(size, like=like, n_insertions=n_insertions, n_spikes=n_spikes)
         folder = Path(place) / "files"
         folder.mkdir()
         questions.export(folder)

@@ -52,7 +52,8 @@ def main():
     parser.add_argument("--store", action="store_true", help="store the ratios as measured now")
     arguments = parser.parse_args()
     options = argparse.Namespace(quick=True, insertions=0)
-    found = {row.what: row.ratio for row in measure(PARTS, options)}
+    rows, _ = measure(PARTS, options)  # what was not measured fails below
+    found = {row.what: row.ratio for row in rows}
     if arguments.store:
         ratios = {name: round(found[name], 3) for name in HELD}
         STORED.write_text(json.dumps(ratios, indent=2) + "\n")

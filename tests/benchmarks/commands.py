@@ -7,6 +7,7 @@ is to import DataJoint, which nobody can leave out.
 
 import os
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -36,7 +37,9 @@ def processor_time(command, environment):
     taken = []
     for _ in range(ROUNDS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, check=True, capture_output=True, env=os.environ | environment)
+        run = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+        if run.returncode:
+            raise RuntimeError(f"{shlex.join(command)}: {run.stderr}")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return statistics.median(taken)

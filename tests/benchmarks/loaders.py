@@ -3,7 +3,7 @@
     python -m tests.benchmarks.loaders FOLDER
 
 Its libraries need other versions than ours: it runs in a Python of its own, named by
-`BWM_BRAINBOX` (`pip install ibllib` there), else in this one. Where it is not installed, the
+`BWM_TEST_BRAINBOX` (`pip install ibllib` there), else in this one. Where it is not installed, the
 benchmarks leave it out.
 """
 # ruff: noqa: T201
@@ -58,7 +58,7 @@ print(json.dumps(taken))
 
 def measure(folder):
     """Time loading spikes, a train, trials and the wheel (s); nothing where not installed."""
-    python = os.environ.get("BWM_BRAINBOX", sys.executable)
+    python = os.environ.get("BWM_TEST_BRAINBOX", sys.executable)
     found = subprocess.run([python, "-c", "import brainbox.io.one"], capture_output=True)
     if found.returncode:
         return {}

@@ -465,20 +465,36 @@ def _clusters() -> pd.DataFrame:
 
 def _clusters_pandas(files: Files) -> pd.DataFrame:
     units = files.read("units").merge(_good(files), on=KEY)
-    regions = files.read("regions", "region_id", "region_acronym", "beryl_id", "cosmos_id")
+    names = ["region_acronym", "region_name", "beryl_id", "cosmos_id"]
+    regions = files.read("regions", "region_id", *names)
     acronym = regions.set_index("region_id").region_acronym
     units = units.merge(regions, "left", on="region_id")
     for mapping, column in atlas.REGION_COLUMN.items():
         units[f"region_{mapping.lower()}"] = units[column].map(acronym)
+    units["hemisphere"] = np.select([units.unit_x < 0, units.unit_x > 0], ["left", "right"], None)
+    labels = files.read("good", *KEY, "criterion", "unit_label", "is_good")
+    for criterion, of in labels.groupby("criterion"):
+        named = {"unit_label": f"label_{criterion}", "is_good": f"good_{criterion}"}
+        units = units.merge(of.drop(columns="criterion").rename(columns=named), "left", on=KEY)
     return units
 
 
+LABELS = [
+    f"max({column}) FILTER (criterion = '{row['criterion']}') AS {name}_{row['criterion']}"
+    for row in ephys.UnitCriterion.contents
+    for column, name in (("unit_label", "label"), ("is_good", "good"))
+]
 CLUSTERS = f"""
     SELECT units.*, r.region_acronym AS region_allen, b.region_acronym AS region_beryl,
-        c.region_acronym AS region_cosmos
+        c.region_acronym AS region_cosmos, r.region_name,
+        CASE WHEN unit_x < 0 THEN 'left' WHEN unit_x > 0 THEN 'right' END AS hemisphere,
+        labels.* EXCLUDE ({", ".join(KEY)})
     FROM units JOIN ({GOOD}) USING ({", ".join(KEY)}) LEFT JOIN regions r USING (region_id)
     LEFT JOIN regions b ON b.region_id = r.beryl_id
     LEFT JOIN regions c ON c.region_id = r.cosmos_id
+    LEFT JOIN (
+        SELECT {", ".join([*KEY, *LABELS])} FROM good GROUP BY ALL
+    ) labels USING ({", ".join(KEY)})
 """
 
 KEYED = tuple(KEY)

@@ -10,16 +10,12 @@ answer is kept. Then users click from page to page: errors, times, and memory of
 
 import argparse
 import html
-import os
 import random
 import re
 import statistics
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -28,10 +24,9 @@ import pandas as pd
 from starlette.testclient import TestClient
 
 from schemas import connection, ephys, probe, rows, storage
-from tests.support.processes import hear_ctrl_c
+from tests.support import viewing
 from viewer import app, cache
 
-ROOT = Path(__file__).parents[2]
 PANELS = re.compile(r'data-src="([^"]+)"')
 PAUSE = 1.0, 3.0
 """Shortest and longest time (s) for which a user looks at a page."""
@@ -101,24 +96,6 @@ def time_pages(pages, rounds):
             print(pd.DataFrame(found).T.round().tail(1).to_string(header=len(found) == 1))
 
 
-@contextmanager
-def served():
-    """Serve the database in a process of its own; give its address and its number."""
-    command = [sys.executable, "-m", "populate", "view", "--port", "0"]
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_ctrl_c,
-    ) as process:
-        try:
-            yield re.search(r"http://[\d.]+:\d+", process.stdout.readline())[0], process.pid
-        finally:
-            process.terminate()
-
-
 def use(base, pages, until, taken, errors, seed):
     """Click from page to page, and wait for all panels of each, as a browser does."""
     rng = random.Random(seed)
@@ -148,7 +125,7 @@ def memory(process):
 def serve_users(pages, n_users, seconds):
     """Let users look at pages, and print what they met."""
     taken, errors = [], []
-    with served() as (base, process):
+    with viewing.served() as (base, process):
         until = time.monotonic() + seconds
         users = [
             threading.Thread(target=use, args=(base, pages, until, taken, errors, seed))
@@ -159,7 +136,7 @@ def serve_users(pages, n_users, seconds):
         used = []
         while time.monotonic() < until:
             time.sleep(seconds / 8)
-            used.append(memory(process))
+            used.append(memory(process.pid))
         for user in users:
             user.join()
     table = pd.DataFrame(taken, columns=["page", "what", "seconds"])

@@ -1,10 +1,7 @@
 """The pages in a real browser: clicks, keys, figures, other hosts, accessibility."""
 
 import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,9 +10,8 @@ import pandas as pd
 import pytest
 
 from schemas import behavior, connection, ephys, probe, rows, video, views
-from tests.support import servers
+from tests.support import servers, viewing
 from tests.support.databases import Database
-from tests.support.processes import hear_ctrl_c
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "tests" / "data" / "axe-4.14.1.min.js"
@@ -42,25 +38,8 @@ def populated(release):
 @pytest.fixture(scope="module")
 def address(populated):
     """Where `bwm view` listens."""
-    environment = {**os.environ, **populated.environment, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "populate", "view", "--port", "0"]
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=hear_ctrl_c,
-    ) as process:
-        try:
-            first = process.stdout.readline()
-            found = re.search(r"http://127\.0\.0\.1:\d+", first)
-            assert found, first + process.stdout.read()
-            yield found[0]
-        finally:
-            process.send_signal(2)
-            assert process.wait(20) in (0, -2, 130)
+    with viewing.served(**populated.environment) as (found, _):
+        yield found
 
 
 @pytest.fixture(scope="module")

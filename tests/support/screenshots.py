@@ -3,20 +3,15 @@
 Needs Debian's package chromium, and the demo (`bwm demo`).
 """
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from schemas import behavior, connection, ephys, probe, rows, views
-from tests.support.processes import hear_ctrl_c
+from tests.support import viewing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "viewer" / "pictures"
@@ -44,25 +39,6 @@ def choose():
     }
 
 
-@contextmanager
-def served():
-    """Serve the demo; give its address."""
-    command = [sys.executable, "-m", "populate", "--demo", "view", "--port", "0"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_ctrl_c,
-    ) as process:
-        try:
-            yield re.search(r"http://[\d.]+:\d+", process.stdout.readline())[0]
-        finally:
-            process.send_signal(2)
-
-
 def take(page, address, top, target):
     """Draw all figures of a page, and save what a screen shows from one of its parts on."""
     page.goto(address)
@@ -83,7 +59,11 @@ def main():
     wanted = choose()
     connection.disconnect()
     FOLDER.mkdir(exist_ok=True)
-    with served() as base, sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+    with (
+        viewing.served("--demo") as (base, _),
+        sync_playwright() as playwright,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, bypass_csp=True)  # `wait_for_function` evaluates
         for name, (path, top) in wanted.items():
