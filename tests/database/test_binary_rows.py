@@ -11,15 +11,9 @@ import pytest
 
 from schemas import rows
 from schemas.database import binary_rows, upstream
+from tests.support.databases import connect
 
 INT, FLOAT, TEXT, TIME = pa.int64(), pa.float64(), pa.string(), pa.timestamp("us")
-
-
-def connect(backend):
-    with dj.config.override(database__backend="mysql", database__port=backend.port):
-        return dj.Connection(
-            backend.host, backend.user, backend.password, port=backend.port, use_tls=False
-        )
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from schemas import rows
 from schemas.database import copied_rows, upstream
+from tests.support.databases import connect
 
 INT, FLOAT, TEXT, TIME = pa.int64(), pa.float64(), pa.string(), pa.timestamp("us")
 TYPES = {"n": INT, "small": INT, "large": INT, "level": FLOAT, "money": FLOAT, "flag": pa.bool_()}
@@ -22,10 +23,7 @@ def _connection(backend):
     if backend.name != "postgresql":
         pytest.skip("a protocol of PostgreSQL")
     upstream.apply()
-    with dj.config.override(database__backend="postgresql", database__port=backend.port):
-        connection = dj.Connection(
-            backend.host, backend.user, backend.password, port=backend.port, use_tls=False
-        )
+    connection = connect(backend)
     connection.query("CREATE SCHEMA bwm_copied_rows")
     connection.query("CREATE TYPE bwm_copied_rows.kind AS ENUM ('x', 'y')")
     yield connection

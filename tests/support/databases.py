@@ -53,6 +53,14 @@ def environment(settings):
     }
 
 
+def connect(backend):
+    """Open a connection of DataJoint's to a server, beside that of the project."""
+    with dj.config.override(database__backend=backend.name, database__port=backend.port):
+        return dj.Connection(
+            backend.host, backend.user, backend.password, port=backend.port, use_tls=False
+        )
+
+
 class Database:
     """The project's schemas under a prefix of their own; `more` are settings by their keys."""
 
