@@ -128,7 +128,8 @@ def on_servers():
             with start() as backend:
                 database = Database(backend, Path(place) / name)
                 numpy_seconds = min(timed(lambda: load_and_sort(folder))[0] for _ in range(3))
-                yield name, in_own_process(database, truth.folder), numpy_seconds, loaded, size
+                taken = in_own_process("from_files", database.settings, truth.folder)
+                yield name, taken, numpy_seconds, loaded, size
 
 
 def table_rows(quick=False):
@@ -161,18 +162,13 @@ def main():
             print(f"  brainbox: {what:31s} {seconds:8.2f} s")
 
 
-def in_own_process(database, folder):
-    settings = database.settings.model_dump(mode="json", by_alias=True)
-    settings["database.password"] = database.settings.password.get_secret_value()
-    command = [
-        sys.executable,
-        "-m",
-        "tests.benchmarks.from_files",
-        json.dumps(settings),
-        str(folder),
-    ]
+def in_own_process(module, settings, folder):
+    """Let a benchmark measure a folder in a process of its own; return what it prints as JSON."""
+    given = settings.model_dump(mode="json", by_alias=True)
+    given["database.password"] = settings.password.get_secret_value()
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", json.dumps(given), str(folder)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(run.stdout)
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 def report(name, found, numpy_seconds, size):

@@ -12,7 +12,6 @@ import functools
 import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from tests.benchmarks.from_files import load_and_sort
+from tests.benchmarks.from_files import in_own_process, load_and_sort
 from tests.benchmarks.table import Row
 
 PARTS = ("make_fetch", "make_compute", "make_insert", "make")
@@ -143,15 +142,8 @@ def on_servers():
         for name in servers.START:
             with servers.as_shipped(name) as backend:
                 settings = Database(backend, Path(place) / name).settings
-                yield name, in_own_process(settings, truth.folder)
-
-
-def in_own_process(settings, folder):
-    given = settings.model_dump(mode="json", by_alias=True)
-    given["database.password"] = settings.password.get_secret_value()
-    command = [sys.executable, "-m", "tests.benchmarks.one_insertion", json.dumps(given)]
-    run = subprocess.run([*command, str(folder)], check=True, capture_output=True, text=True)
-    return pd.DataFrame(json.loads(run.stdout.splitlines()[-1])).set_index("table")
+                taken = in_own_process("one_insertion", settings, truth.folder)
+                yield name, pd.DataFrame(taken).set_index("table")
 
 
 def spent(row):
